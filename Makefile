@@ -1,0 +1,42 @@
+# Both commands do their whole set-up: an environment of their own in .venv, with tested versions.
+#   make demo   train MS-ResNet on handwritten digits, about a minute
+#   make test   run the tests
+# PYTHON=python3.12 chooses another Python (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.plots
+	rm -rf runs/demo
+	$(BIN)/python -m snnjax.main --config=configs/digits.py --workdir=runs/demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs/demo .mypy_cache .pytest_cache .ruff_cache
+
+# .venv/.plots and .venv/.dev stand for an environment with that extra installed.
+$(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$*]'
+	touch $@
+
+$(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'snnjax needs Python 3.11 or newer; give one with PYTHON=python3.11'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
