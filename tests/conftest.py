@@ -1,0 +1,45 @@
+"""Settings that all tests share."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get('SNNJAX_TEST_DATA', ROOT.parent / 'shared'))
+
+
+def pytest_configure(config):
+    # Tests share what they compile, also with the processes they start and with the next session.
+    cache = str(config.cache.mkdir('jax'))
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = cache
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+    jax.config.update('jax_compilation_cache_dir', cache)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+    jax.config.update('jax_platforms', 'cpu')
+    jax.config.update('jax_num_cpu_devices', 8)
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope='session')
+def golden_dir():
+    """Numbers of an independent implementation."""
+    return _need(SHARED / 'golden')
+
+
+@pytest.fixture(scope='session')
+def real_data_dir():
+    """Real data sets."""
+    return _need(SHARED / 'data')
+
+
+def _need(path):
+    if not path.exists():
+        pytest.skip(f'{path} is not here; SNNJAX_TEST_DATA names the folder that has it')
+    return path

@@ -1,0 +1,186 @@
+"""The neuron against an independent implementation, a plain loop, and plain differentiation."""
+
+import ast
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from snnjax.neurons import SURROGATES, Surrogate, lif
+
+
+def reference_spikes(current, *, decay, threshold, reset=0.0, strict=False):
+    """Equations 1 and 2 written down in NumPy, time first."""
+    spikes = np.zeros_like(current)
+    potential = np.zeros_like(current[0])
+    for t, x in enumerate(current):
+        potential = decay * potential + x
+        spikes[t] = potential > threshold if strict else potential >= threshold
+        potential = np.where(spikes[t], reset, potential)
+    return spikes
+
+
+def autodiff_lif(current, *, decay, threshold, reset, width, strict, detach_reset, surrogate):
+    """The neuron with JAX's own differentiation through time, time first."""
+
+    @jax.custom_jvp
+    def spike(distance):
+        return ((distance > 0) if strict else (distance >= 0)).astype(distance.dtype)
+
+    @spike.defjvp
+    def spike_jvp(primals, tangents):
+        (distance,), (tangent,) = primals, tangents
+        saved = surrogate.save(distance, width, strict)
+        return spike(distance), surrogate.derivative(saved, width) * tangent
+
+    def step(potential, x):
+        potential = decay * potential + x
+        out = spike(potential - threshold)
+        gate = jax.lax.stop_gradient(out) if detach_reset else out
+        return potential * (1 - gate) + reset * gate, out
+
+    return jax.lax.scan(step, jnp.zeros_like(current[0]), current)[1]
+
+
+@pytest.mark.usefixtures('x64')
+@pytest.mark.parametrize('name', ['paper', 'strict', 'wide', 'through_reset'])
+def test_agrees_with_an_independent_implementation(golden_dir, name):
+    with np.load(golden_dir / f'lif_{name}.npz') as golden:
+        params = ast.literal_eval(str(golden['params']))
+        neuron = functools.partial(
+            lif,
+            decay=params.get('tau', 0.25),
+            threshold=params.get('th', 0.5),
+            reset=params.get('reset', 0.0),
+            width=params.get('a', 1.0),
+            strict=params['strict'],
+            detach_reset=params['detach'],
+            time_axis=0,
+        )
+        spikes, pullback = jax.vjp(neuron, jnp.asarray(golden['x']))
+        np.testing.assert_array_equal(spikes, golden['spikes'])
+        (gradient,) = pullback(jnp.asarray(golden['cotangent']))
+        np.testing.assert_allclose(gradient, golden['grad_x'], rtol=0, atol=1e-9)
+
+
+# One word of each size; two words; three words, the last not full.
+@pytest.mark.parametrize('num_steps', [1, 3, 4, 5, 8, 9, 16, 17, 32, 37])
+@pytest.mark.parametrize('strict', [False, True])
+def test_spikes_are_those_of_the_equations(num_steps, strict):
+    current = np.random.default_rng(num_steps).normal(0.3, 0.5, (num_steps, 5, 7))
+    current = current.astype(np.float32)
+    current[0, 0, 0] = 0.5  # On the threshold.
+    constants = {'decay': 0.5, 'threshold': 0.5, 'reset': -0.25, 'strict': strict}
+    spikes = jax.jit(functools.partial(lif, time_axis=0, **constants))(current)
+    np.testing.assert_array_equal(spikes, reference_spikes(current, **constants))
+    assert spikes[0, 0, 0] == (not strict)
+
+
+@pytest.mark.usefixtures('x64')
+@pytest.mark.parametrize('num_steps', [1, 6, 17])
+@pytest.mark.parametrize('detach_reset', [True, False])
+@pytest.mark.parametrize('name', SURROGATES)
+def test_gradient_is_that_of_differentiation_through_time(num_steps, detach_reset, name):
+    rng = np.random.default_rng(0)
+    current = jnp.asarray(rng.normal(0.3, 0.6, (num_steps, 40)))
+    cotangent = jnp.asarray(rng.normal(size=current.shape))
+    options = {
+        'decay': 0.7,
+        'threshold': 0.6,
+        'reset': 0.1,
+        'width': 0.8,
+        'strict': False,
+        'detach_reset': detach_reset,
+        'surrogate': SURROGATES[name],
+    }
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def spikes_and_gradient(neuron):
+        spikes, pullback = jax.vjp(neuron, current)
+        return spikes, pullback(cotangent)[0]
+
+    ours = spikes_and_gradient(functools.partial(lif, time_axis=0, **options))
+    expected = spikes_and_gradient(functools.partial(autodiff_lif, **options))
+    np.testing.assert_array_equal(ours[0], expected[0])
+    np.testing.assert_allclose(ours[1], expected[1], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2, -1])
+def test_time_may_be_any_axis(axis):
+    current = jax.random.normal(jax.random.key(0), (6, 4, 5))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def spikes_and_gradient(current, axis):
+        spikes, pullback = jax.vjp(functools.partial(lif, time_axis=axis), current)
+        return spikes, pullback(jnp.cos(current))[0]
+
+    expected = spikes_and_gradient(current, 0)
+    moved = spikes_and_gradient(jnp.moveaxis(current, 0, axis), axis)
+    back = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), moved)
+    chex.assert_trees_all_equal(back, expected)
+
+
+@pytest.mark.parametrize('num_steps', [4, 8, 16, 32])
+def test_keeps_two_bits_a_neuron_and_step_for_the_backward_pass(num_steps):
+    current = jnp.ones((2, num_steps, 100))
+    _, pullback = jax.vjp(lif, current)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(pullback)) == 2 * current.size / 8
+
+
+def test_keeps_bits_and_what_the_surrogate_saves():
+    current = jnp.ones((2, 4, 100))
+    _, pullback = jax.vjp(functools.partial(lif, surrogate=SURROGATES['sigmoid']), current)
+    leaves = jax.tree.leaves(pullback)
+    assert sorted(str(leaf.dtype) for leaf in leaves) == ['float32', 'uint8']
+
+
+def test_membrane_potential_is_float32_for_a_bfloat16_current():
+    # In bfloat16 the potential of step 1, 0.25 * 0.498 + 0.375, would round up to the threshold.
+    current = jnp.array([[0.498, 0.375]], jnp.bfloat16)
+    assert 0.25 * current[0, 0] + current[0, 1] >= 0.5
+    spikes = lif(current)
+    assert spikes.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(spikes.astype(jnp.float32), [[0.0, 0.0]])
+
+
+def test_is_the_same_under_vmap():
+    current = jax.random.normal(jax.random.key(1), (3, 6, 8))
+
+    def gradient(current):
+        return jax.grad(lambda x: jnp.sum(lif(x, time_axis=0) * jnp.arange(6.0)[:, None]))(current)
+
+    one_by_one = jnp.stack([jax.jit(gradient)(x) for x in current])
+    np.testing.assert_array_equal(jax.jit(jax.vmap(gradient))(current), one_by_one)
+
+
+def test_takes_a_surrogate_of_the_user():
+    doubled = Surrogate(_double)
+    gradient = jax.grad(lambda x: lif(x, surrogate=doubled, width=3.0).sum())(jnp.ones((1, 1)))
+    np.testing.assert_allclose(gradient, [[2 * 0.5 * 3.0]])
+
+
+def _double(distance, width):
+    return 2 * distance * width
+
+
+@pytest.mark.parametrize(
+    ('current', 'options', 'error', 'message'),
+    [
+        (np.ones((2, 3), np.int32), {}, TypeError, 'current must be floating, got int32'),
+        (np.ones(3, np.float32), {}, ValueError, 'time_axis=1 is not an axis'),
+        (np.ones((2, 0), np.float32), {}, ValueError, 'no time step on axis 1'),
+        (np.ones((2, 3), np.float32), {'width': 0.0}, ValueError, 'width must be positive'),
+        (
+            np.ones((2, 3), np.float32),
+            {'decay': jnp.ones(())},
+            TypeError,
+            'decay must be a Python number',
+        ),
+    ],
+)
+def test_refuses_what_it_cannot_do(current, options, error, message):
+    with pytest.raises(error, match=message):
+        lif(jnp.asarray(current), **options)
