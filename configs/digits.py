@@ -1,0 +1,22 @@
+"""MS-ResNet14 on scikit-learn's handwritten digits: nothing to download.
+
+python -m snnjax.main --config=configs/digits.py --workdir=runs/digits
+"""
+
+from snnjax.train.config import default_config, parse_arguments
+
+
+def get_config(arguments: str = ''):
+    """Arguments: ``depth`` (6n + 2) and ``num_steps``."""
+    args = parse_arguments(arguments, depth=14, num_steps=4)
+    config = default_config()
+    config.model.name = f'ms_resnet{args.depth}'
+    config.model.num_steps = args.num_steps
+    config.data.name = 'digits'
+    config.data.crop_padding = 1
+    config.epochs = 20
+    config.batch_size = 32
+    config.eval_batch_size = 360
+    config.log_every = 20
+    config.optimizer.learning_rate = 0.1
+    return config

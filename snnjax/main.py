@@ -1,0 +1,114 @@
+"""Trains a model.
+
+  python -m snnjax.main --config=configs/digits.py --workdir=runs/digits
+
+Any value of the configuration can be changed, as in --config.batch_size=64. The same command again
+continues the run in the work directory.
+
+Exit status: 0 when training is finished; 75 when it was stopped by SIGTERM or Ctrl-C and saved; 2
+when the command cannot be run as it was given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from snnjax.analysis.curves import save_learning_curves
+from snnjax.data import DatasetNotPreparedError
+from snnjax.spelling import suggest
+from snnjax.train.config import ConfigError, flatten
+from snnjax.train.loop import train
+from snnjax.train.writers import read_metrics
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again.
+
+_CONFIG = config_flags.DEFINE_config_file('config', help_string='File of the configuration.')
+_WORKDIR = flags.DEFINE_string('workdir', '', 'Directory that the run is kept in.')
+
+
+def main(argv: list[str]) -> None:
+    """Runs the training that the flags describe."""
+    del argv
+    logging.set_verbosity(logging.WARNING)  # Orbax and Grain tell much that is of no use here.
+    _keep_compiled_programs()
+    workdir = Path(_WORKDIR.value).expanduser()
+    try:
+        finished = train(_CONFIG.value, workdir)
+    except (ConfigError, DatasetNotPreparedError) as error:
+        _fail(str(error))
+    if not finished:
+        print('stopped and saved; the same command continues')
+        sys.exit(EXIT_INTERRUPTED)
+    _conclude(workdir)
+
+
+def _conclude(workdir: Path) -> None:
+    """Draws the learning curves, and prints what came out."""
+    records = read_metrics(workdir)
+    accuracies = [record['eval/accuracy'] for record in records if 'eval/accuracy' in record]
+    try:
+        save_learning_curves(records, workdir / 'curves.png')
+        print(f'learning curves: {workdir / "curves.png"}')
+    except ImportError:
+        print("no learning curves: they need matplotlib, pip install 'snnjax[plots]'")
+    last = accuracies[-5:]
+    print(f'mean test accuracy of the last {len(last)} evaluations: {sum(last) / len(last):.4f}')
+    print(f'test accuracy: {accuracies[-1]:.3f}')
+
+
+def _keep_compiled_programs() -> None:
+    """Lets a program that was compiled once start at once the next time."""
+    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+        cache = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'snnjax'
+        jax.config.update('jax_compilation_cache_dir', str(cache))
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        _check_config_flags(argv)
+        rest = flags.FLAGS(argv)
+        for name in ('config', 'workdir'):
+            if not flags.FLAGS[name].present:
+                raise ConfigError(f'--{name} is missing; {_USAGE}')
+        if len(rest) > 1:
+            raise ConfigError(f'unexpected argument {rest[1]!r}; {_USAGE}')
+    except (ConfigError, flags.Error) as error:
+        _fail(str(error))
+    return rest
+
+
+_USAGE = 'usage: python -m snnjax.main --config=configs/NAME.py --workdir=DIR'
+
+
+def _check_config_flags(argv: list[str]) -> None:
+    """Finds a config file that is not there, and keys that it has not, by their whole name."""
+    given = [arg.partition('=')[2] for arg in argv if re.match(r'--?config=', arg)]
+    if not given:
+        return
+    path, _, arguments = given[-1].partition(':')
+    if not Path(path).is_file():
+        raise ConfigError(f'no config file {path}')
+    known = flatten(runpy.run_path(path)['get_config'](*filter(None, [arguments])))
+    for arg in argv:
+        override = re.match(r'--?(?:no)?config\.([\w.]+)', arg)
+        if override and override[1] not in known:
+            raise ConfigError(f'unknown config key {override[1]!r}; {suggest(override[1], known)}')
+
+
+def _fail(message: str) -> NoReturn:
+    print(f'error: {message}', file=sys.stderr)
+    sys.exit(EXIT_USAGE)
+
+
+if __name__ == '__main__':
+    app.run(main, flags_parser=_parse_flags)

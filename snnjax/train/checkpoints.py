@@ -1,0 +1,90 @@
+"""Checkpoints of a run, written while training goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from snnjax.train.state import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of a work directory: the newest few, and the best one.
+
+    A checkpoint holds the state and the position in the data, and counts only once it is complete:
+    a process that dies while writing leaves the ones before as they were. Use as a context manager;
+    leaving it waits for what is being written.
+
+    Args:
+      directory: made where it is missing.
+      keep: how many of the newest to keep, beside the one with the best ``eval/accuracy``.
+    """
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        policy = preservation_policy.AnyPreservationPolicy(
+            [
+                preservation_policy.LatestN(keep),
+                preservation_policy.BestN(
+                    get_metric_fn=lambda metrics: metrics['eval/accuracy'],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy, cleanup_tmp_directories=True
+            ),
+        )
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._manager.close()
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        position: dict[str, Any],
+        evaluation: dict[str, float] | None = None,
+    ) -> None:
+        """Begins to write a checkpoint; returns once ``state`` may be given away.
+
+        Args:
+          step: its number; one that is there already is left alone.
+          state: to be continued from.
+          position: plain numbers by name that stand for the data and the metrics.
+          evaluation: of this state; the checkpoint of the highest ``eval/accuracy`` is kept.
+        """
+        if step == self._manager.latest_step():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+            ),
+            metrics=evaluation,
+        )
+
+    def restore_latest(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest state and position, or None where there is no checkpoint.
+
+        Args:
+          like: a state, or its ``jax.ShapeDtypeStruct``s with shardings, to restore in the form of.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(like), position=ocp.args.JsonRestore()
+            ),
+        )
+        return restored.state, restored.position

@@ -1,0 +1,201 @@
+"""The configuration of a run: its keys, their checks, and the arguments of config files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+
+from snnjax.data import get_dataset
+from snnjax.models import ResNet, create_model
+from snnjax.spelling import suggest
+
+# Keys that may change when a run is continued: they change nothing of what it computes.
+RUNTIME_KEYS = ('data.dir', 'log_every', 'checkpoint')
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message says which key, and what would do."""
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Every key that training reads, with the value it has where an experiment says nothing.
+
+    Keys whose value is None are left to the model or the data set.
+    """
+    return ml_collections.ConfigDict(
+        {
+            # Of the initial parameters, the order of the images and their augmentation.
+            'seed': 0,
+            # Of the training set.
+            'epochs': 100,
+            # Images in a step, over all devices.
+            'batch_size': 100,
+            'eval_batch_size': 500,
+            'label_smoothing': 0.0,
+            # The name, and options of `create_model`.
+            'model': {
+                'name': 'ms_resnet20',
+                'num_steps': 4,
+                'strict': False,
+                'detach_reset': True,
+            },
+            'data': {
+                'name': 'cifar10',
+                # Where `snnjax.tools.prepare` put it.
+                'dir': '~/snnjax_data',
+                # Pixels that a training image is moved by at most, up or down, left or right.
+                'crop_padding': 0,
+                # Mirror half of the training images.
+                'flip': False,
+            },
+            'optimizer': {
+                # At its peak; a cosine takes it to zero.
+                'learning_rate': 0.1,
+                # Epochs of linear increase from zero, before the cosine.
+                'warmup_epochs': 0.0,
+                'momentum': 0.9,
+                # Half the factor of the squared norm of all parameters in the loss: `weight_decay *
+                # parameter` is added to the gradient.
+                'weight_decay': 1e-4,
+            },
+            # Steps between two lines of training metrics.
+            'log_every': 50,
+            # Epochs between two evaluations; the last epoch is always evaluated.
+            'eval_every_epochs': 1,
+            'checkpoint': {
+                # Steps between two checkpoints, beside the one after each evaluation; 0 for none.
+                'every_steps': 0,
+                # Checkpoints that are kept, beside the one of the best evaluation.
+                'keep': 2,
+            },
+        }
+    )
+
+
+def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDict:
+    """Reads what stands behind the colon in ``--config=configs/X.py:depth=20,recipe=authors``.
+
+    Args:
+      arguments: ``key=value`` pairs with commas between them.
+      **defaults: the known keys; a value is read as the type of its default.
+
+    Raises:
+      ConfigError: for an unknown key, or a value of another type.
+    """
+    values = dict(defaults)
+    for argument in filter(None, arguments.split(',')):
+        key, equals, text = argument.partition('=')
+        if key not in defaults:
+            raise ConfigError(f'unknown config argument {key!r}; {suggest(key, defaults)}')
+        kind = type(defaults[key])
+        try:
+            if not equals:
+                raise ValueError
+            values[key] = {'true': True, 'false': False}[text] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise ConfigError(
+                f'config argument {argument!r}: write {key}=VALUE with a {kind.__name__}'
+            ) from None
+    return ml_collections.ConfigDict(values)
+
+
+def choose(kind: str, name: str, choices: Mapping[str, Any]) -> Any:
+    """``choices[name]``; ConfigError with the near names where there is none."""
+    if name not in choices:
+        raise ConfigError(f'unknown {kind} {name!r}; {suggest(name, choices)}')
+    return choices[name]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """``{'model': {'name': 'x'}}`` -> ``{'model.name': 'x'}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping | ml_collections.ConfigDict):
+            flat |= flatten(value, f'{prefix}{key}.')
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines ``key: old -> new`` for the keys that make it another run."""
+    old, new = flatten(old), flatten(new)
+    return [
+        f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+        and not any(key == k or key.startswith(k + '.') for k in RUNTIME_KEYS)
+    ]
+
+
+def build_model(config: ml_collections.ConfigDict) -> ResNet:
+    """The model that a configuration describes, for the classes and channels of its data set."""
+    dataset = get_dataset(config.data.name)
+    options = {key: value for key, value in config.model.items() if value is not None}
+    return create_model(
+        options.pop('name'),
+        num_classes=dataset.num_classes,
+        in_channels=dataset.image_shape[-1],
+        **options,
+    )
+
+
+def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Finds what would go wrong later, before anything is loaded or compiled.
+
+    Args:
+      config: with the keys of `default_config`.
+      num_devices: how many devices share a batch.
+
+    Raises:
+      ConfigError: for a value that cannot be; the message says what can.
+      DatasetNotPreparedError: where the data is missing; the message has the command to make it.
+    """
+    values = flatten(config)
+
+    def require(key: str, expected: str, holds: Callable[[Any], bool]) -> None:
+        if not holds(values[key]):
+            raise ConfigError(f'{key}={values[key]} must be {expected}')
+
+    for key in (
+        'epochs',
+        'batch_size',
+        'eval_batch_size',
+        'log_every',
+        'eval_every_epochs',
+        'checkpoint.keep',
+        'model.num_steps',
+    ):
+        require(key, 'at least 1', lambda value: value >= 1)
+    for key in (
+        'seed',
+        'checkpoint.every_steps',
+        'data.crop_padding',
+        'optimizer.weight_decay',
+    ):
+        require(key, 'at least 0', lambda value: value >= 0)
+    for key in ('label_smoothing', 'optimizer.momentum'):
+        require(key, 'at least 0 and below 1', lambda value: 0 <= value < 1)
+    require('optimizer.learning_rate', 'above 0', lambda value: value > 0)
+    epochs = config.epochs
+    require(
+        'optimizer.warmup_epochs',
+        f'at least 0 and below epochs={epochs}',
+        lambda value: 0 <= value < epochs,
+    )
+    for key in ('batch_size', 'eval_batch_size'):
+        below = values[key] // num_devices * num_devices
+        require(
+            key,
+            f'a multiple of the {num_devices} devices, like {below or below + num_devices} or '
+            f'{(below or num_devices) + num_devices}',
+            lambda value: value % num_devices == 0,
+        )
+    try:
+        dataset = get_dataset(config.data.name)
+        build_model(config)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    dataset.check_prepared(config.data.dir)

@@ -1,0 +1,91 @@
+"""Training metrics on their way from the device to the metric writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import jax
+import optax
+
+from snnjax.train import metrics
+from snnjax.train.progress import Progress
+from snnjax.train.writers import MetricWriter
+
+
+class TrainingLog:
+    """Gathers the sums of training steps, and writes their means every ``log_every`` steps.
+
+    A step's sums are fetched when the next step is under way, so that the device never waits for
+    the host, and the host is never more than one step ahead.
+
+    Args:
+      writer: gets ``train/...``, ``epoch`` and ``time/...``.
+      progress: is moved on by each step.
+      log_every: steps between two lines.
+      steps_per_epoch: to tell the epoch.
+      schedule: to tell the learning rate.
+      unwritten: sums since the last line of a run that is continued.
+    """
+
+    def __init__(
+        self,
+        writer: MetricWriter,
+        progress: Progress,
+        *,
+        log_every: int,
+        steps_per_epoch: int,
+        schedule: optax.Schedule,
+        unwritten: Mapping[str, float],
+    ) -> None:
+        self._writer = writer
+        self._progress = progress
+        self._log_every = log_every
+        self._steps_per_epoch = steps_per_epoch
+        self._schedule = schedule
+        self._unwritten = dict(unwritten)
+        self._pending: tuple[int, metrics.Sums] | None = None
+        self.restart_clock()
+
+    def push(self, step: int, sums: metrics.Sums) -> None:
+        """Takes the sums of the step just started, and fetches those of the one before."""
+        pending, self._pending = self._pending, (step, sums)
+        self._fetch(pending)
+
+    def flush(self) -> dict[str, float]:
+        """Fetches what is pending; returns the sums that no line has been written for."""
+        pending, self._pending = self._pending, None
+        self._fetch(pending)
+        return self._unwritten
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last step, and before, out of the images per second."""
+        self._clock = time.perf_counter()
+        self._clocked_images = 0.0
+
+    def _fetch(self, pending: tuple[int, metrics.Sums] | None) -> None:
+        if pending is None:
+            return
+        step, sums = pending
+        host_sums = jax.device_get(sums)
+        self._unwritten = metrics.add(self._unwritten, host_sums)
+        self._clocked_images += float(host_sums['images'])
+        self._progress.advance(int(host_sums['images']))
+        if step % self._log_every == 0:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        means = metrics.means(self._unwritten, 'train')
+        elapsed = time.perf_counter() - self._clock
+        self._writer.write(
+            step,
+            {
+                'epoch': step / self._steps_per_epoch,
+                **means,
+                'train/learning_rate': float(self._schedule(step - 1)),
+                'time/images_per_second': self._clocked_images / elapsed,
+            },
+        )
+        self._progress.show(means)
+        self._unwritten = {}
+        self.restart_clock()

@@ -1,0 +1,149 @@
+"""The training loop: evaluate, save, next batch, step, write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import ml_collections
+
+from snnjax.data import Split, get_dataset
+from snnjax.data.pipeline import TrainingBatches, evaluation_batches
+from snnjax.train import metrics
+from snnjax.train.checkpoints import Checkpoints
+from snnjax.train.config import ConfigError, check
+from snnjax.train.interruption import StopRequest
+from snnjax.train.log import TrainingLog
+from snnjax.train.program import Program, build_program
+from snnjax.train.progress import Progress
+from snnjax.train.sharding import make_mesh, put_batch
+from snnjax.train.state import TrainState, count_parameters
+from snnjax.train.writers import MetricWriter, write_config, write_environment
+
+
+def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
+    """Trains a model, or goes on with the training that ``workdir`` holds.
+
+    Args:
+      config: with the keys of `snnjax.train.config.default_config`.
+      workdir: gets ``config.json``, ``environment.jsonl``, ``metrics.jsonl``, ``checkpoints/`` and
+        ``tensorboard/``.
+
+    Returns:
+      Whether training is finished; it is not after SIGTERM or Ctrl-C, which save and return.
+
+    Raises:
+      ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
+      DatasetNotPreparedError: where the data has to be made first.
+    """
+    mesh = make_mesh()
+    check(config, mesh.size)
+    write_config(workdir, config)
+    write_environment(workdir)
+
+    dataset = get_dataset(config.data.name)
+    test_split = dataset.load('test', config.data.dir)
+    batches = _training_batches(config, dataset.load('train', config.data.dir))
+    program = build_program(config, mesh, batches.per_epoch)
+    num_steps = len(batches)
+
+    with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
+        restored = checkpoints.restore_latest(program.abstract_state())
+        state, position = restored or (program.init(), {'step': 0, 'unwritten': {}})
+        start = position['step']
+        with (
+            MetricWriter(workdir, start) as writer,
+            Progress(num_steps * config.batch_size, start * config.batch_size) as progress,
+            StopRequest() as stop,
+        ):
+            progress.say(_describe(config, program, batches, test_split, start))
+            log = TrainingLog(
+                writer,
+                progress,
+                log_every=config.log_every,
+                steps_per_epoch=batches.per_epoch,
+                schedule=program.schedule,
+                unwritten=position['unwritten'],
+            )
+            data = batches.iterate(start)
+            for step in range(start, num_steps + 1):
+                stopping, last = stop.requested, step == num_steps
+                # Whatever is due at the first step was done before its checkpoint was written.
+                if step > start:
+                    evaluation = None
+                    if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
+                        log.flush()
+                        evaluation = evaluate(program, state, test_split, config.eval_batch_size)
+                        epoch = step / batches.per_epoch
+                        writer.write(step, {'epoch': epoch, **evaluation})
+                        progress.say(_report(epoch, evaluation))
+                        log.restart_clock()
+                    every = config.checkpoint.every_steps
+                    if evaluation or stopping or (every and step % every == 0):
+                        checkpoints.save(
+                            step, state, {'step': step, 'unwritten': log.flush()}, evaluation
+                        )
+                if last or stopping:
+                    break
+                batch = put_batch(next(data), program.batch_sharding)
+                state, sums = program.train_step(state, batch)
+                log.push(step + 1, sums)
+    return last
+
+
+def evaluate(
+    program: Program, state: TrainState, split: Split, batch_size: int
+) -> dict[str, float]:
+    """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once."""
+    batches = evaluation_batches(
+        split, batch_size, process_index=jax.process_index(), process_count=jax.process_count()
+    )
+    total: dict[str, float] = {}
+    results = (program.eval_step(state, put_batch(b, program.batch_sharding)) for b in batches)
+    for sums in metrics.fetch_late(results):
+        total = metrics.add(total, sums)
+    return metrics.means(total, 'eval')
+
+
+def _training_batches(config: ml_collections.ConfigDict, split: Split) -> TrainingBatches:
+    per_epoch = len(split) // config.batch_size
+    if per_epoch == 0:
+        raise ConfigError(
+            f'batch_size={config.batch_size} must be at most the {len(split)} training images'
+        )
+    return TrainingBatches(
+        split,
+        config.batch_size,
+        config.seed,
+        num_batches=config.epochs * per_epoch,
+        crop_padding=config.data.crop_padding,
+        flip=config.data.flip,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _describe(
+    config: ml_collections.ConfigDict,
+    program: Program,
+    batches: TrainingBatches,
+    test_split: Split,
+    start: int,
+) -> str:
+    parameters = count_parameters(program.abstract_state().params)
+    devices = jax.devices()
+    begin = f'continuing at step {start:,}' if start else 'starting'
+    return (
+        f'{config.model.name}: {parameters:,} parameters, {config.model.num_steps} time steps\n'
+        f'{config.data.name}: {len(batches.split):,} training and {len(test_split):,} test images\n'
+        f'{begin} of {len(batches):,} steps of {config.batch_size} images '
+        f'on {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
+    )
+
+
+def _report(epoch: float, evaluation: dict[str, float]) -> str:
+    return (
+        f'epoch {epoch:g}: test loss {evaluation["eval/loss"]:.3f}, '
+        f'accuracy {evaluation["eval/accuracy"]:.4f}, '
+        f'firing rate {evaluation["eval/firing_rate"]:.3f}'
+    )

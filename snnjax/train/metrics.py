@@ -1,0 +1,61 @@
+"""Sums over images, gathered on the device, and the means they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Sums = dict[str, jax.Array]
+
+_MEANS = {'loss': 'loss', 'accuracy': 'correct', 'firing_rate': 'firing_rate'}
+
+
+def batch_sums(
+    *,
+    losses: jax.Array,
+    logits: jax.Array,
+    labels: jax.Array,
+    firing_rates: jax.Array,
+    mask: jax.Array | None = None,
+) -> Sums:
+    """The sums of a batch: ``images``, ``loss``, ``correct`` and ``firing_rate``, float32 scalars.
+
+    Args:
+      losses: (B,).
+      logits: (B, classes).
+      labels: (B,), integers.
+      firing_rates: (B,), of each image over all neurons and time steps.
+      mask: (B,), false for images that do not count.
+    """
+    weights = jnp.ones_like(losses) if mask is None else mask.astype(losses.dtype)
+    correct = jnp.argmax(logits, axis=-1) == labels
+    return {
+        'images': jnp.sum(weights),
+        'loss': jnp.sum(losses * weights),
+        'correct': jnp.sum(correct * weights),
+        'firing_rate': jnp.sum(firing_rates * weights),
+    }
+
+
+def means(sums: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """``{prefix}/loss``, ``/accuracy`` and ``/firing_rate``, means over the images."""
+    return {f'{prefix}/{name}': sums[key] / sums['images'] for name, key in _MEANS.items()}
+
+
+def add(total: Mapping[str, float], batch: Mapping[str, Any]) -> dict[str, float]:
+    """The sums of two sets of images, on the host and in double precision."""
+    return {key: total.get(key, 0.0) + float(value) for key, value in batch.items()}
+
+
+def fetch_late(results: Iterable[Sums]) -> Iterator[Sums]:
+    """Brings each result to the host when the next is under way, so that the device never waits."""
+    pending = None
+    for result in results:
+        if pending is not None:
+            yield jax.device_get(pending)
+        pending = result
+    if pending is not None:
+        yield jax.device_get(pending)

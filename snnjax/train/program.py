@@ -1,0 +1,74 @@
+"""What runs on the devices: the functions of a run, sharded and ready to be compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+from jax.sharding import Mesh, NamedSharding
+
+from snnjax.data import get_dataset
+from snnjax.models import ResNet
+from snnjax.train import sharding
+from snnjax.train.config import build_model
+from snnjax.train.metrics import Sums
+from snnjax.train.optimizer import make_optimizer, make_schedule
+from snnjax.train.state import TrainState, init_state
+from snnjax.train.step import make_eval_step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled functions of a run, and how their arguments lie on the devices.
+
+    Attributes:
+      model: the network.
+      schedule: learning rate by step.
+      init: ``() -> state``.
+      train_step: ``(state, batch) -> (state, sums)``; the old state is donated.
+      eval_step: ``(state, batch) -> sums``.
+      state_sharding: of every array of a state.
+      batch_sharding: of every array of a batch.
+    """
+
+    model: ResNet
+    schedule: optax.Schedule
+    init: Callable[[], TrainState]
+    train_step: Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Sums]]
+    eval_step: Callable[[TrainState, dict[str, jax.Array]], Sums]
+    state_sharding: NamedSharding
+    batch_sharding: NamedSharding
+
+    def abstract_state(self) -> Any:
+        """The state's shapes, dtypes and shardings, without computing anything."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.state_sharding),
+            jax.eval_shape(self.init),
+        )
+
+
+def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch: int) -> Program:
+    """The functions of the run that ``config`` describes, for the devices of ``mesh``."""
+    dataset = get_dataset(config.data.name)
+    model = build_model(config)
+    schedule = make_schedule(config.optimizer, steps_per_epoch, config.epochs * steps_per_epoch)
+    optimizer = make_optimizer(config.optimizer, schedule)
+    init = functools.partial(init_state, model, optimizer, dataset.image_shape, config.seed)
+    everywhere, by_image = sharding.replicated(mesh), sharding.batch_sharded(mesh)
+    jit = functools.partial(jax.jit, in_shardings=(everywhere, by_image), out_shardings=everywhere)
+    return Program(
+        model=model,
+        schedule=schedule,
+        init=jax.jit(init, out_shardings=everywhere),
+        train_step=jit(
+            make_train_step(model, optimizer, dataset, config.label_smoothing), donate_argnums=0
+        ),
+        eval_step=jit(make_eval_step(model, dataset)),
+        state_sharding=everywhere,
+        batch_sharding=by_image,
+    )

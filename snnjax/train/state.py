@@ -1,0 +1,48 @@
+"""Everything that a training step changes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from snnjax.models import ResNet
+
+
+class TrainState(NamedTuple):
+    """The state of training: with the data's position, all that continuing it bit by bit takes.
+
+    Attributes:
+      step: steps taken, int32.
+      params: the model's parameters, float32.
+      batch_stats: running means and variances, float32.
+      opt_state: of the optimiser.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+
+
+def init_state(
+    model: ResNet,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, ...],
+    seed: int,
+) -> TrainState:
+    """A new state, for images of ``image_shape`` (H, W, C)."""
+    variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables['params'],
+        batch_stats=variables['batch_stats'],
+        opt_state=optimizer.init(variables['params']),
+    )
+
+
+def count_parameters(params: Any) -> int:
+    """How many numbers a tree of parameters holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

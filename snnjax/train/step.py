@@ -1,0 +1,84 @@
+"""One step of training, one batch of evaluation: functions of arrays, to be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from snnjax.data import Dataset
+from snnjax.models import ResNet, mean_firing_rate
+from snnjax.train import metrics
+from snnjax.train.state import TrainState
+
+Batch = dict[str, jax.Array]
+
+
+def normalise(images: jax.Array, dataset: Dataset) -> jax.Array:
+    """Stored pixels (B, H, W, C) -> float32 of mean 0 and standard deviation 1 by channel."""
+    mean, std = np.asarray(dataset.mean, np.float32), np.asarray(dataset.std, np.float32)
+    return (images.astype(jnp.float32) - mean) / std
+
+
+def make_train_step(
+    model: ResNet,
+    optimizer: optax.GradientTransformation,
+    dataset: Dataset,
+    label_smoothing: float = 0.0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
+    """``(state, batch) -> (state, sums)``; the batch has ``image`` (B, H, W, C) and ``label`` (B,).
+
+    The loss is the mean cross-entropy; that the metrics show is without the L2 penalty, which acts
+    in the optimiser.
+    """
+
+    def loss_of(params: Any, batch_stats: Any, batch: Batch) -> tuple[jax.Array, tuple]:
+        logits, updates = model.apply(
+            {'params': params, 'batch_stats': batch_stats},
+            normalise(batch['image'], dataset),
+            train=True,
+            mutable=['batch_stats', 'firing_rates'],
+        )
+        targets = jax.nn.one_hot(batch['label'], dataset.num_classes)
+        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+        sums = metrics.batch_sums(
+            losses=losses,
+            logits=logits,
+            labels=batch['label'],
+            firing_rates=mean_firing_rate(updates['firing_rates']),
+        )
+        return jnp.mean(losses), (updates['batch_stats'], sums)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
+        gradient, (batch_stats, sums) = jax.grad(loss_of, has_aux=True)(
+            state.params, state.batch_stats, batch
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, batch_stats, opt_state), sums
+
+    return train_step
+
+
+def make_eval_step(model: ResNet, dataset: Dataset) -> Callable[[TrainState, Batch], metrics.Sums]:
+    """``(state, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
+
+    def eval_step(state: TrainState, batch: Batch) -> metrics.Sums:
+        logits, updates = model.apply(
+            {'params': state.params, 'batch_stats': state.batch_stats},
+            normalise(batch['image'], dataset),
+            mutable=['firing_rates'],
+        )
+        return metrics.batch_sums(
+            losses=optax.softmax_cross_entropy_with_integer_labels(logits, batch['label']),
+            logits=logits,
+            labels=batch['label'],
+            firing_rates=mean_firing_rate(updates['firing_rates']),
+            mask=batch['mask'],
+        )
+
+    return eval_step

@@ -1,0 +1,86 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from snnjax.train.checkpoints import Checkpoints
+from snnjax.train.state import TrainState
+
+
+@pytest.fixture
+def state():
+    kernel = jnp.arange(200_000.0).reshape(400, 500)
+    return TrainState(
+        step=jnp.int32(0),
+        params={'layer': {'kernel': kernel}},
+        batch_stats={'layer': {'mean': jnp.ones(3)}},
+        opt_state=(jnp.zeros(()), {'trace': -kernel}),
+    )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def advance(state):
+    return jax.tree.map(lambda x: x + 1, state)
+
+
+def steps_in(directory):
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+
+
+def test_restores_what_was_saved_though_the_state_was_given_away(tmp_path, state):
+    expected = {}
+    with Checkpoints(tmp_path, keep=5) as checkpoints:
+        for step in range(5):
+            expected[step] = jax.tree.map(np.array, state)
+            checkpoints.save(step, state, {'step': step, 'unwritten': {'loss': 0.1 + step}})
+            for _ in range(3):
+                state = advance(state)
+    for step in reversed(range(5)):
+        with Checkpoints(tmp_path, keep=5) as checkpoints:
+            restored, position = checkpoints.restore_latest(state)
+        chex.assert_trees_all_equal(restored, expected[step])
+        assert position == {'step': step, 'unwritten': {'loss': 0.1 + step}}
+        remove(tmp_path / str(step))
+
+
+def test_an_empty_directory_has_nothing_to_restore(tmp_path, state):
+    with Checkpoints(tmp_path / 'new', keep=2) as checkpoints:
+        assert checkpoints.restore_latest(state) is None
+
+
+def test_keeps_the_newest_and_the_best(tmp_path, state):
+    accuracies = {1: 0.5, 2: 0.9, 3: None, 4: 0.7, 5: 0.1, 6: None}
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step, accuracy in accuracies.items():
+            evaluation = None if accuracy is None else {'eval/accuracy': accuracy}
+            checkpoints.save(step, state, {}, evaluation)
+    assert steps_in(tmp_path) == [2, 5, 6]
+
+
+def test_saving_a_step_twice_leaves_the_first(tmp_path, state):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(7, state, {'step': 7})
+        checkpoints.save(7, advance(state), {'step': 8})
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        _, position = checkpoints.restore_latest(advance(jax.tree.map(jnp.zeros_like, state)))
+    assert position == {'step': 7}
+
+
+def test_what_a_killed_process_left_unfinished_is_passed_over(tmp_path, state):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(1, state, {'step': 1})
+        checkpoints.save(2, state, {'step': 2})
+    # Orbax writes under a temporary name, and renames when all is there.
+    (tmp_path / '2').rename(tmp_path / '3.orbax-checkpoint-tmp')
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        _, position = checkpoints.restore_latest(state)
+    assert position == {'step': 1}
+
+
+def remove(directory):
+    for path in sorted(directory.rglob('*'), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    directory.rmdir()

@@ -1,0 +1,98 @@
+import json
+import re
+
+import pytest
+
+from snnjax.data import DatasetNotPreparedError
+from snnjax.train.config import (
+    ConfigError,
+    build_model,
+    check,
+    choose,
+    default_config,
+    differences,
+    flatten,
+    parse_arguments,
+)
+
+
+def test_arguments_are_read_as_the_type_of_their_default():
+    args = parse_arguments('depth=32,rate=0.5,flip=true', depth=20, rate=0.1, flip=False, kind='a')
+    assert args.to_dict() == {'depth': 32, 'rate': 0.5, 'flip': True, 'kind': 'a'}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ('dept=20', "unknown config argument 'dept'; did you mean depth?"),
+        ('depth=deep', "config argument 'depth=deep': write depth=VALUE with a int"),
+        ('depth', "config argument 'depth': write depth=VALUE with a int"),
+        ('flip=yes', "config argument 'flip=yes': write flip=VALUE with a bool"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_arguments(arguments, depth=20, flip=False)
+
+
+def test_a_wrong_choice_gets_the_near_ones():
+    with pytest.raises(ConfigError, match="unknown recipe 'author'; did you mean authors"):
+        choose('recipe', 'author', {'authors': 1, 'paper_arxiv': 2})
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('epochs', 0, 'epochs=0 must be at least 1'),
+        ('seed', -1, 'seed=-1 must be at least 0'),
+        ('label_smoothing', 1.0, 'label_smoothing=1.0 must be at least 0 and below 1'),
+        ('optimizer.learning_rate', 0.0, 'optimizer.learning_rate=0.0 must be above 0'),
+        (
+            'optimizer.warmup_epochs',
+            2.0,
+            'optimizer.warmup_epochs=2.0 must be at least 0 and below',
+        ),
+        ('batch_size', 20, 'batch_size=20 must be a multiple of the 8 devices, like 16 or 24'),
+        ('batch_size', 4, 'batch_size=4 must be a multiple of the 8 devices, like 8 or 16'),
+        (
+            'eval_batch_size',
+            9,
+            'eval_batch_size=9 must be a multiple of the 8 devices, like 8 or 16',
+        ),
+        ('model.name', 'ms_resnet9', "unknown model 'ms_resnet9'"),
+        ('data.name', 'digit', "unknown data set 'digit'; did you mean digits"),
+    ],
+)
+def test_what_cannot_run_is_found_before_anything_is_loaded(config, key, value, message):
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check(config, num_devices=8)
+
+
+def test_missing_data_is_found_before_anything_is_loaded(config, tmp_path):
+    config.data.name = 'cifar10'
+    config.data.dir = str(tmp_path)
+    with pytest.raises(DatasetNotPreparedError):
+        check(config, num_devices=8)
+
+
+def test_the_model_is_made_for_its_data(config):
+    model = build_model(config)
+    assert (model.num_classes, model.in_channels, model.num_steps) == (10, 1, 2)
+
+
+def test_keys_are_flattened_with_dots():
+    assert flatten({'a': 1, 'b': {'c': {'d': 2}}}) == {'a': 1, 'b.c.d': 2}
+
+
+def test_differences_leave_out_what_changes_no_result():
+    old, new = default_config(), default_config()
+    new.data.dir = '/elsewhere'
+    new.log_every = 7
+    new.checkpoint.keep = 9
+    assert differences(old, new) == []
+    new.optimizer.momentum = 0.5
+    with new.unlocked():
+        new.extra = 1
+    stored = json.loads(old.to_json())
+    assert differences(stored, new) == ['extra: (absent) -> 1', 'optimizer.momentum: 0.9 -> 0.5']

@@ -1,0 +1,44 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from snnjax.train.optimizer import make_optimizer, make_schedule
+
+
+@pytest.mark.parametrize('momentum', [0.0, 0.9])
+def test_is_sgd_with_the_l2_penalty_in_the_gradient(config, momentum):
+    config.optimizer.momentum = momentum
+    config.optimizer.weight_decay = 0.01
+    optimizer = make_optimizer(config.optimizer, lambda step: 0.1 / (step + 1))
+    params = {'kernel': jnp.array([1.0, -2.0]), 'bias': jnp.array([0.5])}
+    state = optimizer.init(params)
+    expected = jax.tree.map(np.asarray, params)
+    velocity = jax.tree.map(np.zeros_like, expected)
+    for step in range(4):
+        gradient = jax.tree.map(lambda p, s=step: jnp.cos(p + s), params)
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        for key in expected:
+            penalised = np.asarray(gradient[key]) + 0.01 * expected[key]
+            velocity[key] = momentum * velocity[key] + penalised
+            expected[key] = expected[key] - 0.1 / (step + 1) * velocity[key]
+            np.testing.assert_allclose(params[key], expected[key], rtol=1e-5)
+
+
+def test_schedule_is_a_cosine_to_zero(config):
+    schedule = make_schedule(config.optimizer, steps_per_epoch=10, num_steps=100)
+    np.testing.assert_allclose(
+        [schedule(step) for step in (0, 25, 50, 100)],
+        [0.1, 0.05 * (1 + np.sqrt(0.5)), 0.05, 0.0],
+        atol=1e-8,
+    )
+
+
+def test_schedule_warms_up(config):
+    config.optimizer.warmup_epochs = 2.0
+    schedule = make_schedule(config.optimizer, steps_per_epoch=10, num_steps=100)
+    np.testing.assert_allclose(
+        [schedule(step) for step in (0, 10, 20, 60, 100)], [0, 0.05, 0.1, 0.05, 0], atol=1e-8
+    )

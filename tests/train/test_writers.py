@@ -1,0 +1,64 @@
+import json
+import re
+
+import pytest
+
+from snnjax.train.config import ConfigError
+from snnjax.train.writers import (
+    METRICS_FILE,
+    MetricWriter,
+    read_metrics,
+    write_config,
+    write_environment,
+)
+
+
+def test_metrics_are_one_object_a_line(tmp_path):
+    with MetricWriter(tmp_path, start_step=0) as writer:
+        writer.write(1, {'train/loss': 0.5})
+        lines = (tmp_path / METRICS_FILE).read_text().splitlines()
+        assert [json.loads(line) for line in lines] == [{'step': 1, 'train/loss': 0.5}]
+        writer.write(2, {'eval/accuracy': 0.25})
+    assert read_metrics(tmp_path)[1] == {'step': 2, 'eval/accuracy': 0.25}
+    assert list((tmp_path / 'tensorboard').glob('events.*'))
+
+
+def test_continuing_drops_what_will_be_done_again_and_a_line_cut_off(tmp_path):
+    with MetricWriter(tmp_path, start_step=0) as writer:
+        for step in range(1, 6):
+            writer.write(step, {'train/loss': 1 / step})
+    with (tmp_path / METRICS_FILE).open('a') as file:
+        file.write('{"step": 6, "train/lo')
+    with MetricWriter(tmp_path, start_step=3) as writer:
+        writer.write(4, {'train/loss': 4.0})
+    assert [(r['step'], r['train/loss']) for r in read_metrics(tmp_path)] == [
+        (1, 1.0),
+        (2, 1 / 2),
+        (3, 1 / 3),
+        (4, 4.0),
+    ]
+
+
+def test_a_work_directory_keeps_to_its_configuration(tmp_path, config):
+    write_config(tmp_path, config)
+    assert json.loads((tmp_path / 'config.json').read_text()) == config.to_dict()
+    config.log_every = 3
+    write_config(tmp_path, config)
+    assert json.loads((tmp_path / 'config.json').read_text())['log_every'] == 3
+    config.seed = 1
+    config.model.num_steps = 6
+    message = 'another configuration:\n  model.num_steps: 2 -> 6\n  seed: 0 -> 1\n'
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        write_config(tmp_path, config)
+    assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
+
+
+def test_every_start_records_what_it_runs_on(tmp_path):
+    write_environment(tmp_path)
+    write_environment(tmp_path)
+    records = [
+        json.loads(line) for line in (tmp_path / 'environment.jsonl').read_text().splitlines()
+    ]
+    assert len(records) == 2
+    assert records[0]['devices'] == ['cpu cpu'] * 8
+    assert {'jax', 'flax', 'optax'} <= records[0]['packages'].keys()
