@@ -17,7 +17,7 @@ import dataclasses
 import functools
 import math
 import numbers
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,8 @@ _STEPS_PER_WORD = 16
 def lif(
     current: jax.Array,
     *,
-    decay: float = 0.25,
-    threshold: float = 0.5,
+    decay: float | jax.Array = 0.25,
+    threshold: float | jax.Array = 0.5,
     reset: float = 0.0,
     width: float = 1.0,
     strict: bool = False,
@@ -57,7 +57,9 @@ def lif(
     Args:
       current: synaptic input, shape ``(..., T, ...)`` with ``T >= 1``, any floating dtype.
       decay: share of the membrane potential that is left one time step later; ``tau_mem`` of eq. 1.
-      threshold: firing threshold ``V_th``.
+        A number is a constant; a JAX scalar is learnable, gets a gradient, and makes the backward
+        pass keep float membrane potentials.
+      threshold: firing threshold ``V_th``; likewise.
       reset: membrane potential after a spike, ``V_reset``.
       width: width of the surrogate's window, ``a`` of eq. 3; its peak is ``1 / width``.
       strict: fire at ``u > threshold`` and take the window as open, as the authors' released
@@ -71,7 +73,8 @@ def lif(
       Spikes, 0 or 1, in the shape and dtype of ``current``.
 
     Raises:
-      TypeError: if ``current`` is not floating, or a neuron constant is not a Python number.
+      TypeError: if ``current`` is not floating, or a neuron constant is not a Python number (or,
+        for ``decay`` and ``threshold``, a JAX scalar).
       ValueError: if ``time_axis`` is not an axis of ``current``, there is no time step, or
         ``width`` is not positive.
     """
@@ -82,32 +85,50 @@ def lif(
         raise ValueError(f'time_axis={time_axis} is not an axis of a current of {current.shape}')
     if current.shape[time_axis] == 0:
         raise ValueError(f'current of shape {current.shape} has no time step on axis {time_axis}')
-    constants = {'decay': decay, 'threshold': threshold, 'reset': reset, 'width': width}
-    for name, value in constants.items():
+    learnable = False
+    for name, value in {'decay': decay, 'threshold': threshold}.items():
+        if isinstance(value, jax.Array) and value.shape == ():
+            learnable = True
+        elif not isinstance(value, numbers.Real):
+            raise TypeError(f'{name} must be a number or a JAX scalar, got {value!r}')
+    for name, value in {'reset': reset, 'width': width}.items():
         if not isinstance(value, numbers.Real):
             raise TypeError(f'{name} must be a Python number, got {type(value).__name__}')
     if width <= 0:
         raise ValueError(f'width must be positive, got {width}')
     neuron = _Neuron(
-        **{name: float(value) for name, value in constants.items()},
+        reset=float(reset),
+        width=float(width),
         strict=bool(strict),
         detach_reset=bool(detach_reset),
         surrogate=surrogate,
+        learnable=learnable,
     )
-    return _fire(current, neuron, time_axis % current.ndim)
+    dtype = _membrane_dtype(current)
+    return _fire(
+        current,
+        jnp.asarray(decay, dtype),
+        jnp.asarray(threshold, dtype),
+        neuron,
+        time_axis % current.ndim,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Neuron:
-    """The constants of `lif`, hashable, so that they are part of the compiled function."""
+    """What of `lif` is fixed when it is compiled; hashable."""
 
-    decay: float
-    threshold: float
     reset: float
     width: float
     strict: bool
     detach_reset: bool
     surrogate: Surrogate
+    learnable: bool
+
+    @property
+    def keeps_potential(self) -> bool:
+        """Whether the backward pass needs ``u`` itself: for the reset, or for learnable scalars."""
+        return self.learnable or not self.detach_reset
 
     def spike(self, distance: jax.Array) -> jax.Array:
         return distance > 0 if self.strict else distance >= 0
@@ -116,69 +137,105 @@ class _Neuron:
         return self.surrogate.save(distance, self.width, self.strict)
 
     def residual(self, distance: jax.Array) -> jax.Array:
-        """What the backward pass needs beside the spike; the reset's gradient needs ``u``."""
-        return self.surrogate_residual(distance) if self.detach_reset else distance
+        """What the backward pass needs beside the spike."""
+        return distance if self.keeps_potential else self.surrogate_residual(distance)
 
     def derivative(self, residual: jax.Array) -> jax.Array:
-        saved = residual if self.detach_reset else self.surrogate_residual(residual)
+        saved = self.surrogate_residual(residual) if self.keeps_potential else residual
         return self.surrogate.derivative(saved, self.width)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _fire(current: jax.Array, neuron: _Neuron, axis: int) -> jax.Array:
-    return _fire_forward(current, neuron, axis)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _fire(
+    current: jax.Array, decay: jax.Array, threshold: jax.Array, neuron: _Neuron, axis: int
+) -> jax.Array:
+    return _fire_forward(current, decay, threshold, neuron, axis)[0]
 
 
-def _fire_forward(current: jax.Array, neuron: _Neuron, axis: int) -> tuple[jax.Array, Any]:
+def _fire_forward(
+    current: jax.Array, decay: jax.Array, threshold: jax.Array, neuron: _Neuron, axis: int
+) -> tuple[jax.Array, Any]:
     chunks = _split_time(current, axis)
     num_steps = chunks.shape[axis + 1]
     potential = jnp.zeros(
-        current.shape[:axis] + current.shape[axis + 1 :],
-        jnp.promote_types(current.dtype, jnp.float32),
+        current.shape[:axis] + current.shape[axis + 1 :], _membrane_dtype(current)
     )
-    encode = functools.partial(_encode_word, neuron, axis)
-    _, (words, residuals) = lax.scan(encode, potential, chunks, unroll=len(chunks) == 1)
-    steps = jnp.arange(num_steps, dtype=words.dtype)
-    steps = steps.reshape((num_steps,) + (1,) * (words.ndim - 1 - axis))
-    spikes = (jnp.expand_dims(words, axis + 1) >> steps) & 1
+    encode = functools.partial(_encode_word, neuron, axis, decay, threshold)
+    _, saved = lax.scan(encode, potential, chunks, unroll=len(chunks) == 1)
+    steps = jnp.arange(num_steps, dtype=saved.word.dtype)
+    steps = steps.reshape((num_steps,) + (1,) * (saved.word.ndim - 1 - axis))
+    spikes = (jnp.expand_dims(saved.word, axis + 1) >> steps) & 1
     spikes = _join_time(spikes.astype(current.dtype), axis, current.shape[axis])
-    return spikes, (words, residuals)
+    return spikes, (saved, decay, threshold)
 
 
-def _fire_backward(neuron: _Neuron, axis: int, saved: Any, cotangent: jax.Array) -> tuple:
-    words, residuals = saved
+def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Array) -> tuple:
+    saved, decay, threshold = residuals
     chunks = _split_time(cotangent, axis)
-    potential_cotangent = jnp.zeros(
-        words.shape[1:], jnp.promote_types(cotangent.dtype, jnp.float32)
-    )
-    decode = functools.partial(_differentiate_word, neuron, axis)
-    _, gradient = lax.scan(
+    zeros = jnp.zeros(saved.word.shape[1:], decay.dtype)
+    decode = functools.partial(_differentiate_word, neuron, axis, decay, threshold)
+    last, gradient = lax.scan(
         decode,
-        potential_cotangent,
-        (words, residuals, chunks),
+        _Cotangents(zeros, *((zeros, zeros) if neuron.learnable else ())),
+        (saved, chunks),
         reverse=True,
         unroll=len(chunks) == 1,
     )
-    return (_join_time(gradient, axis, cotangent.shape[axis]),)
+    return (
+        _join_time(gradient, axis, cotangent.shape[axis]),
+        jnp.sum(last.decay),
+        jnp.sum(last.threshold),
+    )
 
 
 _fire.defvjp(_fire_forward, _fire_backward)
 
 
-def _encode_word(
-    neuron: _Neuron, axis: int, potential: jax.Array, current: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
-    """Runs the neurons through one word: eqs. 1 and 2 for each step of ``current``.
+class _Saved(NamedTuple):
+    """What the forward pass keeps of one word's time steps.
 
-    Bit ``t`` of the word is the spike of step ``t``; bit ``num_steps + t`` is its surrogate
-    residual when that is boolean. Other residuals are stacked along ``axis``.
+    Attributes:
+      word: bit ``t`` is the spike of step ``t``, bit ``num_steps + t`` its surrogate residual when
+        that is boolean.
+      residuals: the residuals that are not, stacked along the time axis, or None.
+      start: the membrane potential before the first step; None where nothing is learnable.
     """
+
+    word: jax.Array
+    residuals: jax.Array | None
+    start: Any
+
+
+class _Cotangents(NamedTuple):
+    """The carry of the backward pass, each of the shape of the membrane potential.
+
+    Attributes:
+      potential: of ``v[t]``, the membrane potential that a step leaves behind.
+      decay: the neurons' shares in the decay's gradient so far.
+      threshold: likewise.
+    """
+
+    potential: jax.Array
+    decay: Any = 0.0
+    threshold: Any = 0.0
+
+
+def _encode_word(
+    neuron: _Neuron,
+    axis: int,
+    decay: jax.Array,
+    threshold: jax.Array,
+    potential: jax.Array,
+    current: jax.Array,
+) -> tuple[jax.Array, _Saved]:
+    """Runs the neurons through one word: eqs. 1 and 2 for each step of ``current``."""
     num_steps = current.shape[axis]
+    start = potential if neuron.learnable else None
     word = jnp.zeros(potential.shape, _word_dtype(num_steps))
     unpacked = []
     for t in range(num_steps):
-        potential = neuron.decay * potential + _at(current, t, axis).astype(potential.dtype)
-        distance = potential - neuron.threshold
+        potential = decay * potential + _at(current, t, axis).astype(potential.dtype)
+        distance = potential - threshold
         spike = neuron.spike(distance)
         word |= spike.astype(word.dtype) << t
         residual = neuron.residual(distance)
@@ -187,37 +244,55 @@ def _encode_word(
         else:
             unpacked.append(residual)
         potential = jnp.where(spike, neuron.reset, potential)
-    return potential, (word, jnp.stack(unpacked, axis) if unpacked else None)
+    return potential, _Saved(word, jnp.stack(unpacked, axis) if unpacked else None, start)
 
 
 def _differentiate_word(
     neuron: _Neuron,
     axis: int,
-    potential_cotangent: jax.Array,
-    saved: tuple[jax.Array, jax.Array | None, jax.Array],
-) -> tuple[jax.Array, jax.Array]:
-    """Pulls the spikes' cotangent back through one word, last step first.
-
-    The carry is the cotangent of ``v[t]``, the membrane potential that a step leaves behind.
-    """
-    word, residuals, cotangent = saved
+    decay: jax.Array,
+    threshold: jax.Array,
+    carry: _Cotangents,
+    inputs: tuple[_Saved, jax.Array],
+) -> tuple[_Cotangents, jax.Array]:
+    """Pulls the spikes' cotangent back through one word, last step first."""
+    saved, cotangent = inputs
     num_steps = cotangent.shape[axis]
+
+    def spike_at(t: int) -> jax.Array:
+        return ((saved.word >> t) & 1).astype(bool)
+
+    def residual_at(t: int) -> jax.Array:
+        if saved.residuals is None:
+            return ((saved.word >> (num_steps + t)) & 1).astype(bool)
+        return _at(saved.residuals, t, axis)
+
+    def left_behind(t: int) -> jax.Array:
+        """``v[t]``, which the next step starts from."""
+        if t < 0:
+            return saved.start
+        return jnp.where(spike_at(t), neuron.reset, residual_at(t) + threshold)
+
     gradients = []
     for t in reversed(range(num_steps)):
-        spike = ((word >> t) & 1).astype(bool)
-        if residuals is None:
-            residual = ((word >> (num_steps + t)) & 1).astype(bool)
-        else:
-            residual = _at(residuals, t, axis)
-        spike_cotangent = _at(cotangent, t, axis).astype(potential_cotangent.dtype)
+        residual = residual_at(t)
+        spike_cotangent = _at(cotangent, t, axis).astype(carry.potential.dtype)
         if not neuron.detach_reset:
-            potential = residual + neuron.threshold
-            spike_cotangent += potential_cotangent * (neuron.reset - potential)
-        gradient = spike_cotangent * neuron.derivative(residual)
-        gradient += jnp.where(spike, 0.0, potential_cotangent)
+            spike_cotangent += carry.potential * (neuron.reset - (residual + threshold))
+        through_spike = spike_cotangent * neuron.derivative(residual)
+        gradient = through_spike + jnp.where(spike_at(t), 0.0, carry.potential)
         gradients.append(gradient.astype(cotangent.dtype))
-        potential_cotangent = neuron.decay * gradient
-    return potential_cotangent, jnp.stack(gradients[::-1], axis)
+        if neuron.learnable:
+            carry = carry._replace(
+                decay=carry.decay + gradient * left_behind(t - 1),
+                threshold=carry.threshold - through_spike,
+            )
+        carry = carry._replace(potential=decay * gradient)
+    return carry, jnp.stack(gradients[::-1], axis)
+
+
+def _membrane_dtype(current: jax.Array) -> Any:
+    return jnp.promote_types(current.dtype, jnp.float32)
 
 
 def _word_dtype(num_steps: int) -> Any:
