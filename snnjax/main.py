@@ -39,7 +39,7 @@ _WORKDIR = flags.DEFINE_string('workdir', '', 'Directory that the run is kept in
 def main(argv: list[str]) -> None:
     """Runs the training that the flags describe."""
     del argv
-    logging.set_verbosity(logging.WARNING)  # Orbax and Grain tell much that is of no use here.
+    logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell much that is of no use here.
     _keep_compiled_programs()
     workdir = Path(_WORKDIR.value).expanduser()
     try:

@@ -28,7 +28,7 @@ class Checkpoints:
             [
                 preservation_policy.LatestN(keep),
                 preservation_policy.BestN(
-                    get_metric_fn=lambda metrics: metrics['eval/accuracy'],
+                    get_metric_fn=_accuracy,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -37,7 +37,11 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy, cleanup_tmp_directories=True
+                preservation_policy=policy,
+                # The policy decides; but only with this are metrics written, and known to the next
+                # process that opens the directory.
+                best_fn=_accuracy,
+                cleanup_tmp_directories=True,
             ),
         )
 
@@ -88,3 +92,7 @@ class Checkpoints:
             ),
         )
         return restored.state, restored.position
+
+
+def _accuracy(evaluation: dict[str, float]) -> float:
+    return evaluation['eval/accuracy']

@@ -51,12 +51,16 @@ def test_an_empty_directory_has_nothing_to_restore(tmp_path, state):
         assert checkpoints.restore_latest(state) is None
 
 
-def test_keeps_the_newest_and_the_best(tmp_path, state):
+@pytest.mark.parametrize('stopped', [False, True])
+def test_keeps_the_newest_and_the_best(tmp_path, state, stopped):
     accuracies = {1: 0.5, 2: 0.9, 3: None, 4: 0.7, 5: 0.1, 6: None}
-    with Checkpoints(tmp_path, keep=2) as checkpoints:
-        for step, accuracy in accuracies.items():
-            evaluation = None if accuracy is None else {'eval/accuracy': accuracy}
-            checkpoints.save(step, state, {}, evaluation)
+    # By one process or by two, the second of which has to know what was best.
+    for part in [list(accuracies)] if not stopped else [[1, 2, 3], [4, 5, 6]]:
+        with Checkpoints(tmp_path, keep=2) as checkpoints:
+            for step in part:
+                accuracy = accuracies[step]
+                evaluation = None if accuracy is None else {'eval/accuracy': accuracy}
+                checkpoints.save(step, state, {}, evaluation)
     assert steps_in(tmp_path) == [2, 5, 6]
 
 
