@@ -7,8 +7,9 @@ has ``T = 1``, is computed once, and broadcasts wherever it meets one that does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -20,7 +21,9 @@ he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 class TDBN(nn.Module):
-    """Threshold-dependent batch normalisation: ``scale * (x - mean) / sqrt(var + epsilon) + bias``.
+    """Threshold-dependent batch normalisation (TDBN)::
+
+        gain * scale * (x - mean) / sqrt(var + epsilon) + bias
 
     Statistics are per channel over batch, time, height and width, in float32 whatever the
     activations' dtype (eq. 4). Under a batch-sharded mesh they are those of the global batch. The
@@ -30,12 +33,15 @@ class TDBN(nn.Module):
     Attributes:
       train: normalise by the batch's statistics and update the running ones; else use those.
       initial_scale: where the scale starts, ``V_th``.
+      gain: a constant factor; ``alpha * V_th`` in the form of Zheng et al. 2021, whose scale starts
+        at 1.
       momentum: share of the running statistics that an update keeps.
       epsilon: added to the variance.
     """
 
     train: bool
     initial_scale: float = 0.5
+    gain: float = 1.0
     momentum: float = 0.9
     epsilon: float = 1e-5
 
@@ -55,8 +61,8 @@ class TDBN(nn.Module):
                 running_var.value = kept * running_var.value + (1 - kept) * var
         else:
             mean, var = running_mean.value, running_var.value
-        gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        return (x * gain + (bias - mean * gain)).astype(x.dtype)
+        slope = self.gain * scale * jax.lax.rsqrt(var + self.epsilon)
+        return (x * slope + (bias - mean * slope)).astype(x.dtype)
 
 
 def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -68,28 +74,77 @@ def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 class ConvNorm(nn.Module):
-    """A square convolution without bias, then `TDBN`. Zero padding keeps the size at stride 1."""
+    """A square convolution without bias, then `TDBN`. Zero padding keeps the size at stride 1.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width of the kernel.
+      stride: of the convolution.
+      branch: what the output is, if it is about to be added to another: the last of a 'residual'
+        path, or a 'shortcut'.
+      train: see `TDBN`.
+      threshold: of the neurons, where the scale of `TDBN` starts.
+      runtime_scale: multiply by ``alpha * V_th`` at run time instead, and start at 1; ``alpha`` is
+        1, and ``1 / sqrt(2)`` for the two branches of an addition (Zheng et al. 2021).
+      zero_init_residual: start the scale of a residual path's last normalisation at 0 (B.3).
+      dtype: of the convolution; None follows the activations.
+    """
 
     features: int
     kernel_size: int
     stride: int = 1
+    branch: Literal['residual', 'shortcut'] | None = None
     train: bool = False
+    threshold: float = 0.5
+    runtime_scale: bool = False
+    zero_init_residual: bool = False
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        x = nn.Conv(
+        x = conv(
             self.features,
-            (self.kernel_size, self.kernel_size),
-            strides=self.stride,
-            padding=self.kernel_size // 2,
-            use_bias=False,
-            kernel_init=he_normal,
+            self.kernel_size,
+            self.stride,
             dtype=self.dtype,
+            use_bias=False,
             name='conv',
         )(x)
-        return TDBN(self.train, name='norm')(x)
+        scale, gain = self.threshold, 1.0
+        if self.runtime_scale:
+            alpha = 1.0 if self.branch is None else math.sqrt(0.5)
+            scale, gain = 1.0, alpha * self.threshold
+        if self.zero_init_residual and self.branch == 'residual':
+            scale = 0.0
+        return TDBN(self.train, initial_scale=scale, gain=gain, name='norm')(x)
+
+
+def conv(features: int, kernel_size: int, stride: int = 1, **options: Any) -> nn.Conv:
+    """A square convolution, padded evenly by zeros so that stride 1 keeps the size."""
+    return nn.Conv(
+        features,
+        (kernel_size, kernel_size),
+        strides=stride,
+        padding=kernel_size // 2,
+        kernel_init=he_normal,
+        **options,
+    )
+
+
+def average_pool(x: jax.Array, size: int) -> jax.Array:
+    """Means of ``size`` by ``size`` pixels: (B, T, H, W, C) -> (B, T, H / size, W / size, C).
+
+    Raises:
+      ValueError: where ``size`` does not divide H and W.
+    """
+    height, width = x.shape[2:4]
+    if height % size or width % size:
+        raise ValueError(
+            f'activations of {height}x{width} cannot be pooled by {size}: give images whose size '
+            f'all strides divide'
+        )
+    return nn.avg_pool(x, (1, size, size), (1, size, size))
 
 
 class LIF(nn.Module):
@@ -101,11 +156,19 @@ class LIF(nn.Module):
 
     Attributes:
       num_steps: time steps that a constant current, one with ``T = 1``, is presented for.
-      neuron: current ``(B, T, H, W, C)`` -> spikes of the same shape and dtype.
+      neuron: ``(current, decay=..., threshold=...) -> spikes``, the current ``(B, T, H, W, C)``.
+      decay: of the membrane potential.
+      threshold: for firing.
+      learnable_decay: make the decay a parameter of the layer, ``sigmoid(decay_logit)``.
+      learnable_threshold: make the threshold a parameter of the layer, ``threshold``.
     """
 
     num_steps: int
-    neuron: Callable[[jax.Array], jax.Array] = lif
+    neuron: Callable[..., jax.Array] = lif
+    decay: float = 0.25
+    threshold: float = 0.5
+    learnable_decay: bool = False
+    learnable_threshold: bool = False
 
     @nn.compact
     def __call__(self, current: jax.Array) -> jax.Array:
@@ -113,15 +176,36 @@ class LIF(nn.Module):
         if current.shape[1] == 1:
             shape = (current.shape[0], self.num_steps, *current.shape[2:])
             current = jnp.broadcast_to(current, shape)
-        spikes = self.neuron(current)
-        if not self.is_initializing():
-            wide = jnp.promote_types(spikes.dtype, jnp.float32)
-            self._record('rate', jnp.mean(spikes, axis=(1, 2, 3, 4), dtype=wide))
-            self._record('neurons', jnp.float32(spikes[0, 0].size))
+        decay: Any = self.decay
+        if self.learnable_decay:
+            logit = math.log(self.decay / (1 - self.decay))
+            decay = nn.sigmoid(self.param('decay_logit', nn.initializers.constant(logit), ()))
+        threshold: Any = self.threshold
+        if self.learnable_threshold:
+            threshold = self.param('threshold', nn.initializers.constant(self.threshold), ())
+        spikes = self.neuron(current, decay=decay, threshold=threshold)
+        record_rate(self, spikes)
         return spikes
 
-    def _record(self, name: str, value: jax.Array) -> None:
-        self.sow('firing_rates', name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+
+class ReLU(nn.Module):
+    """What an ANN has in the place of neurons; its firing rate is the share of positive outputs."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Any shape; same shape and dtype."""
+        record_rate(self, x > 0)
+        return nn.relu(x)
+
+
+def record_rate(module: nn.Module, spikes: jax.Array) -> None:
+    """Leaves the firing rate of ``spikes`` (B, T, ...) in the collection ``firing_rates``."""
+    if module.is_initializing():
+        return
+    dtype = jnp.promote_types(spikes.dtype, jnp.float32)
+    rate = jnp.mean(spikes, axis=tuple(range(1, spikes.ndim)), dtype=dtype)
+    for name, value in {'rate': rate, 'neurons': jnp.float32(spikes[0, 0].size)}.items():
+        module.sow('firing_rates', name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
 def mean_firing_rate(firing_rates: Mapping[str, Any]) -> jax.Array:
@@ -135,5 +219,7 @@ def mean_firing_rate(firing_rates: Mapping[str, Any]) -> jax.Array:
       One rate an image, (B,), float32.
     """
     layers = jax.tree.leaves(firing_rates, is_leaf=lambda node: 'neurons' in node)
-    neurons = sum(layer['neurons'] for layer in layers)
-    return sum(layer['rate'] * layer['neurons'] for layer in layers) / neurons
+    # Scanned layers have a leading axis: (layers, B) and (layers,).
+    rates = jnp.concatenate([jnp.atleast_2d(layer['rate']) for layer in layers])
+    neurons = jnp.concatenate([jnp.atleast_1d(layer['neurons']) for layer in layers])
+    return neurons @ rates / jnp.sum(neurons)

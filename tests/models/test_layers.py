@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,8 +61,12 @@ def test_lif_layer_presents_a_constant_current_for_all_steps():
 
 
 def test_mean_firing_rate_weighs_layers_by_their_neurons():
-    always = functools.partial(jnp.full_like, fill_value=1.0)
-    never = jnp.zeros_like
+    def always(current, **constants):
+        return jnp.ones_like(current)
+
+    def never(current, **constants):
+        return jnp.zeros_like(current)
+
     x = jnp.ones((2, 3, 2, 2, 1))
     rates = {
         'a': LIF(3, always).apply({}, x, mutable=['firing_rates'])[1]['firing_rates'],

@@ -3,33 +3,78 @@ import jax.numpy as jnp
 import pytest
 
 from snnjax import create_model, list_models
+from snnjax.models.summary import residual_macs, summarise
+
+
+def count_parameters(model, size=64):
+    image = jnp.zeros((1, size, size, model.in_channels))
+    params = jax.eval_shape(model.init, jax.random.key(0), image)['params']
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 @pytest.mark.parametrize(
-    ('name', 'parameters'),
+    ('name', 'options', 'parameters'),
     [
-        ('ms_resnet20', 272_474),
-        ('ms_resnet32', 466_906),
-        ('ms_resnet44', 661_338),
-        ('ms_resnet56', 855_770),
-        ('ms_resnet110', 1_730_714),
+        ('ms_resnet20', {}, 272_474),
+        ('ms_resnet32', {}, 466_906),
+        ('ms_resnet44', {}, 661_338),
+        ('ms_resnet56', {}, 855_770),
+        ('ms_resnet110', {}, 1_730_714),
+        ('ms_resnet482', {'scan_layers': True}, 7_758_106),
+        ('ms_resnet20_dvs', {}, 272_330),
+        ('ms_resnet18', {}, 11_693_736),
+        ('ms_resnet34', {}, 21_801_896),
+        ('ms_resnet104', {}, 77_350_504),
+        ('ms_resnet104', {'stem': 'conv7'}, 77_284_264),
+        # The same skeletons; PlainNet has no shortcuts to project.
+        ('vanilla_resnet20', {}, 272_474),
+        ('wo_lif_resnet20', {}, 272_474),
+        ('lif_before_add_resnet20', {}, 272_474),
+        ('ann_resnet20', {}, 272_474),
+        ('plain_net20', {}, 272_474 - (16 * 32 + 2 * 32) - (32 * 64 + 2 * 64)),
     ],
 )
-def test_has_the_parameters_that_the_tables_give(name, parameters):
-    model = create_model(name)
-    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == parameters
+def test_has_the_parameters_of_its_table(name, options, parameters):
+    assert count_parameters(create_model(name, **options)) == parameters
+
+
+@pytest.mark.parametrize(
+    ('name', 'image_shape', 'macs'),
+    [
+        ('ms_resnet20', (32, 32, 3), 40_108_032),
+        ('ms_resnet20_dvs', (5, 128, 128, 2), 40_108_032),
+        ('ms_resnet18', (224, 224, 3), 1_676_279_808),
+        ('ms_resnet34', (224, 224, 3), 3_525_967_872),
+        ('ms_resnet104', (224, 224, 3), 11_618_353_152),
+    ],
+)
+def test_has_the_operations_of_its_table(name, image_shape, macs):
+    assert residual_macs(summarise(create_model(name), image_shape)) == macs
 
 
 def test_lists_the_networks_of_the_paper():
     assert list_models('ms_resnet?') == ['ms_resnet8']
-    assert 'ms_resnet482' in list_models()
+    assert {'ms_resnet482', 'ms_resnet104', 'ms_resnet20_dvs', 'plain_net20'} <= set(list_models())
     for name in list_models():
-        assert create_model(name).num_classes == 10
+        assert create_model(name).num_classes == (
+            1000 if name.endswith(('18', '34', '104')) else 10
+        )
 
 
 def test_takes_every_cifar_depth():
     assert create_model('ms_resnet26').blocks == (4, 4, 4)
+
+
+def test_a_factor_widens_every_stage():
+    assert create_model('ms_resnet20x4').widths == (64, 128, 256)
+    assert create_model('vanilla_resnet34x2').widths == (128, 256, 512, 1024)
+
+
+def test_options_take_the_place_of_the_forms_own():
+    model = create_model('ms_resnet104', stem='conv7', dropout=0.0, blocks=[1, 1, 1, 1])
+    assert (model.stem, model.dropout, model.blocks) == ('conv7', 0.0, (1, 1, 1, 1))
+    assert model.avgpool_shortcut
+    assert model.zero_init_residual
 
 
 @pytest.mark.parametrize(
@@ -38,7 +83,8 @@ def test_takes_every_cifar_depth():
         ('ms_restnet20', 'did you mean .*ms_resnet20'),
         ('transformer', 'known are .*ms_resnet20'),
         ('ms_resnet21', 'the nearest are ms_resnet20 and ms_resnet26'),
-        ('ms_resnet2', 'the nearest are ms_resnet8 and ms_resnet14'),
+        ('vanilla_resnet2', 'the nearest are vanilla_resnet8 and vanilla_resnet14'),
+        ('ms_resnet20_dsv', 'did you mean .*ms_resnet20_dvs'),
     ],
 )
 def test_an_unknown_name_gets_the_near_ones(name, hint):
@@ -49,3 +95,18 @@ def test_an_unknown_name_gets_the_near_ones(name, hint):
 def test_an_unknown_option_gets_the_near_ones():
     with pytest.raises(TypeError, match="no option 'num_step'; did you mean num_steps"):
         create_model('ms_resnet20', num_step=4)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'stem': 'conv5'}, "unknown stem 'conv5'"),
+        ({'surrogate': 'rectangle'}, "unknown surrogate 'rectangle'; did you mean rectangular"),
+        ({'blocks': (1, 1)}, 'must have one number a stage'),
+        ({'kind': 'vanilla', 'spiking_shortcut': True}, 'see spikes'),
+        ({'scan_layers': 'yes'}, "scan_layers='yes' must be"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        create_model('ms_resnet20', **options)

@@ -1,0 +1,110 @@
+"""What a network is made of: its layers, their shapes, parameters and operations."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from snnjax.models.layers import LIF, TDBN, ReLU
+from snnjax.models.networks import ResNet
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSummary:
+    """One layer.
+
+    Attributes:
+      path: names of the modules around it and its own, ``('stage1', 'block1', 'conv1', 'conv')``.
+      kind: what it is.
+      input: what a convolution or the classifier sees; '' for other layers.
+      shape: of its output, (H, W, C), or (C,) for the classifier.
+      runs: how often it is computed for an image: once, or for each time step.
+      parameters: how many numbers it learns.
+      macs: multiply-accumulate operations each time that it is computed.
+    """
+
+    path: tuple[str, ...]
+    kind: Literal['convolution', 'normalisation', 'neurons', 'ReLU', 'classifier']
+    input: Literal['spikes', 'real', '']
+    shape: tuple[int, ...]
+    runs: int
+    parameters: int
+    macs: int
+
+    @property
+    def in_residual_path(self) -> bool:
+        """Whether it is a convolution of a residual path, which the paper's energy counts."""
+        return self.kind == 'convolution' and self.path[-2] in ('conv1', 'conv2')
+
+
+def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]:
+    """The layers of a network in the order in which they run; nothing is computed or compiled.
+
+    A convolution sees spikes where its input is the output of neurons and nothing else: spikes that
+    were added up or averaged on the way are real values to it.
+
+    Args:
+      model: the network; layers that it scans are listed one by one.
+      image_shape: (H, W, C), or (T, H, W, C) for frames.
+
+    Raises:
+      ValueError: for a shape that the network cannot take.
+    """
+    layers: list[LayerSummary] = []
+    spikes: list[Any] = []  # The very arrays that neurons put out.
+
+    def observe(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module, out = context.module, call(*args, **kwargs)
+        if context.method_name != '__call__' or type(module) not in _KINDS:
+            return out
+        if isinstance(module, LIF):
+            spikes.append(out)
+        seen: Any = 'spikes' if any(args[0] is array for array in spikes) else 'real'
+        computes = isinstance(module, nn.Conv | nn.Dense)
+        layers.append(
+            LayerSummary(
+                path=module.path,
+                kind=_KINDS[type(module)],
+                input=seen if computes else '',
+                shape=out.shape[2:] if out.ndim == 5 else out.shape[1:],
+                runs=out.shape[1] if out.ndim == 5 else 1,
+                parameters=sum(leaf.size for leaf in jax.tree.leaves(module.variables['params']))
+                if 'params' in module.variables
+                else 0,
+                macs=_macs(module, out) if computes else 0,
+            )
+        )
+        return out
+
+    # Not the rematerialised form: lifted modules are traced more than once.
+    model = model.clone(scan_layers=False, remat=False)
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with nn.intercept_methods(observe):
+        jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    return layers
+
+
+_KINDS: dict[type[nn.Module], Any] = {
+    nn.Conv: 'convolution',
+    TDBN: 'normalisation',
+    LIF: 'neurons',
+    ReLU: 'ReLU',
+    nn.Dense: 'classifier',
+}
+
+
+def _macs(module: nn.Module, out: jax.Array) -> int:
+    """Each output is a sum over the inputs that its part of the kernel multiplies."""
+    kernel = module.variables['params']['kernel']
+    pixels = out.shape[2] * out.shape[3] if out.ndim == 5 else 1
+    return kernel.size * pixels
+
+
+def residual_macs(layers: list[LayerSummary]) -> int:
+    """Multiply-accumulates a time step of the 3x3 convolutions in residual paths (table 5)."""
+    return sum(layer.macs for layer in layers if layer.in_residual_path)

@@ -1,0 +1,83 @@
+"""Lists the layers of a model: shapes, parameters, operations, and what sees spikes.
+
+  python -m snnjax.tools.summary --model=ms_resnet20
+  python -m snnjax.tools.summary --model=ms_resnet34 --size=288 --num_steps=6
+
+Operations are multiply-accumulates for one image and one time step. Where the input is spikes,
+each stands for an addition, made only where there is a spike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+
+from snnjax.models import create_model
+from snnjax.models.summary import LayerSummary, residual_macs, summarise
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--model', required=True, help='a name that create_model knows')
+    parser.add_argument(
+        '--size', type=int, help='height and width of the images; default: those of the data'
+    )
+    parser.add_argument('--num_steps', type=int, help='time steps; default 6, and 1 for an ANN')
+    args = parser.parse_args(argv)
+    try:
+        model = create_model(args.model, num_steps=args.num_steps)
+        size = args.size or default_size(model.stem_stride, model.in_channels)
+        layers = summarise(model, (size, size, model.in_channels))
+    except (TypeError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(table(layers))
+    print()
+    parameters = sum(layer.parameters for layer in layers)
+    print(f'{args.model}, images {size}x{size}x{model.in_channels}, ', end='')
+    print(f'{max(layer.runs for layer in layers)} time steps')
+    print(f'parameters {parameters:,}')
+    print(f'operations of one time step {sum(layer.macs for layer in layers):,}')
+    print(f'  of 3x3 convolutions in residual paths {residual_macs(layers):,}')
+    for kind in ('spikes', 'real'):
+        print(f'  on {kind} {sum(layer.macs for layer in layers if layer.input == kind):,}')
+    return 0
+
+
+def default_size(stem_stride: int, in_channels: int) -> int:
+    """32 for CIFAR, 128 for an event camera, 224 for ImageNet."""
+    if in_channels == 2:
+        return 128
+    return 32 if stem_stride == 1 else 224
+
+
+def table(layers: Iterable[LayerSummary]) -> str:
+    """The layers as lines of text, columns aligned."""
+    rows = [('layer', 'kind', 'sees', 'output', 'runs', 'parameters', 'operations')]
+    rows += [
+        (
+            '/'.join(layer.path),
+            layer.kind,
+            layer.input,
+            'x'.join(map(str, layer.shape)),
+            str(layer.runs),
+            f'{layer.parameters:,}' if layer.parameters else '',
+            f'{layer.macs:,}' if layer.macs else '',
+        )
+        for layer in layers
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        text = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
+        text += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+        lines.append('  '.join(text).rstrip())
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
