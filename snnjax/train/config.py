@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
+from ml_collections import config_dict
 
 from snnjax.data import get_dataset
 from snnjax.models import ResNet, create_model
 from snnjax.spelling import suggest
+from snnjax.train.weights import WeightsError, describe_weights
 
 # Keys that may change when a run is continued: they change nothing of what it computes.
 RUNTIME_KEYS = ('data.dir', 'log_every', 'checkpoint')
@@ -34,13 +37,11 @@ def default_config() -> ml_collections.ConfigDict:
             'batch_size': 100,
             'eval_batch_size': 500,
             'label_smoothing': 0.0,
-            # The name, and options of `create_model`.
-            'model': {
-                'name': 'ms_resnet20',
-                'num_steps': 4,
-                'strict': False,
-                'detach_reset': True,
-            },
+            # A folder of weights, or the work directory of another run, to start from instead of
+            # initial parameters; a classifier for another number of classes starts anew.
+            'init_from': '',
+            # The name, and every option of `create_model`.
+            'model': _model_options() | {'name': 'ms_resnet20', 'num_steps': 4},
             'data': {
                 'name': 'cifar10',
                 # Where `snnjax.tools.prepare` put it.
@@ -72,6 +73,17 @@ def default_config() -> ml_collections.ConfigDict:
             },
         }
     )
+
+
+def _model_options() -> dict[str, Any]:
+    """None for each option of a network, of the option's type."""
+    of_data = ('num_classes', 'in_channels')
+    text = ('dtype', 'scan_layers')
+    return {
+        field.name: config_dict.placeholder(str if field.name in text else type(field.default))
+        for field in dataclasses.fields(ResNet)
+        if field.name not in ('name', 'parent', 'num_steps', *of_data)
+    }
 
 
 def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDict:
@@ -134,6 +146,10 @@ def build_model(config: ml_collections.ConfigDict) -> ResNet:
     """The model that a configuration describes, for the classes and channels of its data set."""
     dataset = get_dataset(config.data.name)
     options = {key: value for key, value in config.model.items() if value is not None}
+    if 'scan_layers' in options:
+        # True and false are words on the command line, where 'auto' may stand, too.
+        word = options['scan_layers']
+        options['scan_layers'] = {'true': True, 'false': False}.get(word, word)
     return create_model(
         options.pop('name'),
         num_classes=dataset.num_classes,
@@ -198,4 +214,9 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
         build_model(config)
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
+    if config.init_from:
+        try:
+            describe_weights(config.init_from)
+        except WeightsError as error:
+            raise ConfigError(f'init_from: {error}') from error
     dataset.check_prepared(config.data.dir)

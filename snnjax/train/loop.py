@@ -18,6 +18,7 @@ from snnjax.train.program import Program, build_program
 from snnjax.train.progress import Progress
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import TrainState, count_parameters
+from snnjax.train.weights import WeightsError, fit_weights, load_weights
 from snnjax.train.writers import MetricWriter, write_config, write_environment
 
 
@@ -50,13 +51,16 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
         restored = checkpoints.restore_latest(program.abstract_state())
         state, position = restored or (program.init(), {'step': 0, 'unwritten': {}})
+        notes: list[str] = []
+        if not restored and config.init_from:
+            state, notes = _start_from(config.init_from, program, state)
         start = position['step']
         with (
             MetricWriter(workdir, start) as writer,
             Progress(num_steps * config.batch_size, start * config.batch_size) as progress,
             StopRequest() as stop,
         ):
-            progress.say(_describe(config, program, batches, test_split, start))
+            progress.say(_describe(config, program, batches, test_split, start, notes))
             log = TrainingLog(
                 writer,
                 progress,
@@ -123,12 +127,27 @@ def _training_batches(config: ml_collections.ConfigDict, split: Split) -> Traini
     )
 
 
+def _start_from(source: str, program: Program, state: TrainState) -> tuple[TrainState, list[str]]:
+    """A new state with weights from elsewhere, and what there is to say about it."""
+    like = {'params': state.params, 'batch_stats': state.batch_stats}
+    try:
+        variables, kept = fit_weights(
+            program.model, like, load_weights(source), new_classifier=True
+        )
+    except WeightsError as error:
+        raise ConfigError(f'init_from={source}: {error}') from error
+    variables = jax.device_put(variables, program.state_sharding)
+    notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
+    return state._replace(**variables), notes
+
+
 def _describe(
     config: ml_collections.ConfigDict,
     program: Program,
     batches: TrainingBatches,
     test_split: Split,
     start: int,
+    notes: list[str],
 ) -> str:
     parameters = count_parameters(program.abstract_state().params)
     devices = jax.devices()
@@ -138,6 +157,7 @@ def _describe(
         f'{config.data.name}: {len(batches.split):,} training and {len(test_split):,} test images\n'
         f'{begin} of {len(batches):,} steps of {config.batch_size} images '
         f'on {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
+        + ''.join(f'\n{note}' for note in notes)
     )
 
 

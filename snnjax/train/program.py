@@ -66,7 +66,8 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
         schedule=schedule,
         init=jax.jit(init, out_shardings=everywhere),
         train_step=jit(
-            make_train_step(model, optimizer, dataset, config.label_smoothing), donate_argnums=0
+            make_train_step(model, optimizer, dataset, config.label_smoothing, config.seed),
+            donate_argnums=0,
         ),
         eval_step=jit(make_eval_step(model, dataset)),
         state_sharding=everywhere,

@@ -29,19 +29,23 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     dataset: Dataset,
     label_smoothing: float = 0.0,
+    seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
     """``(state, batch) -> (state, sums)``; the batch has ``image`` (B, H, W, C) and ``label`` (B,).
 
     The loss is the mean cross-entropy; that the metrics show is without the L2 penalty, which acts
-    in the optimiser.
+    in the optimiser. Dropout is drawn from the seed and the number of the step.
     """
 
-    def loss_of(params: Any, batch_stats: Any, batch: Batch) -> tuple[jax.Array, tuple]:
+    def loss_of(
+        params: Any, batch_stats: Any, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple]:
         logits, updates = model.apply(
             {'params': params, 'batch_stats': batch_stats},
             normalise(batch['image'], dataset),
             train=True,
             mutable=['batch_stats', 'firing_rates'],
+            rngs={'dropout': key},
         )
         targets = jax.nn.one_hot(batch['label'], dataset.num_classes)
         losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
@@ -54,8 +58,9 @@ def make_train_step(
         return jnp.mean(losses), (updates['batch_stats'], sums)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         gradient, (batch_stats, sums) = jax.grad(loss_of, has_aux=True)(
-            state.params, state.batch_stats, batch
+            state.params, state.batch_stats, batch, key
         )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

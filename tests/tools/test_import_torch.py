@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from snnjax import create_model
+from snnjax.models.torch_weights import to_state_dict
+from snnjax.tools import import_torch
+from snnjax.train.weights import describe_weights, load_weights
+from tests.models.test_torch_weights import authors_state_dict, random_variables
+
+torch = pytest.importorskip('torch', reason="needs PyTorch: pip install 'snnjax[torch]'")
+
+WIDTHS = (4, 5, 6, 7)
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A file like those that the authors publish, narrower."""
+    arrays = authors_state_dict((2, 2, 2, 2), WIDTHS, 3)
+    path = tmp_path / 'resnet18.pth'
+    torch.save({f'module.{key}': torch.tensor(array) for key, array in arrays.items()}, path)
+    return path, arrays
+
+
+def run(path, out, *arguments):
+    return import_torch.main(
+        [str(path), '--model=ms_resnet18', f'--out={out}', f'--option=widths={WIDTHS}', *arguments]
+    )
+
+
+def test_the_authors_weights_become_a_folder_of_weights(published, tmp_path):
+    path, arrays = published
+    assert run(path, tmp_path / 'out') == 0
+    name, options = describe_weights(tmp_path / 'out')
+    assert (name, options['num_classes'], options['strict']) == ('ms_resnet18', 3, True)
+    params = load_weights(tmp_path / 'out')['params']
+    np.testing.assert_array_equal(
+        params['stage1']['block1']['conv1']['conv']['kernel'],
+        arrays['conv2_x.0.residual_function.1.weight'].transpose(2, 3, 1, 0),
+    )
+
+
+def test_our_own_names_need_not_be_strict(tmp_path):
+    model = create_model('ms_resnet8')
+    state_dict = to_state_dict(model, random_variables(model))
+    path = tmp_path / 'ms_resnet8.pth'
+    tensors = {key: torch.tensor(array) for key, array in state_dict.items()}
+    torch.save({'state_dict': tensors, 'epoch': 7}, path)
+    assert import_torch.main([str(path), '--model=ms_resnet8', f'--out={tmp_path / "out"}']) == 0
+    assert describe_weights(tmp_path / 'out') == ('ms_resnet8', {'num_classes': 10})
+
+
+def test_weights_that_do_not_fit_are_refused_by_name(published, tmp_path, capsys):
+    path, _ = published
+    content = torch.load(path, weights_only=True)
+    del content['module.conv1.1.bn.bias']
+    content['module.extra'] = torch.zeros(1)
+    torch.save(content, path)
+    assert run(path, tmp_path / 'out') == 2
+    message = capsys.readouterr().err
+    assert 'missing: conv1.1.bn.bias' in message
+    assert 'unexpected: extra' in message
+    assert not (tmp_path / 'out').exists()
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ('this must not run',)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, capsys):
+    path = tmp_path / 'evil.pth'
+    torch.save({'weight': Payload()}, path)
+    assert run(path, tmp_path / 'out') == 2
+    out, err = capsys.readouterr()
+    assert 'this must not run' not in out
+    assert 'is not a checkpoint of tensors alone' in err
+
+
+@pytest.mark.parametrize('content', [[1, 2], {}, {'fc.weight': 'text'}])
+def test_other_content_is_refused(content, tmp_path, capsys):
+    path = tmp_path / 'other.pth'
+    torch.save(content, path)
+    assert run(path, tmp_path / 'out') == 2
+    assert 'error: ' in capsys.readouterr().err
+
+
+def test_a_file_that_is_cut_off_is_refused(published, tmp_path, capsys):
+    path, _ = published
+    path.write_bytes(path.read_bytes()[:5000])
+    assert run(path, tmp_path / 'out') == 2
+    assert 'is not a checkpoint' in capsys.readouterr().err

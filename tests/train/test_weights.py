@@ -1,0 +1,91 @@
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from snnjax import create_model
+from snnjax.models.stacking import stack_layers
+from snnjax.train.weights import (
+    WeightsError,
+    describe_weights,
+    fit_weights,
+    load_weights,
+    save_weights,
+)
+
+OPTIONS = {'blocks': (1, 3, 1), 'widths': (2, 3, 4), 'num_classes': 5}
+
+
+def random_variables(**options):
+    model = create_model('ms_resnet20', **OPTIONS | options)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    rng = np.random.default_rng(0)
+    return model, jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), shapes)
+
+
+@pytest.mark.parametrize('scanned', [False, True])
+def test_comes_back_as_it_was_written(tmp_path, scanned):
+    model, variables = random_variables(scan_layers=scanned)
+    save_weights(tmp_path / 'w', variables, 'ms_resnet20', OPTIONS)
+    fitted, kept = fit_weights(model, variables, load_weights(tmp_path / 'w'))
+    chex.assert_trees_all_equal(fitted, variables)
+    assert kept == []
+    name, options = describe_weights(tmp_path / 'w')
+    assert create_model(name, **options) == create_model('ms_resnet20', **OPTIONS)
+
+
+def test_fits_either_form_of_repeated_layers(tmp_path):
+    model, variables = random_variables()
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+    scanned = model.clone(scan_layers=True)
+    stacked = stack_layers(variables)
+    fitted, _ = fit_weights(scanned, stacked, load_weights(tmp_path))
+    chex.assert_trees_all_equal(fitted, stacked)
+
+
+def test_does_not_write_over_weights(tmp_path):
+    _, variables = random_variables()
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+    with pytest.raises(WeightsError, match='has weights already'):
+        save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+
+
+def test_says_where_there_are_no_weights(tmp_path):
+    (tmp_path / 'config.json').write_text('{}')  # Of a run that has not saved yet.
+    with pytest.raises(WeightsError, match='has no weights: neither'):
+        load_weights(tmp_path)
+
+
+def test_names_everything_that_does_not_fit(tmp_path):
+    _, variables = random_variables()
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+    model, like = random_variables(blocks=(2, 2, 1), num_classes=6)
+    with pytest.raises(WeightsError) as raised:
+        fit_weights(model, like, load_weights(tmp_path))
+    message = str(raised.value)
+    assert 'missing: params/stage1/block2/conv1/conv/kernel' in message
+    assert 'unexpected: batch_stats/stage2/block3/conv2/norm/mean' in message
+    assert 'params/classifier/bias: shape (5,), expected (6,)' in message
+
+
+def test_a_classifier_of_other_classes_may_start_anew(tmp_path):
+    _, variables = random_variables()
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+    model, like = random_variables(num_classes=6)
+    fitted, kept = fit_weights(model, like, load_weights(tmp_path), new_classifier=True)
+    assert kept == ['params/classifier/bias', 'params/classifier/kernel']
+    chex.assert_trees_all_equal(fitted['params']['classifier'], like['params']['classifier'])
+    chex.assert_trees_all_equal(fitted['params']['stem'], variables['params']['stem'])
+
+
+def test_the_description_is_json_that_people_can_read(tmp_path):
+    _, variables = random_variables()
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+    description = json.loads((tmp_path / 'model.json').read_text())
+    assert description == {
+        'name': 'ms_resnet20',
+        'options': {'blocks': [1, 3, 1], 'widths': [2, 3, 4], 'num_classes': 5},
+    }
