@@ -11,11 +11,11 @@ RECIPES = {
 
 
 def get_config(arguments: str = ''):
-    """Arguments: ``depth`` (6n + 2), ``num_steps`` and ``recipe``."""
-    args = parse_arguments(arguments, depth=20, num_steps=4, recipe='authors')
+    """Arguments: ``family`` of models, ``depth`` (6n + 2), ``num_steps`` and ``recipe``."""
+    args = parse_arguments(arguments, family='ms_resnet', depth=20, num_steps=4, recipe='authors')
     recipe = choose('recipe', args.recipe, RECIPES)
     config = default_config()
-    config.model.name = f'ms_resnet{args.depth}'
+    config.model.name = f'{args.family}{args.depth}'
     config.model.num_steps = args.num_steps
     config.data.name = 'cifar10'
     config.data.crop_padding = 4

@@ -61,6 +61,8 @@ def test_a_wrong_choice_gets_the_near_ones():
         ),
         ('model.name', 'ms_resnet9', "unknown model 'ms_resnet9'"),
         ('data.name', 'digit', "unknown data set 'digit'; did you mean digits"),
+        ('model.stem', 'conv8', "unknown stem 'conv8'"),
+        ('init_from', '/nowhere', 'init_from: /nowhere has no weights'),
     ],
 )
 def test_what_cannot_run_is_found_before_anything_is_loaded(config, key, value, message):
@@ -79,6 +81,21 @@ def test_missing_data_is_found_before_anything_is_loaded(config, tmp_path):
 def test_the_model_is_made_for_its_data(config):
     model = build_model(config)
     assert (model.num_classes, model.in_channels, model.num_steps) == (10, 1, 2)
+
+
+def test_every_option_of_the_network_is_a_key(config):
+    config.model.update(
+        {'dropout': 0.3, 'blocks': (1, 2, 1), 'remat': True, 'dtype': 'bfloat16', 'kind': 'plain'}
+    )
+    model = build_model(config)
+    assert (model.dropout, model.blocks, model.remat) == (0.3, (1, 2, 1), True)
+    assert (model.dtype, model.kind, model.threshold) == ('bfloat16', 'plain', 0.5)
+
+
+@pytest.mark.parametrize(('word', 'value'), [('true', True), ('false', False), ('auto', 'auto')])
+def test_scan_layers_is_a_word(config, word, value):
+    config.model.scan_layers = word
+    assert build_model(config).scan_layers == value
 
 
 def test_keys_are_flattened_with_dots():
