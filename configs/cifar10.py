@@ -1,4 +1,10 @@
-"""CIFAR-10 with the paper's networks (tables 1 and 2, figure 3)."""
+"""CIFAR-10 with the paper's networks (tables 1 and 2, figure 3).
+
+python -m snnjax.main --config=configs/cifar10.py:depth=20,num_steps=4 --workdir=runs/cifar10
+
+Two time steps cost about nine minutes an epoch on two CPU cores and reach 73 % in eight epochs
+(``docs/results``). CIFAR-100 is the same with ``--config.data.name=cifar100``.
+"""
 
 from snnjax.train.config import choose, default_config, parse_arguments
 
