@@ -23,7 +23,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from snnjax.analysis.curves import save_learning_curves
-from snnjax.data import DatasetNotPreparedError
+from snnjax.data import DatasetNotPreparedError, DecodeError
 from snnjax.spelling import suggest
 from snnjax.train.config import ConfigError, flatten
 from snnjax.train.loop import train
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     workdir = Path(_WORKDIR.value).expanduser()
     try:
         finished = train(_CONFIG.value, workdir)
-    except (ConfigError, DatasetNotPreparedError) as error:
+    except (ConfigError, DatasetNotPreparedError, DecodeError) as error:
         _fail(str(error))
     if not finished:
         print('stopped and saved; the same command continues')

@@ -1,5 +1,17 @@
 """Data sets and the batches made of them. NumPy only: no JAX array is made here."""
 
-from snnjax.data.datasets import DATASETS, Dataset, DatasetNotPreparedError, Split, get_dataset
+from snnjax.data.datasets import Dataset, open_dataset
+from snnjax.data.images import DecodeError
+from snnjax.data.options import DataOptions
+from snnjax.data.records import DatasetNotPreparedError
+from snnjax.data.splits import ArraySplit, Split
 
-__all__ = ['DATASETS', 'Dataset', 'DatasetNotPreparedError', 'Split', 'get_dataset']
+__all__ = [
+    'ArraySplit',
+    'DataOptions',
+    'Dataset',
+    'DatasetNotPreparedError',
+    'DecodeError',
+    'Split',
+    'open_dataset',
+]

@@ -1,12 +1,17 @@
-"""Random changes of training images, on whole batches of uint8 pixels (B, H, W, C)."""
+"""Random changes of training images."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+from PIL import Image
+
+from snnjax.data.auto_augment import auto_augment, rand_augment
 
 
 def random_crop(images: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarray:
-    """Moves each image by up to ``padding`` pixels each way; black comes in at the border.
+    """Moves each image (B, H, W, C) by up to ``padding`` pixels each way; black comes in.
 
     The same as padding with zeros on every side and cropping back to the old size at random.
     """
@@ -19,6 +24,59 @@ def random_crop(images: np.ndarray, padding: int, rng: np.random.Generator) -> n
 
 
 def random_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirrors each image left to right with probability one half."""
+    """Mirrors each image (B, H, W, C) left to right with probability one half."""
     flipped = rng.integers(0, 2, len(images)).astype(bool)
     return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+
+
+def erase_rectangle(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Fills a rectangle of an image (H, W, C) uint8 with random pixels (Zhong et al. 2020).
+
+    It has 2 to 33 % of the area, and an aspect ratio from 0.3 to 3.3; where that does not fit ten
+    times, nothing is erased.
+    """
+    height, width, channels = image.shape
+    for _ in range(10):
+        area = height * width * rng.uniform(0.02, 1 / 3)
+        ratio = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
+        h, w = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+        if 0 < h < height and 0 < w < width:
+            top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+            image = image.copy()
+            image[top : top + h, left : left + w] = rng.integers(
+                0, 256, (h, w, channels), dtype=np.uint8
+            )
+            return image
+    return image
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageAugmentation:
+    """Random changes of an RGB image that keep its size.
+
+    Attributes:
+      flip: mirror left to right with probability one half.
+      auto_augment: name of a policy, see `snnjax.data.auto_augment.policy`; '' for none.
+      rand_augment: changes of RandAugment; 0 for none.
+      rand_augment_magnitude: 0 to 30.
+      random_erasing: probability of `erase_rectangle`.
+    """
+
+    flip: bool = False
+    auto_augment: str = ''
+    rand_augment: int = 0
+    rand_augment_magnitude: int = 9
+    random_erasing: float = 0.0
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        if self.flip and rng.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self.auto_augment:
+            image = auto_augment(image, self.auto_augment, rng)
+        if self.rand_augment:
+            image = rand_augment(image, self.rand_augment, self.rand_augment_magnitude, rng)
+        pixels = np.asarray(image)
+        if self.random_erasing and rng.random() < self.random_erasing:
+            pixels = erase_rectangle(pixels, rng)
+        return pixels

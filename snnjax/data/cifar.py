@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from snnjax.data.records import Plan
+
 _HOMEPAGE = 'https://www.cs.toronto.edu/~kriz/cifar.html'
 _CITATION = """@techreport{krizhevsky2009learning,
   author = {Alex Krizhevsky},
@@ -172,52 +174,26 @@ class _PixelUnpickler(pickle.Unpickler):
             raise ValueError(f'{module}.{name} does not belong in an image file') from None
 
 
-# TFDS's own registry has builders of these names, which need TensorFlow; ours stay out of it.
-class _Cifar(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """ArrayRecord files of the official examples, in the official order."""
+def plan(name: str, download: Download, source: Path) -> Plan:
+    """How the official examples are stored, in the official order.
 
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First release.'}
-    download: Download
-
-    def __init__(self, *, data_dir: str | Path, source: str | Path = '') -> None:
-        self._source = source
-        super().__init__(data_dir=data_dir, file_format='array_record')
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        # Built here because TFDS would look for a package of metadata files otherwise.
-        labels = {
-            key: tfds.features.ClassLabel(names=names)
-            for key, names in self.download.class_names.items()
-        }
-        image = tfds.features.Tensor(
-            shape=(32, 32, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=f'{len(labels["label"].names)} classes of 32x32 colour photographs.',
-            features=tfds.features.FeaturesDict({'image': image} | labels),
-            supervised_keys=('image', 'label'),
-            homepage=_HOMEPAGE,
-            citation=_CITATION,
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        del dl_manager
-        return {split: self._generate_examples(split) for split in ('train', 'test')}
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        yield from enumerate(read_official(self._source, self.download, split))
-
-
-class Cifar10(_Cifar, skip_registration=True):  # type: ignore[call-arg]
-    """CIFAR-10: 50,000 training and 10,000 test images of 10 classes."""
-
-    download = CIFAR10
-
-
-class Cifar100(_Cifar, skip_registration=True):  # type: ignore[call-arg]
-    """CIFAR-100: 50,000 training and 10,000 test images of 100 classes in 20 superclasses."""
-
-    download = CIFAR100
+    Raises:
+      FileNotFoundError: where ``source`` has not the download.
+      ValueError: where a file is not the official one.
+    """
+    labels = {
+        key: tfds.features.ClassLabel(names=names) for key, names in download.class_names.items()
+    }
+    image = tfds.features.Tensor(
+        shape=(32, 32, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+    )
+    return Plan(
+        name=name,
+        features=tfds.features.FeaturesDict({'image': image} | labels),
+        splits={split: list(read_official(source, download, split)) for split in download.md5},
+        source=repr(download.md5),
+        example_bytes=32 * 32 * 3 + 128,
+        description=f'{len(labels["label"].names)} classes of 32x32 colour photographs.',
+        homepage=_HOMEPAGE,
+        citation=_CITATION,
+    )

@@ -1,143 +1,248 @@
-"""The data sets that training knows by name."""
+"""The data sets that training knows by name, and those that somebody has prepared."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
-from snnjax.data import cifar
+from snnjax.data import cifar, event_sets, image_sets, images, records
+from snnjax.data.augment import ImageAugmentation
+from snnjax.data.event_files import Events
+from snnjax.data.fake_photos import FakePhotos
+from snnjax.data.frames import EventAugmentation, frame_by_number, frame_by_time
+from snnjax.data.options import DataOptions
+from snnjax.data.records import Plan, Prepared, Records
+from snnjax.data.splits import ArraySplit, EventSplit, PhotoSplit, Split
 from snnjax.spelling import suggest
-
-
-class DatasetNotPreparedError(FileNotFoundError):
-    """A data set that has to be made from its official download first."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Images and labels in memory.
-
-    Attributes:
-      images: (N, H, W, C) uint8.
-      labels: (N,) int32.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set of labelled images, with the splits 'train' and 'test'.
+    """A data set of labelled images or recordings, as a configuration describes it.
 
     Attributes:
       name: what configs call it.
-      image_shape: (H, W, C).
+      image_shape: (H, W, C), or (T, H, W, C) for frames of events, in training.
       num_classes: labels are 0 to ``num_classes - 1``.
       mean: of the training images, by channel, in units of the stored pixels.
       std: likewise.
-      builder: the TFDS builder that ``python -m snnjax.tools.prepare`` runs; None where there is
-        nothing to prepare.
-      read: ``(split, data_dir) -> Split``.
+      load: the examples of 'train' or 'test'.
     """
 
     name: str
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    read: Callable[[str, str], Split]
-    builder: type[tfds.core.DatasetBuilder] | None = None
-
-    def builder_at(self, data_dir: str | Path, source: str | Path = '') -> tfds.core.DatasetBuilder:
-        """The data set's builder for the prepared files in ``data_dir``."""
-        if self.builder is None:
-            raise ValueError(f'{self.name} is read as it is: there is nothing to prepare')
-        return self.builder(data_dir=Path(data_dir).expanduser(), source=source)
-
-    def check_prepared(self, data_dir: str) -> None:
-        """Raises `DatasetNotPreparedError`, with the command to run, unless `load` would work."""
-        if self.builder is None:
-            return
-        folder = Path(data_dir).expanduser() / self.name / str(self.builder.VERSION)
-        if not (folder / 'dataset_info.json').exists():
-            raise DatasetNotPreparedError(
-                f'{self.name} is not prepared in {data_dir}; make it with\n  python -m '
-                f'snnjax.tools.prepare {self.name} --source=FOLDER_WITH_THE_DOWNLOAD '
-                f'--data_dir={data_dir}'
-            )
-
-    def load(self, split: str, data_dir: str) -> Split:
-        """The images of 'train' or 'test', in the data set's own order."""
-        self.check_prepared(data_dir)
-        return self.read(split, data_dir)
+    load: Callable[[str], Split]
 
 
-def get_dataset(name: str) -> Dataset:
-    """The data set of that name; ValueError with the nearest names where there is none."""
-    try:
-        return DATASETS[name]
-    except KeyError:
-        raise ValueError(f'unknown data set {name!r}; {suggest(name, DATASETS)}') from None
-
-
-def _read_digits(split: str, data_dir: str) -> Split:
-    """scikit-learn's handwritten digits; every fifth image is a test image."""
-    del data_dir
-    import sklearn.datasets  # It takes longer to import than all else together.
-
-    digits = sklearn.datasets.load_digits()
-    is_test = np.arange(len(digits.target)) % 5 == 0
-    chosen = is_test if split == 'test' else ~is_test
-    images = digits.images[chosen, ..., None].astype(np.uint8)
-    return Split(images, digits.target[chosen].astype(np.int32))
-
-
-def _read_prepared(name: str) -> Callable[[str, str], Split]:
-    def read(split: str, data_dir: str) -> Split:
-        source = DATASETS[name].builder_at(data_dir).as_data_source(split)
-        examples = source.__getitems__(range(len(source)))
-        images = np.stack([example['image'] for example in examples])
-        labels = np.array([example['label'] for example in examples], np.int32)
-        return Split(images, labels)
-
-    return read
-
-
-DATASETS: dict[str, Dataset] = {
-    'digits': Dataset(
-        name='digits',
-        image_shape=(8, 8, 1),
-        num_classes=10,
-        # Pixels are 0 to 16.
-        mean=(4.8834,),
-        std=(6.0211,),
-        read=_read_digits,
-    ),
-    'cifar10': Dataset(
-        name='cifar10',
-        image_shape=(32, 32, 3),
-        num_classes=10,
-        mean=(125.307, 122.950, 113.865),
-        std=(62.993, 62.089, 66.705),
-        read=_read_prepared('cifar10'),
-        builder=cifar.Cifar10,
-    ),
-    'cifar100': Dataset(
-        name='cifar100',
-        image_shape=(32, 32, 3),
-        num_classes=100,
-        # 255 times the (0.5071, 0.4865, 0.4409) and (0.2673, 0.2564, 0.2762) in common use.
-        mean=(129.304, 124.070, 112.434),
-        std=(68.170, 65.392, 70.418),
-        read=_read_prepared('cifar100'),
-        builder=cifar.Cifar100,
-    ),
+PLANS: dict[str, Callable[..., Plan]] = {
+    'cifar10': functools.partial(cifar.plan, 'cifar10', cifar.CIFAR10),
+    'cifar100': functools.partial(cifar.plan, 'cifar100', cifar.CIFAR100),
+    'imagenet': image_sets.plan_imagenet,
+    'folder': image_sets.plan_folder,
+    'nmnist': event_sets.plan_nmnist,
+    'cifar10_dvs': event_sets.plan_cifar10_dvs,
+    'dvs_gesture': event_sets.plan_dvs_gesture,
+    'events_folder': event_sets.plan_events_folder,
 }
+"""What `snnjax.tools.prepare` makes: ``source -> plan``; 'folder' and 'events_folder' take a name."""
+
+NAMED_BY_USER = ('folder', 'events_folder')
+READY = ('digits', 'fake_imagenet')
+"""Data sets that need no preparation."""
+
+# Of the pixels of the training images. For CIFAR-100 255 times the (0.5071, 0.4865, 0.4409) and
+# (0.2673, 0.2564, 0.2762) in common use; for photos likewise (0.485, 0.456, 0.406) and (0.229,
+# 0.224, 0.225), of ImageNet.
+_STATISTICS = {
+    'cifar10': ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
+    'cifar100': ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
+}
+_PHOTO_STATISTICS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375))
+
+
+def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
+    """The data set that a configuration names; its examples are not read yet.
+
+    Args:
+      options: of the configuration.
+      num_steps: frames T of a recording of events.
+
+    Raises:
+      ValueError: for a name that is not known, with the nearest ones; for options that do not go
+        with the data set.
+      DatasetNotPreparedError: where it has to be made first; the message has the command.
+    """
+    if options.name == 'digits':
+        return _open_digits(options)
+    if options.name == 'fake_imagenet':
+        return _open_photos(options, 1000, lambda split: _all_of(FakePhotos(_FAKE_SIZES[split])))
+    makers = [name for name in PLANS if name not in NAMED_BY_USER]
+    if options.name not in makers and not records.is_prepared(options.dir, options.name):
+        known = [*makers, *READY, *_prepared_names(options.dir)]
+        raise ValueError(
+            f'unknown data set {options.name!r}; {suggest(options.name, known)} One of your own is '
+            f'made with python -m snnjax.tools.prepare folder --name={options.name} --source=FOLDER'
+        )
+    prepared = Prepared(options.dir, options.name)
+    classes = prepared.features['label'].num_classes
+    if 'elapsed' in prepared.features:
+        return _open_events(options, prepared, classes, num_steps)
+    if isinstance(prepared.features['image'], tfds.features.Image):
+        return _open_photos(options, classes, lambda split: _divide(prepared, options.split, split))
+    return _open_arrays(options, prepared, classes)
+
+
+_FAKE_SIZES = {'train': 1_281_167, 'test': 5_000}
+
+
+def _prepared_names(data_dir: str) -> list[str]:
+    folder = Path(data_dir).expanduser()
+    if not folder.is_dir():
+        return []
+    return [path.name for path in folder.iterdir() if records.is_prepared(folder, path.name)]
+
+
+def _all_of(examples: Records) -> tuple[Records, np.ndarray]:
+    return examples, np.arange(len(examples))
+
+
+def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarray]:
+    """Where the examples of 'train' or 'test' are, and their numbers there.
+
+    Args:
+      prepared: has 'train' and 'test', or 'all', sorted by class.
+      how: 'official' for the former; for the latter 'by_order', the first nine tenths of each class,
+        or 'random:SEED', nine tenths of each at random.
+      split: 'train' or 'test'.
+    """
+    official = 'all' not in prepared.sizes
+    if official != (how == 'official'):
+        name = prepared.folder.parent.name
+        raise ValueError(
+            f'data.split={how}: {name} has '
+            + ('an official split' if official else 'no official split: by_order or random:SEED')
+        )
+    if official:
+        return _all_of(prepared.records(split))
+    rng = np.random.default_rng(int(how.partition(':')[2])) if how != 'by_order' else None
+    numbers, first = [], 0
+    for size in prepared.metadata['class_sizes']['all']:
+        of_class = first + (np.arange(size) if rng is None else rng.permutation(size))
+        boundary = size * 9 // 10
+        numbers.append(np.sort(of_class[:boundary] if split == 'train' else of_class[boundary:]))
+        first += size
+    return prepared.records('all'), np.concatenate(numbers)
+
+
+def _open_digits(options: DataOptions) -> Dataset:
+    def load(split: str) -> Split:
+        # scikit-learn takes longer to import than all else together.
+        import sklearn.datasets
+
+        digits = sklearn.datasets.load_digits()
+        # Every fifth image is a test image.
+        is_test = np.arange(len(digits.target)) % 5 == 0
+        chosen = is_test if split == 'test' else ~is_test
+        pixels = digits.images[chosen, ..., None].astype(np.uint8)
+        labels = digits.target[chosen].astype(np.int32)
+        return ArraySplit(pixels, labels, options.crop_padding, options.flip)
+
+    # Pixels are 0 to 16.
+    return Dataset('digits', (8, 8, 1), 10, mean=(4.8834,), std=(6.0211,), load=load)
+
+
+def _open_arrays(options: DataOptions, prepared: Prepared, classes: int) -> Dataset:
+    def load(split: str) -> Split:
+        examples, numbers = _divide(prepared, options.split, split)
+        read = examples.read(numbers)  # type: ignore[arg-type]
+        return ArraySplit(
+            np.stack([example['image'] for example in read]),
+            np.array([example['label'] for example in read], np.int32),
+            options.crop_padding,
+            options.flip,
+        )
+
+    mean, std = _STATISTICS[options.name]
+    shape = tuple(prepared.features['image'].shape)
+    return Dataset(options.name, shape, classes, mean, std, load)
+
+
+def _open_events(
+    options: DataOptions, prepared: Prepared, classes: int, num_steps: int | None
+) -> Dataset:
+    if num_steps is None:
+        raise ValueError(f'{options.name} needs a number of time steps to make frames of')
+    frame: Callable[[Events], np.ndarray] = functools.partial(frame_by_number, num_frames=num_steps)
+    if options.frames_by == 'time':
+        frame = functools.partial(frame_by_time, num_frames=num_steps, window=options.frame_window)
+    augment = EventAugmentation(
+        options.flip, options.crop_padding, options.crop_scale, options.event_drop
+    )
+    height, width = prepared.metadata['height'], prepared.metadata['width']
+
+    def load(split: str) -> Split:
+        examples, numbers = _divide(prepared, options.split, split)
+        return EventSplit(examples, numbers, height, width, frame, augment)
+
+    # Counts of events are inputs as they are.
+    shape = (num_steps, height, width, 2)
+    return Dataset(options.name, shape, classes, mean=(0.0, 0.0), std=(1.0, 1.0), load=load)
+
+
+def _open_photos(
+    options: DataOptions,
+    classes: int,
+    find: Callable[[str], tuple[Records, np.ndarray]],
+) -> Dataset:
+    augment = ImageAugmentation(
+        options.flip,
+        options.auto_augment,
+        options.rand_augment,
+        options.rand_augment_magnitude,
+        options.random_erasing,
+    )
+    eval_size, eval_resize = options.eval_shape
+
+    def load(split: str) -> Split:
+        examples, numbers = find(split)
+        return PhotoSplit(
+            examples,
+            numbers,
+            train=_TrainingPhoto(options.image_size, options.crop_scale, augment),
+            test=_TestPhoto(eval_resize, eval_size),
+            skip=options.on_decode_error == 'skip',
+        )
+
+    mean, std = _PHOTO_STATISTICS
+    size = options.image_size
+    return Dataset(options.name, (size, size, 3), classes, mean, std, load)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainingPhoto:
+    size: int
+    min_scale: float
+    augment: ImageAugmentation
+
+    def __call__(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
+        image: Image.Image = images.random_resized_crop(data, self.size, rng, self.min_scale)
+        return self.augment(image, rng)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TestPhoto:
+    resize: int
+    size: int
+
+    def __call__(self, data: bytes) -> Any:
+        return np.asarray(images.centre_crop(data, self.resize, self.size))

@@ -1,23 +1,22 @@
-"""Batches of a data set that fits in memory.
+"""Batches of a data set.
 
 A training batch is a function of the seed and its number alone. So the state of the data is one
 number, any process can make its share of any batch, and the global batch is the same however many
-processes there are.
+processes there are, of training or of making batches.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Iterator
 
 import grain
 import numpy as np
 
-from snnjax.data.augment import random_crop, random_flip
-from snnjax.data.datasets import Split
-
-Batch = dict[str, np.ndarray]
+from snnjax.data.mixing import mix
+from snnjax.data.splits import Batch, Split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,8 +31,8 @@ class TrainingBatches:
       batch_size: images in a batch, over all processes.
       seed: of the order and the augmentation.
       num_batches: how many there are.
-      crop_padding: see `random_crop`; 0 for none.
-      flip: whether to `random_flip`.
+      mixup: see `snnjax.data.mixing.mix`; 0 for none.
+      cutmix: likewise.
       process_index: which process this is, of
       process_count: processes that share each batch, in equal parts.
     """
@@ -42,8 +41,8 @@ class TrainingBatches:
     batch_size: int
     seed: int
     num_batches: int
-    crop_padding: int = 0
-    flip: bool = False
+    mixup: float = 0.0
+    cutmix: float = 0.0
     process_index: int = 0
     process_count: int = 1
 
@@ -56,18 +55,18 @@ class TrainingBatches:
         return self.num_batches
 
     def __getitem__(self, number: int) -> Batch:
-        """``image`` (B, H, W, C) uint8 and ``label`` (B,) int32: this process's share."""
+        """``image`` uint8 and ``label`` (B,) int32: this process's share.
+
+        Also ``mask`` where images may be missing, and what `mix` adds.
+        """
         epoch, place = divmod(number, self.per_epoch)
         chosen = self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
-        images = self.split.images[chosen]
-        # Drawn for the global batch, so that it does not depend on the number of processes.
-        rng = np.random.default_rng((self.seed, 1, number))
-        if self.crop_padding:
-            images = random_crop(images, self.crop_padding, rng)
-        if self.flip:
-            images = random_flip(images, rng)
         share = self._share()
-        return {'image': images[share], 'label': self.split.labels[chosen[share]]}
+        batch = self.split.training_batch(chosen, (self.seed, 1, number), share)
+        if self.mixup or self.cutmix:
+            key = (self.seed, 2, number)
+            batch = mix(batch, self.mixup, self.cutmix, key, self.batch_size, share)
+        return batch
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (the batches live as long as the run)
     def _order(self, epoch: int) -> np.ndarray:
@@ -77,26 +76,64 @@ class TrainingBatches:
         size = self.batch_size // self.process_count
         return slice(self.process_index * size, (self.process_index + 1) * size)
 
-    def iterate(self, start: int) -> Iterator[Batch]:
-        """The batches from number ``start`` on, made ahead of their use by a thread."""
-        rest = grain.MapDataset.source(self)[start:]
-        return iter(rest.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
+    def iterate(self, start: int, workers: int = 0) -> Iterator[Batch]:
+        """The batches from number ``start`` on, made ahead of their use.
+
+        Args:
+          start: number of the first.
+          workers: processes that make them; 0 for threads of this one.
+        """
+        return _made_ahead(grain.MapDataset.source(self)[start:], workers)
 
 
-def evaluation_batches(
-    split: Split, batch_size: int, process_index: int = 0, process_count: int = 1
-) -> Iterator[Batch]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluationBatches:
     """Every image once, in order: ``image``, ``label``, and ``mask`` (B,) bool, false for padding.
 
     The last batch is filled up with zeros, so that all are of one size.
+
+    Attributes:
+      split: the images.
+      batch_size: images in a batch, over all processes.
+      process_index: which process this is, of
+      process_count: processes that share each batch, in equal parts.
     """
-    size = batch_size // process_count
-    for first in range(0, len(split), batch_size):
-        start = min(first + process_index * size, len(split))
-        stop = min(start + size, len(split))
+
+    split: Split
+    batch_size: int
+    process_index: int = 0
+    process_count: int = 1
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __getitem__(self, number: int) -> Batch:
+        """This process's share."""
+        size = self.batch_size // self.process_count
+        first = number * self.batch_size + self.process_index * size
+        start, stop = (min(place, len(self.split)) for place in (first, first + size))
+        # A share of nothing but padding still needs the shape of an image.
+        batch = self.split.examples(np.arange(start, stop) if stop > start else np.arange(1))
+        if stop == start:
+            batch = {key: value[:0] for key, value in batch.items()}
         missing = size - (stop - start)
-        yield {
-            'image': np.pad(split.images[start:stop], ((0, missing), (0, 0), (0, 0), (0, 0))),
-            'label': np.pad(split.labels[start:stop], (0, missing)),
-            'mask': np.arange(size) < stop - start,
+        return {
+            key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1))
+            for key, value in batch.items()
         }
+
+    def iterate(self, workers: int = 0) -> Iterator[Batch]:
+        """All batches, made ahead of their use; see `TrainingBatches.iterate`."""
+        return _made_ahead(grain.MapDataset.source(self), workers)
+
+
+def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
+    threads = 1 if workers else min(os.cpu_count() or 1, 16)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
+    dataset = batches.to_iter_dataset(options)
+    if workers:
+        # Each makes whole batches, which come in their order.
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        )
+    return iter(dataset)

@@ -1,24 +1,29 @@
 """Evaluates trained weights on every image of a split.
 
-  python -m snnjax.tools.evaluate --weights=runs/cifar10 --dataset=cifar10
-  python -m snnjax.tools.evaluate --weights=runs/cifar10 --dataset=cifar10 --num_steps=2
+  python -m snnjax.tools.evaluate --weights=runs/cifar10
+  python -m snnjax.tools.evaluate --weights=runs/imagenet --num_steps=6 --data.eval_size=288
 
 Weights are the work directory of a run, whose newest checkpoint counts, or a folder that
-`snnjax.tools.import_torch` has written. The number of time steps may be another than in training.
+`snnjax.tools.import_torch` has written. The number of time steps may be another than in training,
+and so may every option of the data: those of a run are taken where nothing else is said.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
 from absl import logging
 
-from snnjax.data import DATASETS, DatasetNotPreparedError, get_dataset
-from snnjax.train.config import ConfigError, check, default_config
+from snnjax.data import DataOptions, DatasetNotPreparedError, DecodeError
+from snnjax.train.config import ConfigError, check, dataset_of, default_config
 from snnjax.train.loop import evaluate
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh
@@ -31,23 +36,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--weights', required=True, help='a work directory or folder of weights')
-    parser.add_argument('--dataset', required=True, help=f'one of {", ".join(sorted(DATASETS))}')
-    parser.add_argument('--data_dir', default='~/snnjax_data', help='where it was prepared')
     parser.add_argument('--split', default='test', choices=['test', 'train'])
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
     parser.add_argument('--batch_size', type=int, default=0, help='default: 100 for each device')
-    args = parser.parse_args(argv)
+    data = parser.add_argument_group('data', 'default: as in training')
+    for field in dataclasses.fields(DataOptions):
+        flag = {'name': '--dataset', 'dir': '--data_dir'}.get(field.name, f'--data.{field.name}')
+        kind = _read_bool if isinstance(field.default, bool) else type(field.default)
+        data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
+    args = vars(parser.parse_args(argv))
     logging.set_verbosity(logging.ERROR)
+    options = {
+        key.removeprefix('data.'): value
+        for key, value in args.items()
+        if key.startswith('data.') and value is not None
+    }
     try:
         results = evaluate_weights(
-            args.weights,
-            args.dataset,
-            data_dir=args.data_dir,
-            split=args.split,
-            num_steps=args.num_steps,
-            batch_size=args.batch_size or 100 * jax.device_count(),
+            args['weights'],
+            options,
+            split=args['split'],
+            num_steps=args['num_steps'],
+            batch_size=args['batch_size'] or 100 * jax.device_count(),
         )
-    except (ConfigError, DatasetNotPreparedError, WeightsError) as error:
+    except (ConfigError, DatasetNotPreparedError, DecodeError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     for key, value in results.items():
@@ -55,17 +67,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _read_bool(text: str) -> bool:
+    return {'true': True, 'false': False}[text]
+
+
 def evaluate_weights(
-    weights: str, dataset: str, *, data_dir: str, split: str, num_steps: int | None, batch_size: int
+    weights: str,
+    data: Mapping[str, Any],
+    *,
+    split: str = 'test',
+    num_steps: int | None = None,
+    batch_size: int,
 ) -> dict[str, float]:
     """Loss, accuracy and firing rate over a split; see `snnjax.train.loop.evaluate`.
+
+    Args:
+      weights: a work directory or a folder of weights.
+      data: fields of `DataOptions` that are other than in training.
+      split: 'test' or 'train', whose images are then as in testing, too.
+      num_steps: time steps; None for those of training.
+      batch_size: over all devices.
 
     Raises:
       ConfigError: where the model cannot be run on the data set.
       DatasetNotPreparedError: where the data has to be made first.
+      DecodeError: for a photo that cannot be decoded.
       WeightsError: where there are no weights, or others than the model's.
     """
-    config = _config(weights, dataset, data_dir, num_steps)
+    config = _config(weights, data, num_steps)
     config.eval_batch_size = batch_size
     mesh = make_mesh()
     config.batch_size = mesh.size
@@ -75,17 +104,23 @@ def evaluate_weights(
     like = {'params': state.params, 'batch_stats': state.batch_stats}
     variables, _ = fit_weights(program.model, like, load_weights(weights))
     state = state._replace(**jax.device_put(variables, program.state_sharding))
-    images = get_dataset(dataset).load(split, data_dir)
-    return evaluate(program, state, images, batch_size)
+    examples = dataset_of(config).load(split)
+    return evaluate(program, state, examples, batch_size, config.data.workers)
 
 
 def _config(
-    weights: str, dataset: str, data_dir: str, num_steps: int | None
+    weights: str, data: Mapping[str, Any], num_steps: int | None
 ) -> ml_collections.ConfigDict:
-    """A configuration with the model of the weights."""
+    """A configuration with the model of the weights, and the data that they were trained on."""
     name, options = describe_weights(weights)
     config = default_config()
-    config.data.name, config.data.dir = dataset, data_dir
+    trained_on = Path(weights).expanduser() / 'config.json'
+    if trained_on.exists():
+        config.data.update(json.loads(trained_on.read_text())['data'])
+    elif 'name' not in data:
+        raise ConfigError(f'{weights} does not say which data set: give --dataset')
+    # What only training has.
+    config.data.update({'mixup': 0.0, 'cutmix': 0.0} | dict(data))
     of_data = {'num_classes', 'in_channels'}
     with config.unlocked():
         config.model = {'num_steps': None} | {

@@ -6,16 +6,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import ml_collections
 from ml_collections import config_dict
 
-from snnjax.data import get_dataset
+from snnjax.data import DataOptions, Dataset, open_dataset
 from snnjax.models import ResNet, create_model
 from snnjax.spelling import suggest
 from snnjax.train.weights import WeightsError, describe_weights
 
 # Keys that may change when a run is continued: they change nothing of what it computes.
-RUNTIME_KEYS = ('data.dir', 'log_every', 'checkpoint')
+RUNTIME_KEYS = ('data.dir', 'data.workers', 'log_every', 'checkpoint')
 
 
 class ConfigError(ValueError):
@@ -42,15 +43,8 @@ def default_config() -> ml_collections.ConfigDict:
             'init_from': '',
             # The name, and every option of `create_model`.
             'model': _model_options() | {'name': 'ms_resnet20', 'num_steps': 4},
-            'data': {
-                'name': 'cifar10',
-                # Where `snnjax.tools.prepare` put it.
-                'dir': '~/snnjax_data',
-                # Pixels that a training image is moved by at most, up or down, left or right.
-                'crop_padding': 0,
-                # Mirror half of the training images.
-                'flip': False,
-            },
+            # `snnjax.data.DataOptions`, explained there.
+            'data': dataclasses.asdict(DataOptions()),
             'optimizer': {
                 # At its peak; a cosine takes it to zero.
                 'learning_rate': 0.1,
@@ -142,9 +136,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def build_model(config: ml_collections.ConfigDict) -> ResNet:
+def dataset_of(config: ml_collections.ConfigDict) -> Dataset:
+    """The data set that a configuration describes; see `snnjax.data.open_dataset`."""
+    return open_dataset(DataOptions(**config.data), config.model.num_steps)
+
+
+def build_model(config: ml_collections.ConfigDict, dataset: Dataset) -> ResNet:
     """The model that a configuration describes, for the classes and channels of its data set."""
-    dataset = get_dataset(config.data.name)
     options = {key: value for key, value in config.model.items() if value is not None}
     if 'scan_layers' in options:
         # True and false are words on the command line, where 'auto' may stand, too.
@@ -188,7 +186,6 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
     for key in (
         'seed',
         'checkpoint.every_steps',
-        'data.crop_padding',
         'optimizer.weight_decay',
     ):
         require(key, 'at least 0', lambda value: value >= 0)
@@ -209,9 +206,14 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
             f'{(below or num_devices) + num_devices}',
             lambda value: value % num_devices == 0,
         )
+    if config.data.mixup or config.data.cutmix:
+        require(
+            'batch_size',
+            'a multiple of twice the number of processes: neighbours are mixed',
+            lambda value: value % (2 * jax.process_count()) == 0,
+        )
     try:
-        dataset = get_dataset(config.data.name)
-        build_model(config)
+        build_model(config, dataset_of(config))
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
     if config.init_from:
@@ -219,4 +221,3 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
             describe_weights(config.init_from)
         except WeightsError as error:
             raise ConfigError(f'init_from: {error}') from error
-    dataset.check_prepared(config.data.dir)

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import jax
 import ml_collections
+import numpy as np
 
-from snnjax.data import Split, get_dataset
-from snnjax.data.pipeline import TrainingBatches, evaluation_batches
+from snnjax.data import Dataset, DecodeError, Split
+from snnjax.data.pipeline import EvaluationBatches, TrainingBatches
+from snnjax.data.splits import Batch
 from snnjax.train import metrics
 from snnjax.train.checkpoints import Checkpoints
-from snnjax.train.config import ConfigError, check
+from snnjax.train.config import ConfigError, check, dataset_of
 from snnjax.train.interruption import StopRequest
 from snnjax.train.log import TrainingLog
 from snnjax.train.program import Program, build_program
 from snnjax.train.progress import Progress
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import TrainState, count_parameters
-from snnjax.train.weights import WeightsError, fit_weights, load_weights
+from snnjax.train.weights import WeightsError, fit_weights, load_weights, write_description
 from snnjax.train.writers import MetricWriter, write_config, write_environment
 
 
@@ -27,8 +29,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
 
     Args:
       config: with the keys of `snnjax.train.config.default_config`.
-      workdir: gets ``config.json``, ``environment.jsonl``, ``metrics.jsonl``, ``checkpoints/`` and
-        ``tensorboard/``.
+      workdir: gets ``config.json``, ``model.json``, ``environment.jsonl``, ``metrics.jsonl``,
+        ``checkpoints/`` and ``tensorboard/``.
 
     Returns:
       Whether training is finished; it is not after SIGTERM or Ctrl-C, which save and return.
@@ -36,25 +38,27 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     Raises:
       ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
       DatasetNotPreparedError: where the data has to be made first.
+      DecodeError: for a photo that cannot be decoded, or too many of them to skip.
     """
     mesh = make_mesh()
     check(config, mesh.size)
     write_config(workdir, config)
     write_environment(workdir)
 
-    dataset = get_dataset(config.data.name)
-    test_split = dataset.load('test', config.data.dir)
-    batches = _training_batches(config, dataset.load('train', config.data.dir))
+    dataset = dataset_of(config)
+    write_description(workdir, *_describe_model(config, dataset))
+    test_split = dataset.load('test')
+    batches = _training_batches(config, dataset.load('train'))
     program = build_program(config, mesh, batches.per_epoch)
     num_steps = len(batches)
 
     with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
         restored = checkpoints.restore_latest(program.abstract_state())
-        state, position = restored or (program.init(), {'step': 0, 'unwritten': {}})
+        state, position = restored or (program.init(), {'step': 0, 'unwritten': {}, 'skipped': 0})
         notes: list[str] = []
         if not restored and config.init_from:
             state, notes = _start_from(config.init_from, program, state)
-        start = position['step']
+        start, skipped = position['step'], position['skipped']
         with (
             MetricWriter(workdir, start) as writer,
             Progress(num_steps * config.batch_size, start * config.batch_size) as progress,
@@ -69,7 +73,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                 schedule=program.schedule,
                 unwritten=position['unwritten'],
             )
-            data = batches.iterate(start)
+            data = batches.iterate(start, config.data.workers)
             for step in range(start, num_steps + 1):
                 stopping, last = stop.requested, step == num_steps
                 # Whatever is due at the first step was done before its checkpoint was written.
@@ -77,31 +81,33 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                     evaluation = None
                     if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
                         log.flush()
-                        evaluation = evaluate(program, state, test_split, config.eval_batch_size)
+                        evaluation = evaluate(
+                            program, state, test_split, config.eval_batch_size, config.data.workers
+                        )
                         epoch = step / batches.per_epoch
                         writer.write(step, {'epoch': epoch, **evaluation})
                         progress.say(_report(epoch, evaluation))
                         log.restart_clock()
                     every = config.checkpoint.every_steps
                     if evaluation or stopping or (every and step % every == 0):
-                        checkpoints.save(
-                            step, state, {'step': step, 'unwritten': log.flush()}, evaluation
-                        )
+                        position = {'step': step, 'unwritten': log.flush(), 'skipped': skipped}
+                        checkpoints.save(step, state, position, evaluation)
                 if last or stopping:
                     break
-                batch = put_batch(next(data), program.batch_sharding)
-                state, sums = program.train_step(state, batch)
+                batch = next(data)
+                skipped = _count_skipped(batch, skipped, config.data.max_skipped)
+                state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
                 log.push(step + 1, sums)
     return last
 
 
 def evaluate(
-    program: Program, state: TrainState, split: Split, batch_size: int
+    program: Program, state: TrainState, split: Split, batch_size: int, workers: int = 0
 ) -> dict[str, float]:
     """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once."""
-    batches = evaluation_batches(
+    batches = EvaluationBatches(
         split, batch_size, process_index=jax.process_index(), process_count=jax.process_count()
-    )
+    ).iterate(workers)
     total: dict[str, float] = {}
     results = (program.eval_step(state, put_batch(b, program.batch_sharding)) for b in batches)
     for sums in metrics.fetch_late(results):
@@ -120,11 +126,22 @@ def _training_batches(config: ml_collections.ConfigDict, split: Split) -> Traini
         config.batch_size,
         config.seed,
         num_batches=config.epochs * per_epoch,
-        crop_padding=config.data.crop_padding,
-        flip=config.data.flip,
+        mixup=config.data.mixup,
+        cutmix=config.data.cutmix,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def _count_skipped(batch: Batch, skipped: int, limit: int) -> int:
+    """Adds the images of a batch that could not be decoded."""
+    if 'mask' in batch:
+        skipped += int(np.sum(~batch['mask']))
+    if skipped > limit:
+        raise DecodeError(
+            f'{skipped} photos could not be decoded, data.max_skipped={limit}; their names are above'
+        )
+    return skipped
 
 
 def _start_from(source: str, program: Program, state: TrainState) -> tuple[TrainState, list[str]]:
@@ -141,6 +158,17 @@ def _start_from(source: str, program: Program, state: TrainState) -> tuple[Train
     return state._replace(**variables), notes
 
 
+def _describe_model(config: ml_collections.ConfigDict, dataset: Dataset) -> tuple[str, dict]:
+    """What another program has to know to use the weights."""
+    options = {
+        key: value
+        for key, value in config.model.items()
+        if value is not None and key not in ('name', 'scan_layers', 'remat')
+    }
+    shape = {'num_classes': dataset.num_classes, 'in_channels': dataset.image_shape[-1]}
+    return config.model.name, options | shape
+
+
 def _describe(
     config: ml_collections.ConfigDict,
     program: Program,
@@ -154,7 +182,8 @@ def _describe(
     begin = f'continuing at step {start:,}' if start else 'starting'
     return (
         f'{config.model.name}: {parameters:,} parameters, {config.model.num_steps} time steps\n'
-        f'{config.data.name}: {len(batches.split):,} training and {len(test_split):,} test images\n'
+        f'{config.data.name}: {len(batches.split):,} training and {len(test_split):,} test images'
+        f'{"" if config.data.split == "official" else f", split {config.data.split}"}\n'
         f'{begin} of {len(batches):,} steps of {config.batch_size} images '
         f'on {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
         + ''.join(f'\n{note}' for note in notes)

@@ -12,10 +12,9 @@ import ml_collections
 import optax
 from jax.sharding import Mesh, NamedSharding
 
-from snnjax.data import get_dataset
 from snnjax.models import ResNet
 from snnjax.train import sharding
-from snnjax.train.config import build_model
+from snnjax.train.config import build_model, dataset_of
 from snnjax.train.metrics import Sums
 from snnjax.train.optimizer import make_optimizer, make_schedule
 from snnjax.train.state import TrainState, init_state
@@ -54,8 +53,8 @@ class Program:
 
 def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch: int) -> Program:
     """The functions of the run that ``config`` describes, for the devices of ``mesh``."""
-    dataset = get_dataset(config.data.name)
-    model = build_model(config)
+    dataset = dataset_of(config)
+    model = build_model(config, dataset)
     schedule = make_schedule(config.optimizer, steps_per_epoch, config.epochs * steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     init = functools.partial(init_state, model, optimizer, dataset.image_shape, config.seed)

@@ -19,7 +19,7 @@ Batch = dict[str, jax.Array]
 
 
 def normalise(images: jax.Array, dataset: Dataset) -> jax.Array:
-    """Stored pixels (B, H, W, C) -> float32 of mean 0 and standard deviation 1 by channel."""
+    """Stored pixels (B, …, C) -> float32 of mean 0 and standard deviation 1 by channel."""
     mean, std = np.asarray(dataset.mean, np.float32), np.asarray(dataset.std, np.float32)
     return (images.astype(jnp.float32) - mean) / std
 
@@ -31,7 +31,7 @@ def make_train_step(
     label_smoothing: float = 0.0,
     seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
-    """``(state, batch) -> (state, sums)``; the batch has ``image`` (B, H, W, C) and ``label`` (B,).
+    """``(state, batch) -> (state, sums)``; see `snnjax.data.pipeline.TrainingBatches` for a batch.
 
     The loss is the mean cross-entropy; that the metrics show is without the L2 penalty, which acts
     in the optimiser. Dropout is drawn from the seed and the number of the step.
@@ -47,15 +47,20 @@ def make_train_step(
             mutable=['batch_stats', 'firing_rates'],
             rngs={'dropout': key},
         )
-        targets = jax.nn.one_hot(batch['label'], dataset.num_classes)
+        targets = _targets(batch, dataset.num_classes)
         losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
         sums = metrics.batch_sums(
             losses=losses,
             logits=logits,
             labels=batch['label'],
             firing_rates=mean_firing_rate(updates['firing_rates']),
+            mask=batch.get('mask'),
         )
-        return jnp.mean(losses), (updates['batch_stats'], sums)
+        # Images that could not be decoded are left out of the mean.
+        loss = (
+            jnp.sum(losses * batch['mask']) / sums['images'] if 'mask' in batch else losses.mean()
+        )
+        return loss, (updates['batch_stats'], sums)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -67,6 +72,15 @@ def make_train_step(
         return TrainState(state.step + 1, params, batch_stats, opt_state), sums
 
     return train_step
+
+
+def _targets(batch: Batch, num_classes: int) -> jax.Array:
+    """The probability of each class (B, classes): two have some where images are mixed."""
+    targets = jax.nn.one_hot(batch['label'], num_classes)
+    if 'mixed_label' not in batch:
+        return targets
+    weight = batch['label_weight'][:, None]
+    return weight * targets + (1 - weight) * jax.nn.one_hot(batch['mixed_label'], num_classes)
 
 
 def make_eval_step(model: ResNet, dataset: Dataset) -> Callable[[TrainState, Batch], metrics.Sums]:

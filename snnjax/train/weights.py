@@ -5,8 +5,8 @@ evaluate a model, to start another training from it (more time steps, another da
 weights over from elsewhere.
 
 A folder of weights has ``model.json``, the model's name and options, and ``variables/``, its
-parameters and statistics. The work directory of a run will do as well; its newest checkpoint
-counts.
+parameters and statistics. The work directory of a run has the former, too, and ``checkpoints/``
+instead of the latter; the newest counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from snnjax.data import get_dataset
 from snnjax.models import ResNet
 from snnjax.models.stacking import stack_layers, unstack_layers
 
@@ -52,6 +51,11 @@ def save_weights(
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((directory / 'variables').absolute(), kept)
     # Last, so that a folder without it is known to be incomplete.
+    write_description(directory, name, options)
+
+
+def write_description(directory: Path, name: str, options: Mapping[str, Any]) -> None:
+    """Writes ``model.json``, the name and the options of a model, what JSON can hold."""
     description = {'name': name, 'options': dict(options)}
     (directory / 'model.json').write_text(json.dumps(description, indent=2) + '\n')
 
@@ -63,23 +67,14 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
       WeightsError: where it is neither.
     """
     directory = Path(source).expanduser()
-    if (directory / 'model.json').exists():
-        description = json.loads((directory / 'model.json').read_text())
-        return description['name'], description['options']
-    if (directory / 'config.json').exists() and _checkpoint_steps(directory):
-        config = json.loads((directory / 'config.json').read_text())
-        dataset = get_dataset(config['data']['name'])
-        options = {
-            key: value
-            for key, value in config['model'].items()
-            if value is not None and key not in ('scan_layers', 'remat')
-        }
-        shape = {'num_classes': dataset.num_classes, 'in_channels': dataset.image_shape[-1]}
-        return options.pop('name'), options | shape
-    raise WeightsError(
-        f'{directory} has no weights: neither model.json, as a folder of weights has, nor '
-        f'config.json and a checkpoint, as a run has'
-    )
+    has_weights = (directory / 'variables').exists() or _checkpoint_steps(directory)
+    if not ((directory / 'model.json').exists() and has_weights):
+        raise WeightsError(
+            f'{directory} has no weights: model.json and variables, as a folder of weights has, or '
+            f'model.json and a checkpoint, as a run has'
+        )
+    description = json.loads((directory / 'model.json').read_text())
+    return description['name'], description['options']
 
 
 def load_weights(source: str | Path) -> Variables:
@@ -93,9 +88,8 @@ def load_weights(source: str | Path) -> Variables:
     """
     describe_weights(source)
     directory = Path(source).expanduser().absolute()
-    if (directory / 'model.json').exists():
-        path = directory / 'variables'
-    else:
+    path = directory / 'variables'
+    if not path.exists():
         path = directory / 'checkpoints' / str(_checkpoint_steps(directory)[-1]) / 'state'
     handler = ocp.PyTreeCheckpointHandler()
     # As NumPy arrays, on whatever devices they were when they were saved.

@@ -1,0 +1,21 @@
+"""MS-ResNet on N-MNIST, the digits before a moving event camera.
+
+python -m snnjax.tools.prepare nmnist --source=~/Downloads --data_dir=~/snnjax_data
+python -m snnjax.main --config=configs/nmnist.py --workdir=runs/nmnist
+"""
+
+from snnjax.train.config import default_config, parse_arguments
+
+
+def get_config(arguments: str = ''):
+    """Arguments: ``family`` of models, ``depth`` (6n + 2) and ``num_steps``, the frames."""
+    args = parse_arguments(arguments, family='ms_resnet', depth=8, num_steps=8)
+    config = default_config()
+    config.model.name = f'{args.family}{args.depth}'
+    config.model.num_steps = args.num_steps
+    config.data.name = 'nmnist'
+    config.data.crop_padding = 2
+    config.epochs = 20
+    config.batch_size = 50
+    config.eval_batch_size = 100
+    return config

@@ -1,0 +1,297 @@
+"""The event-camera data sets: what their downloads hold, and how it is stored.
+
+An example has its events as columns, compressed, with the time from event to event: TFDS reads them
+as arrays. Frames are made of them when they are loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from snnjax.data import event_files
+from snnjax.data.archives import ArchiveError, Member, find_members
+from snnjax.data.class_folders import group_by_class
+from snnjax.data.event_files import EventFileError, Events
+from snnjax.data.records import Example, Plan
+
+MAX_RECORDING_BYTES = 2**30
+"""Larger files are refused; an hour of a DVS128 has less."""
+
+
+def pack(events: Events) -> dict[str, np.ndarray]:
+    """The columns that are stored.
+
+    Raises:
+      EventFileError: where 36 minutes or more pass between two events.
+    """
+    since = np.diff(events.t, prepend=events.t[:1])
+    if len(since) and np.abs(since).max() >= 2**31:
+        raise EventFileError('36 minutes or more pass between two events')
+    dtype = np.uint8 if max(events.width, events.height) <= 256 else np.uint16
+    return {
+        'x': events.x.astype(dtype),
+        'y': events.y.astype(dtype),
+        'on': events.on.astype(np.uint8),
+        'elapsed': since.astype(np.int32),
+    }
+
+
+def unpack(example: Mapping[str, Any], height: int, width: int) -> Events:
+    """The events of a stored example; time begins at 0."""
+    return Events(
+        x=example['x'].astype(np.uint16),
+        y=example['y'].astype(np.uint16),
+        on=example['on'].astype(bool),
+        t=np.cumsum(example['elapsed'], dtype=np.int64),
+        height=height,
+        width=width,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """An example to be: a part of a file, its label and its name."""
+
+    member: Member
+    label: int
+    start: int | None = None
+    stop: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the file, and the part of it in microseconds."""
+        part = '' if self.start is None else f'@{self.start}-{self.stop}'
+        return self.member.name + part
+
+
+class _Examples(Sequence[Example]):
+    """Recordings as examples; neighbours mostly lie in one file, which is kept."""
+
+    def __init__(self, recordings: Sequence[Recording], read: Callable[[bytes], Events]) -> None:
+        self._recordings = recordings
+        self._read = read
+        self._last: tuple[Member, Events] | None = None
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def __getitem__(self, number: Any) -> Example:
+        recording = self._recordings[number]
+        events = self._events(recording.member)
+        if recording.start is not None and recording.stop is not None:
+            events = events.between(recording.start, recording.stop)
+        return {'label': recording.label, 'name': recording.name, **pack(events)}
+
+    def _events(self, member: Member) -> Events:
+        if self._last is None or self._last[0] != member:
+            self._last = member, read_member(member, self._read)
+        return self._last[1]
+
+
+def read_member(member: Member, read: Callable[[bytes], Events]) -> Events:
+    """The events of a file.
+
+    Raises:
+      EventFileError: with the file's name.
+    """
+    try:
+        return read(member.read())
+    except EventFileError as error:
+        raise EventFileError(f'{member.name}: {error}') from error
+
+
+def _plan(
+    name: str,
+    class_names: list[str],
+    splits: Mapping[str, Sequence[Recording]],
+    read: Callable[[bytes], Events],
+    shape: tuple[int, int],
+    **about: str,
+) -> Plan:
+    """How recordings of a camera of ``shape`` (H, W) become a data set."""
+    height, width = shape
+    dtype = np.uint8 if max(shape) <= 256 else np.uint16
+    recordings = [recording for split in splits.values() for recording in split]
+    # Files of up to eight bytes an event become about five.
+    mean_size = sum({r.member: r.member.size for r in recordings}.values()) // len(recordings)
+    identity = [(split, r.name, r.member.size, r.label) for split in splits for r in splits[split]]
+    return Plan(
+        name=name,
+        features=tfds.features.FeaturesDict(
+            {
+                'x': _column(dtype),
+                'y': _column(dtype),
+                'on': _column(np.uint8),
+                'elapsed': _column(np.int32),
+                'label': tfds.features.ClassLabel(names=class_names),
+                'name': tfds.features.Text(),
+            }
+        ),
+        splits={split: _Examples(parts, read) for split, parts in splits.items()},
+        source=hashlib.sha256(repr(identity).encode()).hexdigest(),
+        example_bytes=mean_size + 1024,
+        metadata={
+            'height': height,
+            'width': width,
+            'class_sizes': {
+                split: np.bincount([r.label for r in parts], minlength=len(class_names)).tolist()
+                for split, parts in splits.items()
+            },
+        },
+        **about,  # type: ignore[arg-type]
+    )
+
+
+def _column(dtype: Any) -> tfds.features.Tensor:
+    return tfds.features.Tensor(shape=(None,), dtype=dtype, encoding=tfds.features.Encoding.ZLIB)
+
+
+def plan_nmnist(source: Path) -> Plan:
+    """N-MNIST: ``Train.zip`` and ``Test.zip``, or the folders that they hold."""
+    splits = {}
+    for split, folder in (('train', 'Train'), ('test', 'Test')):
+        pattern = rf'(?:^|/){folder}/\d/\d+\.bin'
+        members = find_members(source, pattern, max_size=2**20, max_members=60_000)
+        splits[split] = sorted(
+            (Recording(member, int(member.name.split('/')[-2])) for member in members),
+            key=lambda recording: recording.label,
+        )
+    return _plan(
+        'nmnist',
+        [str(digit) for digit in range(10)],
+        splits,
+        event_files.read_nmnist,
+        (34, 34),
+        description='The digits of MNIST before a moving event camera, 34x34 pixels.',
+        homepage='https://www.garrickorchard.com/datasets/n-mnist',
+    )
+
+
+_CIFAR10_DVS_CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
+
+
+def plan_cifar10_dvs(source: Path) -> Plan:
+    """CIFAR10-DVS (Li et al. 2017): the ten archives, ``airplane.zip``, ..., or their folders."""
+    members = find_members(
+        source, r'cifar10_[a-z]+_\d+\.aedat', max_size=MAX_RECORDING_BYTES, max_members=10_000
+    )
+    recordings = []
+    for member in members:
+        name = re.search(r'cifar10_([a-z]+)_\d+\.aedat', member.name, re.IGNORECASE)
+        if not name or name[1].lower() not in _CIFAR10_DVS_CLASSES:
+            raise ArchiveError(f'{member.name} is of no class of CIFAR10-DVS')
+        recordings.append(Recording(member, _CIFAR10_DVS_CLASSES.index(name[1].lower())))
+    recordings.sort(key=lambda recording: recording.label)
+    missing = set(_CIFAR10_DVS_CLASSES) - {_CIFAR10_DVS_CLASSES[r.label] for r in recordings}
+    if missing:
+        raise FileNotFoundError(f'no recordings of {", ".join(sorted(missing))} in {source}')
+    return _plan(
+        'cifar10_dvs',
+        _CIFAR10_DVS_CLASSES,
+        {'all': recordings},
+        event_files.read_aedat2,
+        (128, 128),
+        description='1,000 images of each class of CIFAR-10, moved before an event camera.',
+        homepage='https://figshare.com/articles/dataset/CIFAR10-DVS_New/4724671',
+    )
+
+
+_GESTURES = """
+    hand_clapping right_hand_wave left_hand_wave right_arm_clockwise right_arm_counter_clockwise
+    left_arm_clockwise left_arm_counter_clockwise arm_roll air_drums air_guitar other_gestures
+""".split()
+
+
+def plan_dvs_gesture(source: Path) -> Plan:
+    """DVS128 Gesture (Amir et al. 2017): ``DvsGesture.tar.gz``, or the folder in it."""
+    members = find_members(
+        source,
+        r'user\d+_\w+?(?:\.aedat|_labels\.csv)|trials_to_(?:train|test)\.txt',
+        max_size=MAX_RECORDING_BYTES,
+        max_members=1000,
+    )
+    by_name = {member.name.rpartition('/')[2]: member for member in members}
+    splits: dict[str, list[Recording]] = {}
+    for split in ('train', 'test'):
+        splits[split] = []
+        listed = _find(by_name, f'trials_to_{split}.txt', source).read().decode().split()
+        for name in listed:
+            recording = _find(by_name, name, source)
+            labels = _find(by_name, name.removesuffix('.aedat') + '_labels.csv', source)
+            splits[split] += [
+                Recording(recording, *trial)
+                for trial in event_files.read_gesture_labels(labels.read())
+            ]
+    return _plan(
+        'dvs_gesture',
+        _GESTURES,
+        splits,
+        event_files.read_aedat3,
+        (128, 128),
+        description='Eleven gestures of 29 people before an event camera of 128x128 pixels.',
+        homepage='https://research.ibm.com/interactive/dvsgesture/',
+    )
+
+
+def _find(by_name: Mapping[str, Member], name: str, source: Path) -> Member:
+    if name not in by_name:
+        raise FileNotFoundError(f'no {name} in {source}: the download is not complete')
+    return by_name[name]
+
+
+_READERS: dict[str, tuple[Callable[[bytes], Events], tuple[int, int]]] = {
+    '.aedat': (event_files.read_aedat2, (128, 128)),
+    '.bin': (event_files.read_nmnist, (34, 34)),
+}
+
+
+def plan_events_folder(source: Path, name: str, clip: int = 0) -> Plan:
+    """A folder for each class of recordings, or ``train`` and ``test`` with such folders in them.
+
+    Args:
+      source: the folder, or an archive of it; AEDAT 2.0 (.aedat) or 40 bits an event (.bin).
+      name: of the data set.
+      clip: cut recordings into parts of so many microseconds, leaving out the rest; 0 for not.
+
+    Raises:
+      ValueError: for files of both kinds, or not in folders of classes.
+    """
+    members = find_members(source, r'\.(?:aedat|bin)', max_size=MAX_RECORDING_BYTES)
+    suffixes = {member.name.rpartition('.')[2].lower() for member in members}
+    if len(suffixes) > 1:
+        raise ValueError(f'{source} has .aedat and .bin files: prepare them one by one')
+    read, shape = _READERS[f'.{suffixes.pop()}']
+    class_names, by_split = group_by_class(members, source)
+    return _plan(
+        name,
+        class_names,
+        {
+            split: [
+                part
+                for member, label in labelled
+                for part in _clips(Recording(member, label), read, clip)
+            ]
+            for split, labelled in by_split.items()
+        },
+        read,
+        shape,
+        description=f'Recordings of an event camera, from {source.name}.',
+    )
+
+
+def _clips(recording: Recording, read: Callable[[bytes], Events], clip: int) -> Iterator[Recording]:
+    if not clip:
+        yield recording
+        return
+    t = read_member(recording.member, read).t
+    first, last = (int(t.min()), int(t.max())) if len(t) else (0, 0)
+    for start in range(first, last + 1 - clip, clip):
+        yield dataclasses.replace(recording, start=start, stop=start + clip)

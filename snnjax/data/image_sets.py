@@ -1,0 +1,243 @@
+"""Data sets of encoded photos: ImageNet, and anything with a folder for each class.
+
+The bytes of a file are stored as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from snnjax.data.archives import Member, find_members
+from snnjax.data.class_folders import group_by_class
+from snnjax.data.records import Example, Plan
+
+MAX_IMAGE_BYTES = 2**26
+_IMAGE = r'\.(?:jpe?g|png|webp|bmp|gif|tiff?)'
+
+IMAGENET_SIZES = {'train': 1_281_167, 'test': 50_000}
+_TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
+_VALIDATION_ARCHIVE = 'ILSVRC2012_img_val.tar'
+
+
+class _Files(Sequence[Example]):
+    """Files as examples."""
+
+    def __init__(self, labelled: Sequence[tuple[Member, int]]) -> None:
+        self._labelled = labelled
+
+    def __len__(self) -> int:
+        return len(self._labelled)
+
+    def __getitem__(self, number: Any) -> Example:
+        member, label = self._labelled[number]
+        return {'image': member.read(), 'label': label, 'name': member.name}
+
+
+class _Packed(Sequence[Example]):
+    """Images of an .npz file as examples."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = arrays
+        # Classes one after the other, as in folders.
+        self._order = np.argsort(arrays['labels'], kind='stable')
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, number: Any) -> Example:
+        i = self._order[number]
+        start, stop = self._arrays['offsets'][i : i + 2]
+        return {
+            'image': self._arrays['data'][start:stop].tobytes(),
+            'label': int(self._arrays['labels'][i]),
+            'name': _text(self._arrays['names'][i]),
+        }
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _plan(
+    name: str,
+    class_names: list[str],
+    splits: Mapping[str, Sequence[Example]],
+    labels: Mapping[str, Sequence[int]],
+    identity: str,
+    image_bytes: int,
+    **about: str,
+) -> Plan:
+    return Plan(
+        name=name,
+        features=tfds.features.FeaturesDict(
+            {
+                'image': tfds.features.Image(shape=(None, None, 3)),
+                'label': tfds.features.ClassLabel(names=class_names),
+                'name': tfds.features.Text(),
+            }
+        ),
+        splits=splits,
+        source=hashlib.sha256(identity.encode()).hexdigest(),
+        example_bytes=image_bytes + 256,
+        metadata={
+            'class_sizes': {
+                split: np.bincount(labels[split], minlength=len(class_names)).tolist()
+                for split in splits
+            }
+        },
+        **about,  # type: ignore[arg-type]
+    )
+
+
+def _plan_files(
+    name: str,
+    class_names: list[str],
+    by_split: Mapping[str, list[tuple[Member, int]]],
+    **about: str,
+) -> Plan:
+    members = [member for labelled in by_split.values() for member, _ in labelled]
+    return _plan(
+        name,
+        class_names,
+        {split: _Files(labelled) for split, labelled in by_split.items()},
+        {split: [label for _, label in labelled] for split, labelled in by_split.items()},
+        repr([(s, m.name, m.size, label) for s in by_split for m, label in by_split[s]]),
+        sum(member.size for member in members) // len(members),
+        **about,
+    )
+
+
+def plan_folder(source: Path, name: str) -> Plan:
+    """Photos in a folder for each class, or in ``train`` and ``val`` (or ``test``) with such folders.
+
+    Or packed in .npz files, one, or ``*train*.npz`` and ``*val*.npz``: ``data`` (bytes), ``offsets``,
+    ``labels``, ``names`` and ``class_names``.
+
+    Raises:
+      FileNotFoundError: where there are none.
+      ValueError: for another layout.
+    """
+    packed = [source] if source.suffix == '.npz' else sorted(source.glob('*.npz'))
+    if packed:
+        return _plan_packed(packed, name)
+    members = find_members(source, _IMAGE, max_size=MAX_IMAGE_BYTES)
+    class_names, by_split = group_by_class(members, source)
+    return _plan_files(name, class_names, by_split, description=f'Photos from {source.name}.')
+
+
+def _plan_packed(files: Sequence[Path], name: str) -> Plan:
+    splits, labels, identity = {}, {}, []
+    class_names: list[str] = []
+    image_bytes = 0
+    for path in files:
+        split = 'all' if len(files) == 1 else 'train' if 'train' in path.name else 'test'
+        if split in splits:
+            raise ValueError(f'{path.parent} has more .npz files than a train and a val')
+        with np.load(path, allow_pickle=False) as file:
+            missing = {'data', 'offsets', 'labels', 'names'} - set(file.files)
+            if missing:
+                raise ValueError(f'{path} has no {", ".join(sorted(missing))}: not packed images')
+            arrays = {key: file[key] for key in file.files}
+        splits[split] = _Packed(arrays)
+        labels[split] = arrays['labels']
+        names = arrays.get('class_names', np.arange(int(arrays['labels'].max()) + 1))
+        if class_names and class_names != [_text(name) for name in names]:
+            raise ValueError(f'{path} has other classes than {files[0]}')
+        class_names = [_text(name) for name in names]
+        identity.append((split, hashlib.sha256(arrays['data'].tobytes()).hexdigest()))
+        image_bytes = max(image_bytes, len(arrays['data']) // len(arrays['labels']))
+    order = sorted(splits, reverse=True)
+    return _plan(
+        name,
+        class_names,
+        {split: splits[split] for split in order},
+        labels,
+        repr(sorted(identity)),
+        image_bytes,
+        description=f'Photos from {files[0].name}.',
+    )
+
+
+def plan_imagenet(source: Path, complete: bool = True) -> Plan:
+    """ImageNet (ILSVRC 2012): the two tar files, or class folders in ``train`` and ``val``.
+
+    Args:
+      source: the folder of either. The folder ``val`` may have the 50,000 images themselves, too.
+      complete: insist on all images.
+
+    Raises:
+      FileNotFoundError: where there is neither.
+      ValueError: for an image of no class, or where images are missing.
+    """
+    wnids = imagenet_wnids()
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+
+    def training_label(member: Member) -> int:
+        wnid = member.name.split('/')[-2] if '/' in member.name else ''
+        if wnid not in label_of:
+            raise ValueError(f'{member.name} is in no folder of a class, such as {wnids[0]}')
+        return label_of[wnid]
+
+    def validation_label(member: Member) -> int:
+        parent, _, name = member.name.rpartition('/')
+        if parent.rpartition('/')[2] in label_of:
+            return label_of[parent.rpartition('/')[2]]
+        number = name.rpartition('.')[0].rpartition('_')[2]
+        if not (number.isdecimal() and 1 <= int(number) <= len(imagenet_validation_wnids())):
+            raise ValueError(f'{member.name} is no ILSVRC2012_val_00000001.JPEG to _00050000.JPEG')
+        return label_of[imagenet_validation_wnids()[int(number) - 1]]
+
+    by_split = {
+        'train': _labelled(source, (_TRAIN_ARCHIVE, 'train'), training_label),
+        'test': _labelled(source, (_VALIDATION_ARCHIVE, 'val', 'validation'), validation_label),
+    }
+    for split, expected in IMAGENET_SIZES.items():
+        if complete and len(by_split[split]) != expected:
+            raise ValueError(
+                f'{source} has {len(by_split[split]):,} images for {split}, not {expected:,}: the '
+                f'download is not complete (--partial takes what there is)'
+            )
+    return _plan_files(
+        'imagenet',
+        wnids,
+        by_split,
+        description='ImageNet of the ILSVRC 2012: photos of 1,000 classes.',
+        homepage='https://image-net.org/challenges/LSVRC/2012/',
+    )
+
+
+def _labelled(
+    source: Path, names: Sequence[str], label_of: Callable[[Member], int]
+) -> list[tuple[Member, int]]:
+    for path in (source / name for name in names):
+        if path.exists():
+            members = find_members(path, _IMAGE, max_size=MAX_IMAGE_BYTES)
+            labelled = [(member, label_of(member)) for member in members]
+            return sorted(labelled, key=lambda pair: pair[1])
+    raise FileNotFoundError(f'neither {" nor ".join(names)} is in {source}')
+
+
+@functools.cache
+def imagenet_wnids() -> list[str]:
+    """The 1,000 WordNet ids, in their order, as TFDS has them."""
+    return _tfds_lines('labels.txt')
+
+
+@functools.cache
+def imagenet_validation_wnids() -> list[str]:
+    """The class of each of the 50,000 validation images, by number, as TFDS has them."""
+    return _tfds_lines('validation_labels.txt')
+
+
+def _tfds_lines(name: str) -> list[str]:
+    return (
+        (importlib.resources.files(tfds) / 'datasets' / 'imagenet2012' / name).read_text().split()
+    )

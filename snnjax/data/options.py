@@ -1,0 +1,98 @@
+"""What a configuration says of its data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from snnjax.spelling import suggest
+
+AUTO_AUGMENT_POLICIES = ('imagenet', 'cifar10')
+FRAMINGS = ('number', 'time')
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """The keys of a configuration's ``data``.
+
+    Raises:
+      ValueError: when built with a value that cannot be; the message begins with the key.
+    """
+
+    name: str = 'cifar10'
+    # Where `snnjax.tools.prepare` put it.
+    dir: str = '~/snnjax_data'
+    # How it is divided: 'official'; or for a data set without a division of its own 'by_order', the
+    # first nine tenths of each class for training, or 'random:SEED', nine tenths at random.
+    split: str = 'official'
+    # Processes that make batches; 0 for threads of this one.
+    workers: int = 0
+    # Of the training examples. Small images: pixels that one is moved by at most, up or down, left
+    # or right; likewise frames of events.
+    crop_padding: int = 0
+    # Mirror half of them.
+    flip: bool = False
+    # Photos and events: the part that is cropped and brought to full size has this share of the
+    # area, or more.
+    crop_scale: float = 1.0
+    # Photos: pixels of a training image, and of a test image (0: the same), which is the centre of
+    # the photo with its shorter side brought to `eval_resize` (0: an 8/7 of it).
+    image_size: int = 224
+    eval_size: int = 0
+    eval_resize: int = 0
+    # A policy of AutoAugment, 'imagenet' or 'cifar10'; or RandAugment, so many changes of a strength
+    # of 0 to 30.
+    auto_augment: str = ''
+    rand_augment: int = 0
+    rand_augment_magnitude: int = 9
+    # Probability that a rectangle of an image is erased.
+    random_erasing: float = 0.0
+    # Blend half of the images with their neighbours in the batch, or paste a part; the parameter of
+    # the beta distribution of the share. With both, each batch has one of them.
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    # Photos that cannot be decoded: 'raise', or 'skip', which leaves them out of their batches, up to
+    # `max_skipped` times in a run.
+    on_decode_error: str = 'raise'
+    max_skipped: int = 100
+    # Events: frames of equally many events, 'number', or of equal length, 'time'; then of so many
+    # microseconds each (0: all of a recording).
+    frames_by: str = 'number'
+    frame_window: int = 0
+    # Share of the events of a recording that is left out at most.
+    event_drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ('crop_padding', 'eval_size', 'eval_resize', 'frame_window', 'workers'):
+            self._require(key, 'at least 0', getattr(self, key) >= 0)
+        for key in ('mixup', 'cutmix', 'max_skipped', 'rand_augment'):
+            self._require(key, 'at least 0', getattr(self, key) >= 0)
+        self._require('image_size', 'at least 1', self.image_size >= 1)
+        self._require('crop_scale', 'above 0 and at most 1', 0 < self.crop_scale <= 1)
+        self._require('rand_augment_magnitude', '0 to 30', 0 <= self.rand_augment_magnitude <= 30)
+        self._require('random_erasing', '0 to 1', 0 <= self.random_erasing <= 1)
+        self._require('event_drop', 'at least 0 and below 1', 0 <= self.event_drop < 1)
+        self._choose('frames_by', FRAMINGS)
+        self._choose('on_decode_error', ('raise', 'skip'))
+        if self.auto_augment:
+            self._choose('auto_augment', AUTO_AUGMENT_POLICIES)
+        kind, _, seed = self.split.partition(':')
+        known = self.split in ('official', 'by_order') or (kind == 'random' and seed.isdecimal())
+        self._require('split', 'official, by_order or random:SEED, as random:0', known)
+        size, resize = self.eval_shape
+        self._require('eval_resize', f'at least eval_size={size}', resize >= size)
+
+    @property
+    def eval_shape(self) -> tuple[int, int]:
+        """Pixels of a test image, and of the shorter side of the photo that it is cut from."""
+        size = self.eval_size or self.image_size
+        return size, self.eval_resize or round(size * 8 / 7)
+
+    def _require(self, key: str, expected: str, holds: bool) -> None:
+        if not holds:
+            raise ValueError(f'data.{key}={getattr(self, key)} must be {expected}')
+
+    def _choose(self, key: str, choices: tuple[str, ...]) -> None:
+        value: Any = getattr(self, key)
+        if value not in choices:
+            raise ValueError(f'unknown data.{key}={value!r}; {suggest(value, choices)}')

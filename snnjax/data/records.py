@@ -1,0 +1,307 @@
+"""Prepared data sets: ArrayRecord files with the metadata of TFDS, which can read them, too.
+
+A data set is written to a folder of another name, shard by shard, and gets its own name last. So
+what can be found is whole, and a preparation that was killed goes on with the next shard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tqdm import tqdm
+
+VERSION = '1.0.0'
+SHARD_BYTES = 128 * 2**20
+
+Example = dict[str, Any]
+
+
+class DatasetNotPreparedError(FileNotFoundError):
+    """A data set that has to be made from its official download first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that there is to know of a data set before it is written.
+
+    Attributes:
+      name: its folder's.
+      features: of an example.
+      splits: examples by split, each made when it is asked for, and the same each time.
+      source: whatever tells this source from others; a preparation only goes on with the same one.
+      example_bytes: of an example once written, on average, at most.
+      description: in a sentence.
+      homepage: of the original.
+      citation: likewise, as BibTeX.
+      metadata: what else its readers have to know; can be written as JSON.
+    """
+
+    name: str
+    features: tfds.features.FeaturesDict
+    splits: Mapping[str, Sequence[Mapping[str, Any]]]
+    source: str
+    example_bytes: int
+    description: str
+    homepage: str = ''
+    citation: str = ''
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def shards(self, split: str) -> list[range]:
+        """Numbers of the examples in each file of a split."""
+        total = len(self.splits[split])
+        count = max(1, min(total, -(-total * self.example_bytes // SHARD_BYTES)))
+        return [range(total * i // count, total * (i + 1) // count) for i in range(count)]
+
+    def fingerprint(self) -> str:
+        """Changes with anything that changes the files."""
+        parts = [
+            self.source,
+            json.dumps(dict(self.metadata), sort_keys=True),
+            repr(sorted((name, str(feature)) for name, feature in self.features.items())),
+            repr([(split, self.shards(split)) for split in sorted(self.splits)]),
+        ]
+        return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
+
+
+def folder_of(data_dir: str | Path, name: str) -> Path:
+    """Where the files of a prepared data set are."""
+    return Path(data_dir).expanduser() / name / VERSION
+
+
+def is_prepared(data_dir: str | Path, name: str) -> bool:
+    """Whether a data set is there, whole."""
+    return (folder_of(data_dir, name) / 'dataset_info.json').exists()
+
+
+def write(plan: Plan, data_dir: str | Path) -> Path:
+    """Writes a data set, or goes on with writing it; what is there already stays.
+
+    The files depend on the plan only, however often their writing was interrupted.
+
+    Returns:
+      The folder.
+
+    Raises:
+      OSError: where there is not enough space, found before anything is written; or where another
+        process writes the same data set.
+      ValueError: for a split without examples, or from the plan's own examples.
+    """
+    folder = folder_of(data_dir, plan.name)
+    if is_prepared(data_dir, plan.name):
+        return folder
+    for split, examples in plan.splits.items():
+        if not len(examples):
+            raise ValueError(f'{plan.name} has no examples in its split {split!r}')
+    incomplete = folder.with_name(f'{VERSION}.incomplete')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _only_writer(folder.parent):
+        _continue_or_start(incomplete, plan.fingerprint())
+        jobs = [
+            (split, numbers, incomplete / _shard_name(plan, split, i))
+            for split in plan.splits
+            for i, numbers in enumerate(plan.shards(split))
+        ]
+        missing = [job for job in jobs if not job[2].exists()]
+        _check_space(folder.parent, sum(len(job[1]) for job in missing) * plan.example_bytes)
+        total = sum(len(job[1]) for job in jobs)
+        done = total - sum(len(job[1]) for job in missing)
+        with tqdm(total=total, initial=done, desc=plan.name, unit='example', disable=None) as bar:
+            for split, numbers, path in missing:
+                _write_shard(path, plan, (plan.splits[split][i] for i in numbers), bar)
+        _write_metadata(incomplete, plan)
+        (incomplete / _PLAN).unlink()
+        _sync(incomplete)
+        incomplete.rename(folder)
+        _sync(folder.parent)
+    return folder
+
+
+_PLAN = 'plan.sha256'
+
+
+def _shard_name(plan: Plan, split: str, number: int) -> str:
+    return f'{plan.name}-{split}.array_record-{number:05}-of-{len(plan.shards(split)):05}'
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BlockingIOError(
+            errno.EAGAIN, f'another process is writing {folder}: wait until it is done'
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def _continue_or_start(incomplete: Path, fingerprint: str) -> None:
+    """Keeps the shards of the same plan, and nothing of another one."""
+    plan = incomplete / _PLAN
+    if not (plan.exists() and plan.read_text() == fingerprint):
+        shutil.rmtree(incomplete, ignore_errors=True)
+        incomplete.mkdir()
+        partial = incomplete / 'partial'
+        partial.write_text(fingerprint)
+        partial.rename(plan)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed * 1.05:
+        raise OSError(
+            errno.ENOSPC,
+            f'{folder} has {free / 2**30:.1f} GiB free, {needed * 1.05 / 2**30:.1f} GiB are needed',
+        )
+
+
+def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], bar: tqdm) -> None:
+    partial = path.with_name('partial')
+    # One record a group: any of them is read without its neighbours.
+    writer = ArrayRecordWriter(str(partial), 'group_size:1')
+    for example in examples:
+        # What a file holds goes in as it is; TFDS takes encoded images as files.
+        example = {
+            key: io.BytesIO(value)
+            if isinstance(plan.features[key], tfds.features.Image) and isinstance(value, bytes)
+            else value
+            for key, value in example.items()
+        }
+        writer.write(plan.features.serialize_example(example))
+        bar.update()
+    writer.close()
+    _sync(partial)
+    partial.rename(path)
+
+
+def _write_metadata(folder: Path, plan: Plan) -> None:
+    # Without a file of every split TFDS would count no examples; it is told the lengths here.
+    template = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(numbers) for numbers in plan.shards(split)],
+            num_bytes=sum(
+                (folder / _shard_name(plan, split, i)).stat().st_size
+                for i in range(len(plan.shards(split)))
+            ),
+            filename_template=tfds.core.ShardedFileTemplate(
+                data_dir=folder,
+                template=template,
+                dataset_name=plan.name,
+                split=split,
+                filetype_suffix='array_record',
+            ),
+        )
+        for split in plan.splits
+    ]
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name=plan.name,
+        version=tfds.core.Version(VERSION),
+        data_dir=str(folder),
+        module_name='snnjax.data',
+        release_notes={VERSION: 'First release.'},
+    )
+    info = tfds.core.DatasetInfo(
+        builder=identity,
+        description=plan.description,
+        features=plan.features,
+        homepage=plan.homepage,
+        citation=plan.citation,
+        disable_shuffling=True,
+        metadata=tfds.core.MetadataDict(plan.metadata),
+        split_dict=tfds.core.splits.SplitDict(splits),
+    )
+    info.set_file_format('array_record')
+    info.write_to_directory(folder)
+    for path in folder.iterdir():
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Prepared:
+    """A prepared data set.
+
+    Attributes:
+      folder: of its files.
+      features: of an example.
+      metadata: see `Plan`.
+      sizes: examples by split.
+
+    Raises:
+      DatasetNotPreparedError: where it is not there.
+    """
+
+    def __init__(self, data_dir: str | Path, name: str) -> None:
+        if not is_prepared(data_dir, name):
+            raise DatasetNotPreparedError(
+                f'{name} is not prepared in {data_dir}; make it with\n  python -m '
+                f'snnjax.tools.prepare {name} --source=FOLDER_WITH_THE_DOWNLOAD '
+                f'--data_dir={data_dir}'
+            )
+        self.folder = folder_of(data_dir, name)
+        info = _builder(self.folder).info
+        self.features = info.features
+        self.metadata: dict[str, Any] = dict(info.metadata or {})
+        self.sizes = {split: info.splits[split].num_examples for split in info.splits}
+
+    def records(self, split: str) -> Records:
+        """The examples of a split."""
+        return Records(self.folder, split)
+
+
+class Records:
+    """The examples of a split, read when they are asked for; encoded images stay encoded.
+
+    Another process can be given them: it opens the files itself.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._folder = folder
+        self._split = split
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Records, (self._folder, self._split)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, numbers: Sequence[int]) -> list[Example]:
+        """The examples of these numbers."""
+        return self._source.__getitems__([int(number) for number in numbers])
+
+    @functools.cached_property
+    def _source(self) -> Any:
+        builder = _builder(self._folder)
+        features = builder.info.features.items()
+        images = [name for name, feature in features if isinstance(feature, tfds.features.Image)]
+        return builder.as_data_source(
+            self._split, decoders={name: tfds.decode.SkipDecoding() for name in images}
+        )
+
+
+def _builder(folder: Path) -> tfds.core.DatasetBuilder:
+    return tfds.builder_from_directory(folder)
