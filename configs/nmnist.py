@@ -16,6 +16,6 @@ def get_config(arguments: str = ''):
     config.data.name = 'nmnist'
     config.data.crop_padding = 2
     config.epochs = 20
-    config.batch_size = 50
+    config.batch_size = 20
     config.eval_batch_size = 100
     return config

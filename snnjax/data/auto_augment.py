@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -55,7 +56,7 @@ def _solarize(image: Image.Image, strength: float) -> Image.Image:
     return ImageOps.solarize(image, 255 * (1 - strength))  # type: ignore[arg-type]
 
 
-def _enhance(kind: type[ImageEnhance._Enhance]) -> Callable[[Image.Image, float], Image.Image]:
+def _enhance(kind: Callable[..., Any]) -> Callable[[Image.Image, float], Image.Image]:
     return lambda image, strength: kind(image).enhance(1 + 0.9 * strength)
 
 

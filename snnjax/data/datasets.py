@@ -54,7 +54,7 @@ PLANS: dict[str, Callable[..., Plan]] = {
     'dvs_gesture': event_sets.plan_dvs_gesture,
     'events_folder': event_sets.plan_events_folder,
 }
-"""What `snnjax.tools.prepare` makes: ``source -> plan``; 'folder' and 'events_folder' take a name."""
+"""What `snnjax.tools.prepare` makes, ``source -> plan``; some take a name, too."""
 
 NAMED_BY_USER = ('folder', 'events_folder')
 READY = ('digits', 'fake_imagenet')
@@ -121,8 +121,8 @@ def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarr
 
     Args:
       prepared: has 'train' and 'test', or 'all', sorted by class.
-      how: 'official' for the former; for the latter 'by_order', the first nine tenths of each class,
-        or 'random:SEED', nine tenths of each at random.
+      how: 'official' for the former; for the latter 'by_order', the first nine tenths of each
+        class, or 'random:SEED', nine tenths of each at random.
       split: 'train' or 'test'.
     """
     official = 'all' not in prepared.sizes

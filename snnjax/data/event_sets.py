@@ -72,7 +72,7 @@ class Recording:
         return self.member.name + part
 
 
-class _Examples(Sequence[Example]):
+class _Examples:
     """Recordings as examples; neighbours mostly lie in one file, which is kept."""
 
     def __init__(self, recordings: Sequence[Recording], read: Callable[[bytes], Events]) -> None:
@@ -83,7 +83,7 @@ class _Examples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._recordings)
 
-    def __getitem__(self, number: Any) -> Example:
+    def __getitem__(self, number: int, /) -> Example:
         recording = self._recordings[number]
         events = self._events(recording.member)
         if recording.start is not None and recording.stop is not None:
@@ -146,7 +146,7 @@ def _plan(
                 for split, parts in splits.items()
             },
         },
-        **about,  # type: ignore[arg-type]
+        **about,
     )
 
 

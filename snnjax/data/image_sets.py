@@ -17,17 +17,17 @@ import tensorflow_datasets as tfds
 
 from snnjax.data.archives import Member, find_members
 from snnjax.data.class_folders import group_by_class
-from snnjax.data.records import Example, Plan
+from snnjax.data.records import Example, Examples, Plan
 
 MAX_IMAGE_BYTES = 2**26
-_IMAGE = r'\.(?:jpe?g|png|webp|bmp|gif|tiff?)'
+_IMAGE = r'\.(?:jpe?g|png|webp|bmp|gif)'
 
 IMAGENET_SIZES = {'train': 1_281_167, 'test': 50_000}
 _TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
 _VALIDATION_ARCHIVE = 'ILSVRC2012_img_val.tar'
 
 
-class _Files(Sequence[Example]):
+class _Files:
     """Files as examples."""
 
     def __init__(self, labelled: Sequence[tuple[Member, int]]) -> None:
@@ -36,12 +36,12 @@ class _Files(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._labelled)
 
-    def __getitem__(self, number: Any) -> Example:
+    def __getitem__(self, number: int, /) -> Example:
         member, label = self._labelled[number]
         return {'image': member.read(), 'label': label, 'name': member.name}
 
 
-class _Packed(Sequence[Example]):
+class _Packed:
     """Images of an .npz file as examples."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -52,7 +52,7 @@ class _Packed(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, number: Any) -> Example:
+    def __getitem__(self, number: int, /) -> Example:
         i = self._order[number]
         start, stop = self._arrays['offsets'][i : i + 2]
         return {
@@ -69,7 +69,7 @@ def _text(value: Any) -> str:
 def _plan(
     name: str,
     class_names: list[str],
-    splits: Mapping[str, Sequence[Example]],
+    splits: Mapping[str, Examples],
     labels: Mapping[str, Sequence[int]],
     identity: str,
     image_bytes: int,
@@ -93,7 +93,7 @@ def _plan(
                 for split in splits
             }
         },
-        **about,  # type: ignore[arg-type]
+        **about,
     )
 
 
@@ -116,10 +116,10 @@ def _plan_files(
 
 
 def plan_folder(source: Path, name: str) -> Plan:
-    """Photos in a folder for each class, or in ``train`` and ``val`` (or ``test``) with such folders.
+    """Photos in a folder for each class; ``train`` and ``val`` (or ``test``) may have such folders.
 
-    Or packed in .npz files, one, or ``*train*.npz`` and ``*val*.npz``: ``data`` (bytes), ``offsets``,
-    ``labels``, ``names`` and ``class_names``.
+    Or packed in .npz files, one, or ``*train*.npz`` and ``*val*.npz``: ``data`` (bytes),
+    ``offsets``, ``labels``, ``names`` and ``class_names``.
 
     Raises:
       FileNotFoundError: where there are none.
@@ -134,7 +134,8 @@ def plan_folder(source: Path, name: str) -> Plan:
 
 
 def _plan_packed(files: Sequence[Path], name: str) -> Plan:
-    splits, labels, identity = {}, {}, []
+    splits: dict[str, Examples] = {}
+    labels, identity = {}, []
     class_names: list[str] = []
     image_bytes = 0
     for path in files:

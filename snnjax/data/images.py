@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 2**27
 """Larger images are refused before they are decoded; the largest of ImageNet has a quarter."""
 
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'MPO', 'TIFF')
+FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'GIF')
 
 
 class DecodeError(ValueError):
@@ -93,9 +93,9 @@ def centre_crop(data: bytes, resize: int, size: int) -> Image.Image:
     """
     image = _upright(open_image(data))
     short = min(image.size)
-    resized = tuple(max(resize, int(side * resize / short)) for side in image.size)
-    image = _load(image).resize(resized, Image.Resampling.BILINEAR)
-    left, top = (round((side - size) / 2) for side in resized)
+    width, height = (max(resize, int(side * resize / short)) for side in image.size)
+    image = _load(image).resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
 

@@ -13,8 +13,8 @@ def mix(batch: Batch, mixup: float, cutmix: float, key: Key, total: int, share: 
     Neighbours are the first and second, third and fourth, ... of the whole batch.
 
     Args:
-      batch: ``image`` (B, H, W, C) or (B, T, H, W, C) uint8 and ``label`` (B,), of a part of a whole
-        batch; B is even.
+      batch: ``image`` (B, H, W, C) or (B, T, H, W, C) uint8 and ``label`` (B,), of a part of a
+        whole batch; B is even.
       mixup: parameter of the beta distribution of the share that stays (Zhang et al. 2018).
       cutmix: likewise, for pasting a rectangle (Yun et al. 2019). With both above 0 each batch gets
         one of them, by chance.
@@ -28,8 +28,9 @@ def mix(batch: Batch, mixup: float, cutmix: float, key: Key, total: int, share: 
     """
     rng = np.random.default_rng(key)
     paste = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
+    alpha = cutmix if paste else mixup
     # Drawn for the whole batch, one for each pair.
-    kept = np.repeat(rng.beta(*[cutmix if paste else mixup] * 2, total // 2), 2)
+    kept = np.repeat(rng.beta(alpha, alpha, total // 2), 2)
     centre = np.repeat(rng.random((total // 2, 2)), 2, axis=0)
     kept, centre = kept[share], centre[share]
     neighbour = np.arange(len(kept)) ^ 1

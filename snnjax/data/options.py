@@ -40,8 +40,8 @@ class DataOptions:
     image_size: int = 224
     eval_size: int = 0
     eval_resize: int = 0
-    # A policy of AutoAugment, 'imagenet' or 'cifar10'; or RandAugment, so many changes of a strength
-    # of 0 to 30.
+    # A policy of AutoAugment, 'imagenet' or 'cifar10'; or RandAugment, so many changes of a
+    # strength of 0 to 30.
     auto_augment: str = ''
     rand_augment: int = 0
     rand_augment_magnitude: int = 9
@@ -51,8 +51,8 @@ class DataOptions:
     # the beta distribution of the share. With both, each batch has one of them.
     mixup: float = 0.0
     cutmix: float = 0.0
-    # Photos that cannot be decoded: 'raise', or 'skip', which leaves them out of their batches, up to
-    # `max_skipped` times in a run.
+    # Photos that cannot be decoded: 'raise', or 'skip', which leaves them out of their batches, up
+    # to `max_skipped` times in a run.
     on_decode_error: str = 'raise'
     max_skipped: int = 100
     # Events: frames of equally many events, 'number', or of equal length, 'time'; then of so many

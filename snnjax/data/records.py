@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -28,6 +28,18 @@ VERSION = '1.0.0'
 SHARD_BYTES = 128 * 2**20
 
 Example = dict[str, Any]
+
+
+class Examples(Protocol):
+    """Examples that are made when they are asked for."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, number: int, /) -> Mapping[str, Any]:
+        """The example of a number, the same each time."""
+        ...
 
 
 class DatasetNotPreparedError(FileNotFoundError):
@@ -52,7 +64,7 @@ class Plan:
 
     name: str
     features: tfds.features.FeaturesDict
-    splits: Mapping[str, Sequence[Mapping[str, Any]]]
+    splits: Mapping[str, Examples]
     source: str
     example_bytes: int
     description: str

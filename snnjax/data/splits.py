@@ -7,6 +7,7 @@ random is drawn from generators seeded with ``key``, and does not depend on whic
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -140,7 +141,7 @@ class PhotoSplit:
     Attributes:
       records: with ``image`` (bytes), ``label`` and ``name``.
       numbers: of those of the records that are of this split.
-      train: ``(bytes, rng) -> (size, size, 3) uint8``.
+      train: ``(bytes, *, rng) -> (size, size, 3) uint8``.
       test: ``bytes -> (size, size, 3) uint8``; another size.
       skip: leave out what cannot be decoded, instead of raising `DecodeError`; its place in the
         batch is black, and its ``mask`` false.
@@ -148,7 +149,7 @@ class PhotoSplit:
 
     records: Records
     numbers: np.ndarray
-    train: Callable[[bytes, np.random.Generator], np.ndarray]
+    train: Callable[..., np.ndarray]
     test: Callable[[bytes], np.ndarray]
     skip: bool = False
 
@@ -160,7 +161,7 @@ class PhotoSplit:
         slots = np.arange(len(chosen))[share]
         rngs = [np.random.default_rng((*key, slot)) for slot in slots]
         batch = self._decode(
-            chosen[share], [lambda data, rng=rng: self.train(data, rng) for rng in rngs]
+            chosen[share], [functools.partial(self.train, rng=rng) for rng in rngs]
         )
         # Absent where none can be missing, for a simpler step.
         return batch if self.skip else {k: v for k, v in batch.items() if k != 'mask'}

@@ -69,11 +69,11 @@ def _options(args: argparse.Namespace) -> dict[str, object]:
     return options
 
 
-def prepare(name: str, source: Path, data_dir: Path, **options: object) -> None:
+def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> None:
     """Reads a download, checks it, and writes ArrayRecord files; what is there stays.
 
     Args:
-      name: a key of `snnjax.data.datasets.PLANS`.
+      dataset: a key of `snnjax.data.datasets.PLANS`.
       source: the download.
       data_dir: where the folder of the data set is to be.
       **options: of the plan.
@@ -83,15 +83,15 @@ def prepare(name: str, source: Path, data_dir: Path, **options: object) -> None:
         official ones.
       OSError: where ``source`` has not the files, or there is not enough space for them.
     """
-    if name in READY:
-        raise ValueError(f'{name} is read as it is: there is nothing to prepare')
-    if name not in PLANS:
-        raise ValueError(f'unknown data set {name!r}; {suggest(name, [*PLANS, *READY])}')
-    called = str(options.get('name', name))
+    if dataset in READY:
+        raise ValueError(f'{dataset} is read as it is: there is nothing to prepare')
+    if dataset not in PLANS:
+        raise ValueError(f'unknown data set {dataset!r}; {suggest(dataset, [*PLANS, *READY])}')
+    called = str(options.get('name', dataset))
     if records.is_prepared(data_dir, called):
         print(f'{called} is there already: {records.folder_of(data_dir, called)}')
         return
-    plan = PLANS[name](source=source, **options)
+    plan = PLANS[dataset](source=source, **options)
     folder = records.write(plan, data_dir)
     for split, examples in plan.splits.items():
         print(f'{called} {split}: {len(examples):,} examples')

@@ -139,7 +139,8 @@ def _count_skipped(batch: Batch, skipped: int, limit: int) -> int:
         skipped += int(np.sum(~batch['mask']))
     if skipped > limit:
         raise DecodeError(
-            f'{skipped} photos could not be decoded, data.max_skipped={limit}; their names are above'
+            f'{skipped} photos could not be decoded, more than data.max_skipped={limit}; their '
+            f'names are above'
         )
     return skipped
 

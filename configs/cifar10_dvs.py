@@ -1,0 +1,27 @@
+"""MS-ResNet20 on CIFAR10-DVS (section 5.2): the paper has 75.56 %.
+
+python -m snnjax.tools.prepare cifar10_dvs --source=~/Downloads --data_dir=~/snnjax_data
+python -m snnjax.main --config=configs/cifar10_dvs.py --workdir=runs/cifar10_dvs
+
+The data set has no official split, and the paper does not state its own: by default the first nine
+tenths of each class, in the order of the files, are for training. An accuracy is worth little
+without it: a random split is easier.
+"""
+
+from snnjax.train.config import default_config, parse_arguments
+
+
+def get_config(arguments: str = ''):
+    """Arguments: ``family`` of models, ``depth`` (6n + 2), ``num_steps`` (frames) and ``split``."""
+    args = parse_arguments(arguments, family='ms_resnet', depth=20, num_steps=20, split='by_order')
+    config = default_config()
+    config.model.name = f'{args.family}{args.depth}_dvs'
+    config.model.num_steps = args.num_steps
+    config.data.name = 'cifar10_dvs'
+    config.data.split = args.split
+    config.data.crop_padding = 10
+    config.data.flip = True
+    config.epochs = 100
+    config.batch_size = 50
+    config.eval_batch_size = 100
+    return config

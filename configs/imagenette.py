@@ -1,0 +1,30 @@
+"""MS-ResNet on Imagenette, ten classes of ImageNet, or on photos of your own.
+
+python -m snnjax.tools.prepare folder --name=imagenette --source=FOLDER --data_dir=~/snnjax_data
+python -m snnjax.main --config=configs/imagenette.py --workdir=runs/imagenette
+
+The same for a data set that was prepared under another name, with ``name=``.
+"""
+
+from snnjax.train.config import default_config, parse_arguments
+
+
+def get_config(arguments: str = ''):
+    """Arguments: ``name`` of the data set, ``depth``, ``num_steps``, ``image_size`` in pixels."""
+    args = parse_arguments(arguments, name='imagenette', depth=18, num_steps=2, image_size=128)
+    config = default_config()
+    config.model.name = f'ms_resnet{args.depth}'
+    config.model.num_steps = args.num_steps
+    config.data.name = args.name
+    config.data.image_size = args.image_size
+    config.data.crop_scale = 0.25
+    config.data.flip = True
+    config.data.auto_augment = 'imagenet'
+    config.label_smoothing = 0.1
+    config.epochs = 40
+    config.batch_size = 50
+    config.eval_batch_size = 100
+    config.optimizer.learning_rate = 0.05
+    config.optimizer.warmup_epochs = 1.0
+    config.optimizer.weight_decay = 5e-4
+    return config
