@@ -11,28 +11,24 @@ when the command cannot be run as it was given.
 
 from __future__ import annotations
 
+import functools
 import os
-import re
-import runpy
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from snnjax.analysis.curves import save_learning_curves
 from snnjax.data import DatasetNotPreparedError, DecodeError
-from snnjax.spelling import suggest
-from snnjax.train.config import ConfigError, flatten
+from snnjax.train.config import ConfigError
+from snnjax.train.config_flag import define_config_flag, fail, parse_flags
 from snnjax.train.loop import train
 from snnjax.train.writers import read_metrics
 
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again.
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='File of the configuration.')
+_CONFIG = define_config_flag()
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Directory that the run is kept in.')
 
 
@@ -45,7 +41,7 @@ def main(argv: list[str]) -> None:
     try:
         finished = train(_CONFIG.value, workdir)
     except (ConfigError, DatasetNotPreparedError, DecodeError) as error:
-        _fail(str(error))
+        fail(str(error))
     if not finished:
         print('stopped and saved; the same command continues')
         sys.exit(EXIT_INTERRUPTED)
@@ -73,42 +69,9 @@ def _keep_compiled_programs() -> None:
         jax.config.update('jax_compilation_cache_dir', str(cache))
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    try:
-        _check_config_flags(argv)
-        rest = flags.FLAGS(argv)
-        for name in ('config', 'workdir'):
-            if not flags.FLAGS[name].present:
-                raise ConfigError(f'--{name} is missing; {_USAGE}')
-        if len(rest) > 1:
-            raise ConfigError(f'unexpected argument {rest[1]!r}; {_USAGE}')
-    except (ConfigError, flags.Error) as error:
-        _fail(str(error))
-    return rest
-
-
-_USAGE = 'usage: python -m snnjax.main --config=configs/NAME.py --workdir=DIR'
-
-
-def _check_config_flags(argv: list[str]) -> None:
-    """Finds a config file that is not there, and keys that it has not, by their whole name."""
-    given = [arg.partition('=')[2] for arg in argv if re.match(r'--?config=', arg)]
-    if not given:
-        return
-    path, _, arguments = given[-1].partition(':')
-    if not Path(path).is_file():
-        raise ConfigError(f'no config file {path}')
-    known = flatten(runpy.run_path(path)['get_config'](*filter(None, [arguments])))
-    for arg in argv:
-        override = re.match(r'--?(?:no)?config\.([\w.]+)', arg)
-        if override and override[1] not in known:
-            raise ConfigError(f'unknown config key {override[1]!r}; {suggest(override[1], known)}')
-
-
-def _fail(message: str) -> NoReturn:
-    print(f'error: {message}', file=sys.stderr)
-    sys.exit(EXIT_USAGE)
+_USAGE = 'python -m snnjax.main --config=configs/NAME.py --workdir=DIR'
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=_parse_flags)
+    parser = functools.partial(parse_flags, required=('config', 'workdir'), usage=_USAGE)
+    app.run(main, flags_parser=parser)

@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -43,3 +44,12 @@ def _need(path):
     if not path.exists():
         pytest.skip(f'{path} is not here; SNNJAX_TEST_DATA names the folder that has it')
     return path
+
+
+@pytest.fixture(scope='session')
+def readers(real_data_dir):
+    """The readers that come with the real data sets."""
+    spec = importlib.util.spec_from_file_location('readers', real_data_dir / 'readers.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

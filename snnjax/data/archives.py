@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gzip
+import hashlib
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from tqdm import tqdm
 
 MAX_MEMBERS = 4_000_000
 
@@ -104,6 +107,40 @@ def find_members(
     if not members:
         raise FileNotFoundError(f'no files *{pattern} in {source}')
     return sorted(members, key=lambda member: natural_order(member.name))
+
+
+def check_archives(source: Path, md5: Mapping[str, str]) -> None:
+    """Compares archives with their published checksums; what is unpacked already has none.
+
+    Args:
+      source: one of the archives, or a folder that may have them.
+      md5: of each archive, by its file's name.
+
+    Raises:
+      ArchiveError: for another checksum.
+    """
+    for path in [source] if source.is_file() else [source / name for name in md5]:
+        if path.name not in md5 or not path.is_file():
+            continue
+        digest = hashlib.md5(usedforsecurity=False)
+        with (
+            path.open('rb') as file,
+            tqdm(
+                desc=f'checking {path.name}',
+                total=path.stat().st_size,
+                unit='B',
+                unit_scale=True,
+                disable=None,
+            ) as bar,
+        ):
+            while chunk := file.read(2**24):
+                digest.update(chunk)
+                bar.update(len(chunk))
+        if digest.hexdigest() != md5[path.name]:
+            raise ArchiveError(
+                f'{path} has MD5 {digest.hexdigest()}, the official one has {md5[path.name]}: '
+                f'download it again (or unpack it, and give the folder, if it is right as it is)'
+            )
 
 
 def natural_order(name: str) -> list[Any]:

@@ -63,7 +63,7 @@ READY = ('digits', 'fake_imagenet')
 # Of the pixels of the training images. For CIFAR-100 255 times the (0.5071, 0.4865, 0.4409) and
 # (0.2673, 0.2564, 0.2762) in common use; for photos likewise (0.485, 0.456, 0.406) and (0.229,
 # 0.224, 0.225), of ImageNet.
-_STATISTICS = {
+STATISTICS = {
     'cifar10': ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
     'cifar100': ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
 }
@@ -172,7 +172,7 @@ def _open_arrays(options: DataOptions, prepared: Prepared, classes: int) -> Data
             options.flip,
         )
 
-    mean, std = _STATISTICS[options.name]
+    mean, std = STATISTICS[options.name]
     shape = tuple(prepared.features['image'].shape)
     return Dataset(options.name, shape, classes, mean, std, load)
 

@@ -210,7 +210,7 @@ def read_gesture_labels(content: bytes) -> list[tuple[int, int, int]]:
     """
     trials = []
     try:
-        for row in csv.DictReader(io.StringIO(content.decode())):
+        for row in csv.DictReader(io.StringIO(content.decode()), skipinitialspace=True):
             label = int(row['class']) - 1
             start, stop = int(row['startTime_usec']), int(row['endTime_usec'])
             if not (0 <= label < 11 and 0 <= start < stop):

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from snnjax.data import event_files
-from snnjax.data.archives import ArchiveError, Member, find_members
+from snnjax.data.archives import ArchiveError, Member, check_archives, find_members
 from snnjax.data.class_folders import group_by_class
 from snnjax.data.event_files import EventFileError, Events
 from snnjax.data.records import Example, Plan
@@ -154,8 +154,16 @@ def _column(dtype: Any) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=(None,), dtype=dtype, encoding=tfds.features.Encoding.ZLIB)
 
 
+# The checksums below are those that tonic and SpikingJelly check, too.
+_NMNIST_MD5 = {
+    'Train.zip': '20959b8e626244a1b502305a9e6e2031',
+    'Test.zip': '69ca8762b2fe404d9b9bad1103e97832',
+}
+
+
 def plan_nmnist(source: Path) -> Plan:
     """N-MNIST: ``Train.zip`` and ``Test.zip``, or the folders that they hold."""
+    check_archives(source, _NMNIST_MD5)
     splits = {}
     for split, folder in (('train', 'Train'), ('test', 'Test')):
         pattern = rf'(?:^|/){folder}/\d/\d+\.bin'
@@ -175,11 +183,24 @@ def plan_nmnist(source: Path) -> Plan:
     )
 
 
-_CIFAR10_DVS_CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
+_CIFAR10_DVS_MD5 = {
+    'airplane.zip': '0afd5c4bf9ae06af762a77b180354fdd',
+    'automobile.zip': '8438dfeba3bc970c94962d995b1b9bdd',
+    'bird.zip': 'a9c207c91c55b9dc2002dc21c684d785',
+    'cat.zip': '52c63c677c2b15fa5146a8daf4d56687',
+    'deer.zip': 'b6bf21f6c04d21ba4e23fc3e36c8a4a3',
+    'dog.zip': 'f379ebdf6703d16e0a690782e62639c3',
+    'frog.zip': 'cad6ed91214b1c7388a5f6ee56d08803',
+    'horse.zip': 'e7cbbf77bec584ffbf913f00e682782a',
+    'ship.zip': '41c7bd7d6b251be82557c6cce9a7d5c9',
+    'truck.zip': '89f3922fd147d9aeff89e76a2b0b70a7',
+}
+_CIFAR10_DVS_CLASSES = [name.removesuffix('.zip') for name in _CIFAR10_DVS_MD5]
 
 
 def plan_cifar10_dvs(source: Path) -> Plan:
     """CIFAR10-DVS (Li et al. 2017): the ten archives, ``airplane.zip``, ..., or their folders."""
+    check_archives(source, _CIFAR10_DVS_MD5)
     members = find_members(
         source, r'cifar10_[a-z]+_\d+\.aedat', max_size=MAX_RECORDING_BYTES, max_members=10_000
     )
@@ -204,6 +225,7 @@ def plan_cifar10_dvs(source: Path) -> Plan:
     )
 
 
+_GESTURE_MD5 = {'DvsGesture.tar.gz': '8a5c71fb11e24e5ca5b11866ca6c00a1'}
 _GESTURES = """
     hand_clapping right_hand_wave left_hand_wave right_arm_clockwise right_arm_counter_clockwise
     left_arm_clockwise left_arm_counter_clockwise arm_roll air_drums air_guitar other_gestures
@@ -212,6 +234,7 @@ _GESTURES = """
 
 def plan_dvs_gesture(source: Path) -> Plan:
     """DVS128 Gesture (Amir et al. 2017): ``DvsGesture.tar.gz``, or the folder in it."""
+    check_archives(source, _GESTURE_MD5)
     members = find_members(
         source,
         r'user\d+_\w+?(?:\.aedat|_labels\.csv)|trials_to_(?:train|test)\.txt',

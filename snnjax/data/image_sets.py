@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from snnjax.data.archives import Member, find_members
+from snnjax.data.archives import Member, check_archives, find_members
 from snnjax.data.class_folders import group_by_class
 from snnjax.data.records import Example, Examples, Plan
 
@@ -25,6 +25,11 @@ _IMAGE = r'\.(?:jpe?g|png|webp|bmp|gif)'
 IMAGENET_SIZES = {'train': 1_281_167, 'test': 50_000}
 _TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
 _VALIDATION_ARCHIVE = 'ILSVRC2012_img_val.tar'
+# As torchvision, too, checks them.
+_IMAGENET_MD5 = {
+    _TRAIN_ARCHIVE: '1d675b47d978889d74fa0da5fadfb00e',
+    _VALIDATION_ARCHIVE: '29b22e2961454d5413ddabcf34fc5622',
+}
 
 
 class _Files:
@@ -178,6 +183,8 @@ def plan_imagenet(source: Path, complete: bool = True) -> Plan:
       FileNotFoundError: where there is neither.
       ValueError: for an image of no class, or where images are missing.
     """
+    if complete:
+        check_archives(source, _IMAGENET_MD5)
     wnids = imagenet_wnids()
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
 

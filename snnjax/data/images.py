@@ -12,7 +12,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 2**27
 """Larger images are refused before they are decoded; the largest of ImageNet has a quarter."""
 
-FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'GIF')
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF')
+# Pillow finds a format by name only once all of its readers are loaded.
+Image.init()
 
 
 class DecodeError(ValueError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import optax
@@ -20,7 +21,8 @@ class TrainingLog:
     the host, and the host is never more than one step ahead.
 
     Args:
-      writer: gets ``train/...``, ``epoch`` and ``time/...``.
+      writer: gets ``train/...``, ``epoch`` and ``time/...``: images per second, and the share of
+        the time in which the host waited for data.
       progress: is moved on by each step.
       log_every: steps between two lines.
       steps_per_epoch: to tell the epoch.
@@ -58,10 +60,18 @@ class TrainingLog:
         self._fetch(pending)
         return self._unwritten
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside as spent waiting for data."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
     def restart_clock(self) -> None:
         """Leaves the time since the last step, and before, out of the images per second."""
         self._clock = time.perf_counter()
         self._clocked_images = 0.0
+        self._waited = 0.0
 
     def _fetch(self, pending: tuple[int, metrics.Sums] | None) -> None:
         if pending is None:
@@ -84,6 +94,7 @@ class TrainingLog:
                 **means,
                 'train/learning_rate': float(self._schedule(step - 1)),
                 'time/images_per_second': self._clocked_images / elapsed,
+                'time/waiting_for_data': self._waited / elapsed,
             },
         )
         self._progress.show(means)

@@ -48,7 +48,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     dataset = dataset_of(config)
     write_description(workdir, *_describe_model(config, dataset))
     test_split = dataset.load('test')
-    batches = _training_batches(config, dataset.load('train'))
+    batches = training_batches(config, dataset.load('train'))
     program = build_program(config, mesh, batches.per_epoch)
     num_steps = len(batches)
 
@@ -94,7 +94,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                         checkpoints.save(step, state, position, evaluation)
                 if last or stopping:
                     break
-                batch = next(data)
+                with log.waiting():
+                    batch = next(data)
                 skipped = _count_skipped(batch, skipped, config.data.max_skipped)
                 state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
                 log.push(step + 1, sums)
@@ -115,7 +116,16 @@ def evaluate(
     return metrics.means(total, 'eval')
 
 
-def _training_batches(config: ml_collections.ConfigDict, split: Split) -> TrainingBatches:
+def training_batches(config: ml_collections.ConfigDict, split: Split) -> TrainingBatches:
+    """The batches of a run.
+
+    Args:
+      config: of the run.
+      split: its training images.
+
+    Raises:
+      ConfigError: where they are fewer than a batch.
+    """
     per_epoch = len(split) // config.batch_size
     if per_epoch == 0:
         raise ConfigError(

@@ -1,8 +1,8 @@
 """The official files: the real ones where they are to be had, and small ones made like them."""
 
 import dataclasses
+import functools
 import hashlib
-import importlib.util
 import io
 import pickle
 import struct
@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from snnjax.data import DatasetNotPreparedError, cifar, get_dataset
+from snnjax.data import DataOptions, DatasetNotPreparedError, cifar, open_dataset
+from snnjax.data.datasets import PLANS, STATISTICS
 from snnjax.tools.prepare import main as prepare
 
 
@@ -43,25 +44,27 @@ def official_file(rng, download, count):
 @pytest.fixture(params=['cifar10', 'cifar100'])
 def small(request, tmp_path, monkeypatch):
     """A small download, as folder and as archive, whose checksums the reader is told to expect."""
-    builder = get_dataset(request.param).builder
+    official = {'cifar10': cifar.CIFAR10, 'cifar100': cifar.CIFAR100}[request.param]
     rng = np.random.default_rng(0)
-    folder = tmp_path / builder.download.folder
+    folder = tmp_path / official.folder
     folder.mkdir()
     md5, expected = {}, {}
-    for split, names in builder.download.md5.items():
-        files = {name: official_file(rng, builder.download, 7) for name in names}
+    for split, names in official.md5.items():
+        files = {name: official_file(rng, official, 7) for name in names}
         md5[split] = {name: hashlib.md5(raw).hexdigest() for name, (raw, _, _) in files.items()}
         expected[split] = np.concatenate([images for _, images, _ in files.values()])
         for name, (raw, _, _) in files.items():
             (folder / name).write_bytes(raw)
-    archive = tmp_path / 'archive' / builder.download.archive
+    archive = tmp_path / 'archive' / official.archive
     archive.parent.mkdir()
     with tarfile.open(archive, 'w:gz') as tar:
         tar.add(folder, folder.name)
     download = dataclasses.replace(
-        builder.download, md5=md5, archive_md5=hashlib.md5(archive.read_bytes()).hexdigest()
+        official, md5=md5, archive_md5=hashlib.md5(archive.read_bytes()).hexdigest()
     )
-    monkeypatch.setattr(builder, 'download', download)
+    monkeypatch.setitem(
+        PLANS, request.param, functools.partial(cifar.plan, request.param, download)
+    )
     return request.param, download, folder, archive, expected
 
 
@@ -80,7 +83,7 @@ def test_prepares_once_and_loads_in_the_official_order(small, tmp_path, capsys):
     command = [name, f'--source={folder}', f'--data_dir={tmp_path / "data"}']
     assert prepare(command) == 0
     for split, images in expected.items():
-        loaded = get_dataset(name).load(split, str(tmp_path / 'data'))
+        loaded = open_dataset(DataOptions(name=name, dir=str(tmp_path / 'data'))).load(split)
         np.testing.assert_array_equal(loaded.images, images)
         labels = [e['label'] for e in cifar.read_official(folder, download, split)]
         np.testing.assert_array_equal(loaded.labels, labels)
@@ -101,7 +104,7 @@ def test_a_changed_file_is_refused(small, tmp_path, capsys):
         assert prepare([name, f'--source={source}', f'--data_dir={data_dir}']) == 2
         assert f'error: {culprit} has MD5' in capsys.readouterr().err
         with pytest.raises(DatasetNotPreparedError):
-            get_dataset(name).load('test', str(data_dir))
+            open_dataset(DataOptions(name=name, dir=str(data_dir)))
 
 
 def test_a_missing_download_is_named(tmp_path):
@@ -130,12 +133,9 @@ def test_class_names_are_complete():
     assert [len(set(names)) for names in cifar.CIFAR100.class_names.values()] == [100, 20]
 
 
-def test_real_cifar10_is_read_pixel_by_pixel(real_data_dir, tmp_path):
-    spec = importlib.util.spec_from_file_location('readers', real_data_dir / 'readers.py')
-    readers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(readers)
+def test_real_cifar10_is_read_pixel_by_pixel(real_data_dir, readers, tmp_path):
     readers.write_cifar10_batches(real_data_dir / 'cifar10', tmp_path)
-    dataset = get_dataset('cifar10')
+    mean, std = STATISTICS['cifar10']
     for split in ('train', 'test'):
         images, labels = readers.load_cifar10(real_data_dir / 'cifar10', split)
         examples = cifar.read_official(tmp_path, cifar.CIFAR10, split)
@@ -144,5 +144,5 @@ def test_real_cifar10_is_read_pixel_by_pixel(real_data_dir, tmp_path):
             assert (example['image'] == images[i]).all()
         assert i + 1 == len(images)
         if split == 'train':
-            np.testing.assert_allclose(images.mean((0, 1, 2)), dataset.mean, atol=1e-3)
-            np.testing.assert_allclose(images.std((0, 1, 2)), dataset.std, atol=1e-3)
+            np.testing.assert_allclose(images.mean((0, 1, 2)), mean, atol=1e-3)
+            np.testing.assert_allclose(images.std((0, 1, 2)), std, atol=1e-3)

@@ -1,12 +1,15 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
-from snnjax.data import DatasetNotPreparedError, get_dataset
+from snnjax.data import DataOptions, DatasetNotPreparedError, open_dataset
 
 
 def test_digits_need_no_preparation():
-    digits = get_dataset('digits')
-    train, test = digits.load('train', ''), digits.load('test', '')
+    digits = open_dataset(DataOptions(name='digits'))
+    train, test = digits.load('train'), digits.load('test')
     assert (len(train), len(test)) == (1437, 360)
     assert train.images.shape[1:] == digits.image_shape
     assert train.images.dtype == np.uint8
@@ -17,12 +20,63 @@ def test_digits_need_no_preparation():
     assert len(np.unique(np.concatenate([train.images, test.images]), axis=0)) == 1797
 
 
-def test_missing_data_gets_the_command_that_makes_it(tmp_path):
-    command = f'python -m snnjax.tools.prepare cifar10 .* --data_dir={tmp_path}'
+@pytest.mark.parametrize('name', ['cifar10', 'imagenet', 'nmnist', 'cifar10_dvs', 'dvs_gesture'])
+def test_missing_data_gets_the_command_that_makes_it(tmp_path, name):
+    command = f'python -m snnjax.tools.prepare {name} .* --data_dir={tmp_path}'
     with pytest.raises(DatasetNotPreparedError, match=command):
-        get_dataset('cifar10').load('train', str(tmp_path))
+        open_dataset(DataOptions(name=name, dir=str(tmp_path)), num_steps=4)
 
 
-def test_an_unknown_name_gets_the_near_ones():
+def test_an_unknown_name_gets_the_near_ones(tmp_path):
     with pytest.raises(ValueError, match="unknown data set 'digit'; did you mean digits"):
-        get_dataset('digit')
+        open_dataset(DataOptions(name='digit', dir=str(tmp_path)))
+
+
+def test_fake_photos_are_read_as_those_of_imagenet():
+    options = DataOptions(name='fake_imagenet', image_size=32, crop_scale=0.08, flip=True)
+    dataset = open_dataset(options)
+    assert (dataset.image_shape, dataset.num_classes) == ((32, 32, 3), 1000)
+    train = dataset.load('train')
+    assert len(train) == 1_281_167
+    numbers = np.array([7, 1_281_166])
+    batch = train.training_batch(numbers, (0, 1, 0), slice(0, 2))
+    assert batch['image'].shape == (2, 32, 32, 3)
+    assert batch['image'].std() > 20
+    assert batch['label'].tolist() == [7, 166]
+    # About the size of ImageNet's own, 110 kB in the mean.
+    sizes = [len(example['image']) for example in train.records.read(range(4))]
+    assert 50_000 < np.mean(sizes) < 200_000
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'crop_padding': -1}, 'data.crop_padding=-1 must be at least 0'),
+        ({'crop_scale': 0.0}, 'data.crop_scale=0.0 must be above 0 and at most 1'),
+        ({'auto_augment': 'imagnet'}, "unknown data.auto_augment='imagnet'; did you mean imagenet"),
+        ({'frames_by': 'times'}, "unknown data.frames_by='times'; did you mean time"),
+        ({'split': 'random'}, 'data.split=random must be official, by_order or random:SEED'),
+        ({'eval_size': 288, 'eval_resize': 256}, 'data.eval_resize=256 must be at least eval_size'),
+        ({'rand_augment_magnitude': 31}, 'data.rand_augment_magnitude=31 must be 0 to 30'),
+    ],
+)
+def test_options_that_cannot_be_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        DataOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'shape'),
+    [
+        ({}, (224, 256)),
+        ({'eval_size': 288, 'eval_resize': 320}, (288, 320)),
+        ({'image_size': 64}, (64, 73)),
+    ],
+)
+def test_test_images_are_cropped_as_in_the_paper(options, shape):
+    assert DataOptions(**options).eval_shape == shape
+
+
+def test_options_can_be_kept_as_json():
+    options = DataOptions(name='x')
+    assert DataOptions(**json.loads(json.dumps(dataclasses.asdict(options)))) == options

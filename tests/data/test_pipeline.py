@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from snnjax.data import Split
-from snnjax.data.pipeline import TrainingBatches, evaluation_batches
+from snnjax.data import ArraySplit
+from snnjax.data.pipeline import EvaluationBatches, TrainingBatches
 
 
 @pytest.fixture(scope='module')
@@ -12,11 +12,11 @@ def split():
     rng = np.random.default_rng(0)
     # The label is the image's number, so that it can be told which ones a batch has.
     images = rng.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
-    return Split(images, np.arange(50, dtype=np.int32))
+    return ArraySplit(images, np.arange(50, dtype=np.int32), crop_padding=1, flip=True)
 
 
 def make(split, **changes):
-    options = {'batch_size': 12, 'seed': 3, 'num_batches': 20, 'crop_padding': 1, 'flip': True}
+    options = {'batch_size': 12, 'seed': 3, 'num_batches': 20}
     return TrainingBatches(split, **options | changes)
 
 
@@ -39,7 +39,7 @@ def test_an_epoch_has_every_image_once_but_for_the_rest(split):
 
 
 def test_images_keep_their_labels(split):
-    batch = make(split, crop_padding=0, flip=False)[5]
+    batch = make(ArraySplit(split.images, split.labels))[5]
     np.testing.assert_array_equal(batch['image'], split.images[batch['label']])
 
 
@@ -69,7 +69,9 @@ def test_evaluation_has_every_image_once(split, batch_size, count):
     counted = []
     steps = set()
     for i in range(count):
-        batches = list(evaluation_batches(split, batch_size, process_index=i, process_count=count))
+        batches = list(
+            EvaluationBatches(split, batch_size, process_index=i, process_count=count).iterate()
+        )
         steps.add(len(batches))
         for batch in batches:
             assert len(batch['image']) == len(batch['label']) == batch_size // count

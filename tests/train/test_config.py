@@ -9,6 +9,7 @@ from snnjax.train.config import (
     build_model,
     check,
     choose,
+    dataset_of,
     default_config,
     differences,
     flatten,
@@ -79,7 +80,7 @@ def test_missing_data_is_found_before_anything_is_loaded(config, tmp_path):
 
 
 def test_the_model_is_made_for_its_data(config):
-    model = build_model(config)
+    model = build_model(config, dataset_of(config))
     assert (model.num_classes, model.in_channels, model.num_steps) == (10, 1, 2)
 
 
@@ -87,7 +88,7 @@ def test_every_option_of_the_network_is_a_key(config):
     config.model.update(
         {'dropout': 0.3, 'blocks': (1, 2, 1), 'remat': True, 'dtype': 'bfloat16', 'kind': 'plain'}
     )
-    model = build_model(config)
+    model = build_model(config, dataset_of(config))
     assert (model.dropout, model.blocks, model.remat) == (0.3, (1, 2, 1), True)
     assert (model.dtype, model.kind, model.threshold) == ('bfloat16', 'plain', 0.5)
 
@@ -95,7 +96,7 @@ def test_every_option_of_the_network_is_a_key(config):
 @pytest.mark.parametrize(('word', 'value'), [('true', True), ('false', False), ('auto', 'auto')])
 def test_scan_layers_is_a_word(config, word, value):
     config.model.scan_layers = word
-    assert build_model(config).scan_layers == value
+    assert build_model(config, dataset_of(config)).scan_layers == value
 
 
 def test_keys_are_flattened_with_dots():

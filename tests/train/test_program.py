@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from snnjax.data import get_dataset
+from snnjax.data import DataOptions, open_dataset
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.loop import evaluate
 from snnjax.train.program import build_program
@@ -16,7 +16,7 @@ from snnjax.train.sharding import make_mesh, put_batch
 
 @pytest.fixture
 def batch():
-    split = get_dataset('digits').load('train', '')
+    split = open_dataset(DataOptions(name='digits')).load('train')
     return TrainingBatches(split, batch_size=16, seed=0, num_batches=1)[0]
 
 
@@ -62,7 +62,7 @@ def test_eight_devices_train_as_one_does(config, batch):
 def test_evaluation_counts_every_image_once(config):
     program = build_program(config, make_mesh(), steps_per_epoch=10)
     state = program.init()
-    split = get_dataset('digits').load('test', '')
+    split = open_dataset(DataOptions(name='digits')).load('test')
     whole = evaluate(program, state, split, batch_size=360)
     # The last batch has 360 - 3 * 104 = 48 images and 56 of padding.
     padded = evaluate(program, state, split, batch_size=104)

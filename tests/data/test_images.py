@@ -1,0 +1,224 @@
+"""Photos as people have them: real odd ones where they are to be had, and broken ones."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from snnjax.data import images
+from snnjax.data.fake_photos import fake_photo
+from snnjax.data.images import DecodeError, centre_crop, decode, random_resized_crop
+
+
+def encode(pixels, kind='PNG', **options):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope='module')
+def gradient():
+    """Columns differ in red, rows in green."""
+    rows, columns = np.mgrid[:60, :80]
+    return np.stack([columns * 3, rows * 4, np.full_like(rows, 7)], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'BMP', 'WEBP'])
+def test_whatever_the_format_pixels_are_rgb(gradient, kind):
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    np.testing.assert_array_equal(decode(encode(gradient, kind, **options)), gradient)
+
+
+def test_gray_palettes_and_transparency_become_rgb(gradient):
+    gray = gradient[..., 0]
+    np.testing.assert_array_equal(decode(encode(gray)), np.repeat(gray[..., None], 3, -1))
+    deep = gray.astype(np.uint16) << 8 | 0x35
+    np.testing.assert_array_equal(decode(encode(deep)), np.repeat(gray[..., None], 3, -1))
+    alpha = np.concatenate([gradient, np.full((60, 80, 1), 99, np.uint8)], -1)
+    np.testing.assert_array_equal(decode(encode(alpha)), gradient)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_images_are_turned_upright(gradient, orientation):
+    turned = {
+        1: gradient,
+        2: gradient[:, ::-1],
+        3: gradient[::-1, ::-1],
+        4: gradient[::-1],
+        5: gradient.transpose(1, 0, 2),
+        6: gradient.transpose(1, 0, 2)[::-1],
+        7: gradient.transpose(1, 0, 2)[::-1, ::-1],
+        8: gradient.transpose(1, 0, 2)[:, ::-1],
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(turned, 'PNG', exif=exif)
+    np.testing.assert_array_equal(decode(data), gradient)
+    upright = encode(gradient)
+    for a, b in ((data, upright),):
+        rngs = np.random.default_rng(3), np.random.default_rng(3)
+        crops = [
+            np.asarray(random_resized_crop(d, 16, r)) for d, r in zip((a, b), rngs, strict=True)
+        ]
+        np.testing.assert_array_equal(*crops)
+        np.testing.assert_array_equal(centre_crop(a, 40, 32), centre_crop(b, 40, 32))
+
+
+def test_a_random_crop_shows_parts_of_all_sizes_from_everywhere(gradient):
+    rng = np.random.default_rng(0)
+    data = encode(gradient)
+    areas, centres = [], []
+    for _ in range(400):
+        crop = np.asarray(random_resized_crop(data, 8, rng, min_scale=0.1), float)
+        # Across eight pixels seven eighths of the part's width and height can be seen.
+        width = np.ptp(crop[..., 0].mean(0)) / 3 * 8 / 7
+        height = np.ptp(crop[..., 1].mean(1)) / 4 * 8 / 7
+        areas.append(width * height / (60 * 80))
+        assert 0.7 < width / height < 1.45
+        centres.append(crop[..., :2].mean((0, 1)) / (240, 240))
+    assert 0.08 < min(areas) < 0.15
+    assert max(areas) > 0.85
+    np.testing.assert_allclose(np.mean(centres, 0), 0.5, atol=0.03)
+    assert np.std(centres, axis=0).min() > 0.05
+
+
+def test_a_part_that_cannot_be_is_taken_from_the_centre():
+    long = np.zeros((10, 200, 3), np.uint8)
+    long[:, 93:107] = 255
+    crop = np.asarray(random_resized_crop(encode(long), 8, np.random.default_rng(0), 1.0))
+    assert crop.min() > 200
+
+
+@pytest.mark.parametrize(('resize', 'size'), [(256, 224), (320, 288), (64, 64)])
+def test_the_centre_of_any_size(resize, size):
+    rows, columns = np.mgrid[:400, :600]
+    pixels = np.stack([columns * 255 / 599, rows * 255 / 399, rows * 0], -1).astype(np.uint8)
+    crop = np.asarray(centre_crop(encode(pixels), resize, size), float)
+    assert crop.shape == (size, size, 3)
+    seen = np.ptp(crop[..., 1]) / 255
+    np.testing.assert_allclose(seen, size / resize, atol=0.02)
+    np.testing.assert_allclose(crop[..., :2].mean((0, 1)), 127, atol=1.5)
+
+
+def test_decoding_at_a_smaller_scale_changes_little():
+    """The bound that `random_resized_crop` states."""
+    differences = []
+    for number in range(4):
+        data = fake_photo(number)
+        for seed in range(8):
+            drafted, whole = (
+                np.asarray(
+                    random_resized_crop(data, 96, np.random.default_rng(seed), draft=draft), float
+                )
+                for draft in (True, False)
+            )
+            differences.append(np.abs(drafted - whole).mean())
+    assert max(differences) < 2
+    assert max(differences) > 0
+
+
+def test_what_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
+    data = encode(np.zeros((100, 100, 3), np.uint8))
+    monkeypatch.setattr(images, 'MAX_PIXELS', 9999)
+    with pytest.raises(DecodeError, match='100x100 are more than 9,999 pixels'):
+        decode(data)
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=2000, derandomize=True, database=None)
+def test_damage_is_an_error_of_its_own_or_an_image(data):
+    seed = data.draw(st.sampled_from(_SEEDS))
+    content = bytearray(seed)
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        if data.draw(st.booleans()):
+            content[place] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            del content[place + 1 :]
+    try:
+        pixels = decode(bytes(content))
+    except DecodeError:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.size <= 3 * images.MAX_PIXELS
+
+
+_NOISE = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+_SEEDS = [
+    encode(_NOISE, 'JPEG'),
+    encode(_NOISE, 'JPEG', progressive=True),
+    encode(_NOISE),
+    encode(_NOISE, 'WEBP'),
+    encode(_NOISE, 'GIF'),
+    encode(_NOISE, 'BMP'),
+]
+
+
+# Height and width of what is to come out.
+ODD_IMAGES = {
+    'broken_exif_dpi.jpg': (100, 100),
+    'flower.jpg': (360, 480),
+    'hopper.jpg': (128, 128),
+    'hopper.png': (128, 128),
+    'hopper.webp': (128, 128),
+    'hopper_16bit_qtables.jpg': (128, 128),
+    'hopper_bad_exif.jpg': (500, 500),
+    'hopper_gray.jpg': (128, 128),
+    'hopper_idat_after_image_end.png': (128, 128),
+    'hopper_orientation_2.jpg': (128, 128),
+    'hopper_orientation_3.jpg': (128, 128),
+    'hopper_orientation_6.jpg': (128, 128),
+    'hopper_orientation_8.jpg': (128, 128),
+    'icc-after-SOF.jpg': (10, 10),
+    'invalid-exif.jpg': (200, 200),
+    'jpeg_ff00_header.jpg': (225, 300),
+    'junk_jpeg_header.jpg': (768, 1024),
+    'pil_sample_cmyk.jpg': (100, 100),
+    'pil_sample_rgb.jpg': (100, 100),
+    'png_named.JPEG': (128, 128),
+    'sugarshack_bad_mpo_header.jpg': (480, 640),
+    'transparent.png': (150, 200),
+    'truncated_app14.jpg': (100, 100),
+    'truncated_jpeg.jpg': None,
+}
+LIKE = {
+    'hopper_orientation_2.jpg': 'hopper.jpg',
+    'hopper_orientation_3.jpg': 'hopper.jpg',
+    'hopper_orientation_6.jpg': 'hopper.jpg',
+    'hopper_orientation_8.jpg': 'hopper.jpg',
+    'hopper.jpg': 'hopper.png',
+    'hopper.webp': 'hopper.png',
+    'png_named.JPEG': 'hopper.png',
+    'truncated_app14.jpg': 'pil_sample_rgb.jpg',
+}
+
+
+def test_no_odd_image_is_forgotten(real_data_dir):
+    assert ODD_IMAGES.keys() == {path.name for path in (real_data_dir / 'odd_images').iterdir()}
+
+
+@pytest.mark.parametrize('name', ODD_IMAGES)
+def test_odd_images_are_read_or_refused(real_data_dir, name):
+    data = (real_data_dir / 'odd_images' / name).read_bytes()
+    if ODD_IMAGES[name] is None:
+        for read in (decode, lambda d: centre_crop(d, 40, 32)):
+            with pytest.raises(DecodeError, match='truncated'):
+                read(data)
+        return
+    pixels = decode(data)
+    assert pixels.shape == (*ODD_IMAGES[name], 3)
+    assert np.asarray(centre_crop(data, 40, 32)).shape == (32, 32, 3)
+    rng = np.random.default_rng(0)
+    assert np.asarray(random_resized_crop(data, 32, rng)).shape == (32, 32, 3)
+    if name in LIKE:
+        other = decode((real_data_dir / 'odd_images' / LIKE[name]).read_bytes())
+        assert np.abs(pixels.astype(float) - other).mean() < 5
+
+
+def test_gray_photos_are_gray(real_data_dir):
+    pixels = decode((real_data_dir / 'odd_images' / 'hopper_gray.jpg').read_bytes())
+    assert (pixels == pixels[..., :1]).all()
