@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
 VERSION = '1.0.0'
@@ -185,6 +186,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], bar: tqdm) -> None:
     partial = path.with_name('partial')
+    serializer = ExampleSerializer(plan.features.get_serialized_info())
     # One record a group: any of them is read without its neighbours.
     writer = ArrayRecordWriter(str(partial), 'group_size:1')
     for example in examples:
@@ -195,7 +197,9 @@ def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], 
             else value
             for key, value in example.items()
         }
-        writer.write(plan.features.serialize_example(example))
+        message = serializer.get_tf_example(plan.features.encode_example(example))
+        # By default each process has an order of its own for the features of an example.
+        writer.write(message.SerializeToString(deterministic=True))
         bar.update()
     writer.close()
     _sync(partial)
