@@ -68,15 +68,17 @@ class ImageAugmentation:
     rand_augment_magnitude: int = 9
     random_erasing: float = 0.0
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
-        """(H, W, 3) uint8."""
+    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The changed image; both are (H, W, 3) uint8."""
         if self.flip and rng.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if self.auto_augment:
-            image = auto_augment(image, self.auto_augment, rng)
-        if self.rand_augment:
-            image = rand_augment(image, self.rand_augment, self.rand_augment_magnitude, rng)
-        pixels = np.asarray(image)
+            pixels = pixels[:, ::-1]
+        if self.auto_augment or self.rand_augment:
+            image = Image.fromarray(pixels)
+            if self.auto_augment:
+                image = auto_augment(image, self.auto_augment, rng)
+            if self.rand_augment:
+                image = rand_augment(image, self.rand_augment, self.rand_augment_magnitude, rng)
+            pixels = np.asarray(image)
         if self.random_erasing and rng.random() < self.random_erasing:
             pixels = erase_rectangle(pixels, rng)
         return pixels

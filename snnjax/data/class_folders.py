@@ -21,7 +21,7 @@ def group_by_class(
 
     Returns:
       The names of the classes, in natural order, and (file, label) by split: 'train' and 'test', or
-      'all'; in the order of the classes, and in natural order for each.
+      'undivided'; in the order of the classes, and in natural order for each.
 
     Raises:
       ValueError: for another layout.
@@ -40,7 +40,7 @@ def group_by_class(
                 f'{member.name} in {source} is not in a folder of its class: expected '
                 f'CLASS/FILE, or train/CLASS/FILE and test/CLASS/FILE'
             )
-        split = SPLIT_FOLDERS[path[0].lower()] if has_splits else 'all'
+        split = SPLIT_FOLDERS[path[0].lower()] if has_splits else 'undivided'
         grouped.setdefault(split, []).append((member, path[int(has_splits)]))
     if has_splits and grouped.keys() != {'train', 'test'}:
         raise ValueError(f'{source} has {", ".join(sorted(splits))}: train and test are needed')

@@ -6,11 +6,9 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from snnjax.data import cifar, event_sets, image_sets, images, records
 from snnjax.data.augment import ImageAugmentation
@@ -120,12 +118,12 @@ def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarr
     """Where the examples of 'train' or 'test' are, and their numbers there.
 
     Args:
-      prepared: has 'train' and 'test', or 'all', sorted by class.
+      prepared: has 'train' and 'test', or 'undivided', sorted by class.
       how: 'official' for the former; for the latter 'by_order', the first nine tenths of each
         class, or 'random:SEED', nine tenths of each at random.
       split: 'train' or 'test'.
     """
-    official = 'all' not in prepared.sizes
+    official = 'undivided' not in prepared.sizes
     if official != (how == 'official'):
         name = prepared.folder.parent.name
         raise ValueError(
@@ -136,12 +134,12 @@ def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarr
         return _all_of(prepared.records(split))
     rng = np.random.default_rng(int(how.partition(':')[2])) if how != 'by_order' else None
     numbers, first = [], 0
-    for size in prepared.metadata['class_sizes']['all']:
+    for size in prepared.metadata['class_sizes']['undivided']:
         of_class = first + (np.arange(size) if rng is None else rng.permutation(size))
         boundary = size * 9 // 10
         numbers.append(np.sort(of_class[:boundary] if split == 'train' else of_class[boundary:]))
         first += size
-    return prepared.records('all'), np.concatenate(numbers)
+    return prepared.records('undivided'), np.concatenate(numbers)
 
 
 def _open_digits(options: DataOptions) -> Dataset:
@@ -235,8 +233,9 @@ class _TrainingPhoto:
     augment: ImageAugmentation
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
-        image: Image.Image = images.random_resized_crop(data, self.size, rng, self.min_scale)
-        return self.augment(image, rng)
+        return self.augment(
+            images.random_resized_crop(data, self.size, rng, self.min_scale), rng
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,5 +243,5 @@ class _TestPhoto:
     resize: int
     size: int
 
-    def __call__(self, data: bytes) -> Any:
-        return np.asarray(images.centre_crop(data, self.resize, self.size))
+    def __call__(self, data: bytes) -> np.ndarray:
+        return images.centre_crop(data, self.resize, self.size)

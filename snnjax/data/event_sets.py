@@ -217,7 +217,7 @@ def plan_cifar10_dvs(source: Path) -> Plan:
     return _plan(
         'cifar10_dvs',
         _CIFAR10_DVS_CLASSES,
-        {'all': recordings},
+        {'undivided': recordings},
         event_files.read_aedat2,
         (128, 128),
         description='1,000 images of each class of CIFAR-10, moved before an event camera.',

@@ -144,7 +144,7 @@ def _plan_packed(files: Sequence[Path], name: str) -> Plan:
     class_names: list[str] = []
     image_bytes = 0
     for path in files:
-        split = 'all' if len(files) == 1 else 'train' if 'train' in path.name else 'test'
+        split = 'undivided' if len(files) == 1 else 'train' if 'train' in path.name else 'test'
         if split in splits:
             raise ValueError(f'{path.parent} has more .npz files than a train and a val')
         with np.load(path, allow_pickle=False) as file:

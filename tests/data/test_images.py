@@ -1,6 +1,7 @@
 """Photos as people have them: real odd ones where they are to be had, and broken ones."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -58,13 +59,9 @@ def test_images_are_turned_upright(gradient, orientation):
     data = encode(turned, 'PNG', exif=exif)
     np.testing.assert_array_equal(decode(data), gradient)
     upright = encode(gradient)
-    for a, b in ((data, upright),):
-        rngs = np.random.default_rng(3), np.random.default_rng(3)
-        crops = [
-            np.asarray(random_resized_crop(d, 16, r)) for d, r in zip((a, b), rngs, strict=True)
-        ]
-        np.testing.assert_array_equal(*crops)
-        np.testing.assert_array_equal(centre_crop(a, 40, 32), centre_crop(b, 40, 32))
+    crops = [random_resized_crop(d, 16, np.random.default_rng(3)) for d in (data, upright)]
+    np.testing.assert_array_equal(*crops)
+    np.testing.assert_array_equal(centre_crop(data, 40, 32), centre_crop(upright, 40, 32))
 
 
 def test_a_random_crop_shows_parts_of_all_sizes_from_everywhere(gradient):
@@ -72,10 +69,10 @@ def test_a_random_crop_shows_parts_of_all_sizes_from_everywhere(gradient):
     data = encode(gradient)
     areas, centres = [], []
     for _ in range(400):
-        crop = np.asarray(random_resized_crop(data, 8, rng, min_scale=0.1), float)
-        # Across eight pixels seven eighths of the part's width and height can be seen.
-        width = np.ptp(crop[..., 0].mean(0)) / 3 * 8 / 7
-        height = np.ptp(crop[..., 1].mean(1)) / 4 * 8 / 7
+        crop = random_resized_crop(data, 32, rng, min_scale=0.1).astype(float)
+        # From the first to the last of 32 pixels 31 of 32 parts of the width and height are seen.
+        width = np.ptp(crop[..., 0].mean(0)) / 3 * 32 / 31
+        height = np.ptp(crop[..., 1].mean(1)) / 4 * 32 / 31
         areas.append(width * height / (60 * 80))
         assert 0.7 < width / height < 1.45
         centres.append(crop[..., :2].mean((0, 1)) / (240, 240))
@@ -103,21 +100,58 @@ def test_the_centre_of_any_size(resize, size):
     np.testing.assert_allclose(crop[..., :2].mean((0, 1)), 127, atol=1.5)
 
 
-def test_decoding_at_a_smaller_scale_changes_little():
-    """The bound that `random_resized_crop` states."""
-    differences = []
-    for number in range(4):
-        data = fake_photo(number)
+def draft_differences(photos):
+    """Of each photo, in the mean over its pixels, of 255."""
+    for data in photos:
         for seed in range(8):
             drafted, whole = (
-                np.asarray(
-                    random_resized_crop(data, 96, np.random.default_rng(seed), draft=draft), float
-                )
+                random_resized_crop(data, 96, np.random.default_rng(seed), draft=draft)
                 for draft in (True, False)
             )
-            differences.append(np.abs(drafted - whole).mean())
-    assert max(differences) < 2
-    assert max(differences) > 0
+            yield np.abs(drafted.astype(float) - whole).mean()
+
+
+def test_decoding_at_a_smaller_scale_changes_little():
+    """The bound that `random_resized_crop` states."""
+    differences = list(draft_differences(fake_photo(number) for number in range(4)))
+    assert 0 < np.mean(differences) < 2
+    assert max(differences) < 4
+
+
+def test_decoding_real_photos_at_a_smaller_scale_changes_little(imagenet_photos):
+    differences = list(draft_differences(imagenet_photos[::4]))
+    print('differences of 255: mean', np.mean(differences), 'largest', np.max(differences))
+    assert np.mean(differences) < 2
+    assert 0 < max(differences) < 8
+
+
+def test_resizing_is_as_pillow_does_it(imagenet_photos):
+    """But for what is faster, see `random_resized_crop`."""
+    rng = np.random.default_rng(0)
+    differences = []
+    for data in imagenet_photos[::4]:
+        pixels = decode(data)
+        side = int(rng.integers(30, min(pixels.shape[:2])))
+        part = pixels[:side, :side]
+        pillow = Image.fromarray(part).resize((96, 96), Image.Resampling.BILINEAR)
+        differences.append(np.abs(images._resize(part, 96).astype(float) - pillow).mean())
+    print('differences of 255: mean', np.mean(differences), 'largest', np.max(differences))
+    assert np.mean(differences) < 2
+    assert max(differences) < 8
+
+
+def test_jpegs_are_decoded_to_the_pixels_that_pillow_has(imagenet_photos):
+    for data in imagenet_photos[::4]:
+        with Image.open(io.BytesIO(data)) as image:
+            np.testing.assert_array_equal(decode(data), image.convert('RGB'))
+
+
+@pytest.fixture(scope='module')
+def imagenet_photos(real_data_dir):
+    """256 JPEG files of ImageNet."""
+    with np.load(real_data_dir / 'imagenet_samples' / 'imagenet_samples_256.npz') as file:
+        data, offsets = file['data'].tobytes(), file['offsets']
+    return [data[start:stop] for start, stop in itertools.pairwise(offsets)]
 
 
 def test_what_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
