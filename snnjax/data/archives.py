@@ -1,25 +1,30 @@
 """The files of a download, wherever they lie: in folders, in archives, in archives of archives.
 
-Nothing is ever unpacked to disk. Members are read one by one, those that are asked for only, and
+No member is ever unpacked to disk. They are read one by one, those that are asked for only, and
 never more of them, or larger ones, than their readers expect.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import gzip
 import hashlib
+import os
 import re
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from tqdm import tqdm
 
 MAX_MEMBERS = 4_000_000
+MAX_DECOMPRESSED = 2**36
+"""Bytes of a compressed tar file."""
 
 
 class ArchiveError(ValueError):
@@ -33,15 +38,18 @@ class Member:
     Attributes:
       name: path in the source, with '/'; archives count as folders, without their suffix.
       size: in bytes.
+      modified: when the file or the archive was, in nanoseconds.
       container: the file itself, or the archive.
-      place: where it starts in a tar file, in bytes, or what a zip file calls it; None for a file
-        of its own.
+      start: of its content in a tar file, in bytes.
+      zipped: what a zip file calls it.
     """
 
     name: str
     size: int
+    modified: int
     container: Path
-    place: int | str | None = None
+    start: int = 0
+    zipped: str = ''
 
     def read(self) -> bytes:
         """All of it.
@@ -50,29 +58,81 @@ class Member:
           ArchiveError: where the archive is broken.
         """
         try:
-            if isinstance(self.place, str):
-                content = _open_zip(self.container).read(self.place)
+            if self.zipped:
+                # Told how much there is, it never decompresses more.
+                with _last_opened.zip(self.container).open(self.zipped) as file:
+                    content = file.read(self.size)
             else:
-                file = _open_file(self.container)
-                file.seek(self.place or 0)
-                content = file.read(self.size)
-        except (zipfile.BadZipFile, EOFError, gzip.BadGzipFile, NotImplementedError) as error:
+                container = _last_opened.file(self.container)
+                container.seek(self.start)
+                content = container.read(self.size)
+        except _BROKEN as error:
             raise ArchiveError(f'{self.container}: {self.name}: {error}') from error
         if len(content) != self.size:
             raise ArchiveError(f'{self.container}: {self.name} ends early: download it again')
         return content
 
 
-@functools.lru_cache(maxsize=1)
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+# RuntimeError and NotImplementedError are for members that are encrypted or compressed otherwise.
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    gzip.BadGzipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+_ARCHIVE = re.compile(r'\.(?:zip|tar|tar\.gz|tgz)$')
 
 
-@functools.lru_cache(maxsize=1)
-def _open_file(path: Path) -> BinaryIO:
-    with path.open('rb') as file:
-        compressed = file.read(2) == b'\x1f\x8b'
-    return gzip.open(path) if compressed else path.open('rb')  # type: ignore[return-value]
+def _open(path: Path) -> IO[bytes]:
+    """The content of a file, decompressed where it is an archive."""
+    file = path.open('rb')
+    if not (_ARCHIVE.search(path.name) and file.read(2) == b'\x1f\x8b'):
+        return file
+    file.close()
+    # To go back in a compressed file is to read it from its start again: it is laid down, whole,
+    # in a file that is gone with the program.
+    with contextlib.ExitStack() as on_error:
+        content = on_error.enter_context(tempfile.TemporaryFile())
+        with (
+            gzip.open(path) as compressed,
+            tqdm(desc=f'reading {path.name}', unit='B', unit_scale=True, disable=None) as bar,
+        ):
+            while chunk := compressed.read(2**20):
+                bar.update(content.write(chunk))
+                if content.tell() > MAX_DECOMPRESSED:
+                    raise ArchiveError(f'{path} has more than {MAX_DECOMPRESSED:,} bytes')
+        on_error.pop_all()
+    return content
+
+
+class _LastOpened:
+    """The file that was read last, since the next member mostly lies in it, too."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._content: Any = None
+
+    def zip(self, path: Path) -> zipfile.ZipFile:
+        """A zip file."""
+        return self._get(path, zipfile.ZipFile)
+
+    def file(self, path: Path) -> IO[bytes]:
+        """The content of any other file, see `_open`."""
+        return self._get(path, _open)
+
+    def _get(self, path: Path, open_: Callable[[Path], Any]) -> Any:
+        if path != self._path:
+            if self._content:
+                self._content.close()
+            self._path = None  # Until it is open.
+            self._path, self._content = path, open_(path)
+        return self._content
+
+
+_last_opened = _LastOpened()
 
 
 def find_members(
@@ -94,19 +154,27 @@ def find_members(
     if not source.exists():
         raise FileNotFoundError(f'no {source}')
     wanted = re.compile(f'(?:{pattern})$', re.IGNORECASE)
-    members = []
-    for member in _walk(source, ''):
-        if wanted.search(member.name) and '__MACOSX/' not in member.name:
-            if member.size > max_size:
-                raise ArchiveError(
-                    f'{member.name} in {source} has {member.size:,} bytes, more than {max_size:,}'
-                )
-            members.append(member)
-            if len(members) > max_members:
-                raise ArchiveError(f'{source} has more than {max_members:,} files')
+    members: dict[str, Member] = {}
+    for number, member in enumerate(_walk(source, '', ())):
+        if number == MAX_MEMBERS:
+            raise ArchiveError(f'{source} has more than {MAX_MEMBERS:,} files')
+        if not wanted.search(member.name) or '__MACOSX/' in member.name:
+            continue
+        if member.size > max_size:
+            raise ArchiveError(
+                f'{member.name} in {source} has {member.size:,} bytes, more than {max_size:,}'
+            )
+        if member.name in members:
+            raise ArchiveError(
+                f'{member.name} is in {source} twice, in {members[member.name].container} and '
+                f'{member.container}'
+            )
+        members[member.name] = member
+        if len(members) > max_members:
+            raise ArchiveError(f'{source} has more than {max_members:,} files *{pattern}')
     if not members:
         raise FileNotFoundError(f'no files *{pattern} in {source}')
-    return sorted(members, key=lambda member: natural_order(member.name))
+    return sorted(members.values(), key=lambda member: natural_order(member.name))
 
 
 def check_archives(source: Path, md5: Mapping[str, str]) -> None:
@@ -143,6 +211,20 @@ def check_archives(source: Path, md5: Mapping[str, str]) -> None:
             )
 
 
+def locate(source: Path, *names: str) -> Path:
+    """The first of these files and folders that ``source`` has, or ``source`` where it is one.
+
+    Raises:
+      FileNotFoundError: where it has none.
+    """
+    if source.name in names and source.exists():
+        return source
+    for name in names:
+        if (source / name).exists():
+            return source / name
+    raise FileNotFoundError(f'no {" or ".join(names)} in {source}')
+
+
 def natural_order(name: str) -> list[Any]:
     """Sorts names with numbers in them by the numbers."""
     return [
@@ -152,47 +234,89 @@ def natural_order(name: str) -> list[Any]:
     ]
 
 
-def _walk(path: Path, prefix: str) -> Iterator[Member]:
+def _walk(path: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[Member]:
     if path.is_dir():
+        folder = path.resolve()
+        if folder in above:
+            return  # A link to where it is.
         for child in sorted(path.iterdir()):
             is_archive = child.is_file() and _ARCHIVE.search(child.name)
             name = _ARCHIVE.sub('', child.name) if is_archive else child.name
             if child.is_dir() or is_archive:
-                yield from _walk(child, f'{prefix}{name}/')
+                yield from _walk(child, f'{prefix}{name}/', (*above, folder))
             elif child.is_file():
-                yield Member(prefix + name, child.stat().st_size, child)
+                yield _member_of_its_own(child, prefix)
         return
     try:
-        if path.suffix == '.zip':
+        if not _ARCHIVE.search(path.name):
+            yield _member_of_its_own(path, prefix)
+        elif path.suffix == '.zip':
             yield from _walk_zip(path, prefix)
-        elif _ARCHIVE.search(path.name):
-            with tarfile.open(path) as tar:
-                yield from _walk_tar(tar, path, prefix, 0)
         else:
-            yield Member(path.name, path.stat().st_size, path)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile) as error:
+            yield from _walk_tar(_last_opened.file(path), path, prefix)
+    except _BROKEN as error:
         raise ArchiveError(f'{path} cannot be read: {error}') from error
 
 
-_ARCHIVE = re.compile(r'\.(?:zip|tar|tar\.gz|tgz)$')
+def _member_of_its_own(path: Path, prefix: str) -> Member:
+    stat = path.stat()
+    return Member(prefix + path.name, stat.st_size, stat.st_mtime_ns, path)
 
 
 def _walk_zip(path: Path, prefix: str) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if not info.is_dir():
-                yield Member(prefix + info.filename, info.file_size, path, info.filename)
+    modified = path.stat().st_mtime_ns
+    for info in _last_opened.zip(path).infolist():
+        if not info.is_dir():
+            name = prefix + info.filename
+            yield Member(name, info.file_size, modified, path, zipped=info.filename)
 
 
-def _walk_tar(tar: tarfile.TarFile, path: Path, prefix: str, start: int) -> Iterator[Member]:
-    for info in tar:
-        if not info.isreg():
-            continue
-        name = prefix + info.name.removeprefix('./')
-        file = tar.extractfile(info) if info.name.endswith('.tar') else None
-        if file:
-            with tarfile.open(fileobj=file, mode='r:') as inner:
-                folder = name.removesuffix('.tar') + '/'
-                yield from _walk_tar(inner, path, folder, start + info.offset_data)
-        else:
-            yield Member(name, info.size, path, start + info.offset_data)
+class _Part:
+    """A part of a file that tarfile reads the headers of: they are small."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._file, self._start, self._size = file, start, size
+        self._place = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int) -> int:
+        self._place = place
+        return place
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= 2**20:
+            raise tarfile.ReadError(f'a header of {size:,} bytes')
+        self._file.seek(self._start + self._place)
+        content = self._file.read(max(0, min(size, self._size - self._place)))
+        self._place += len(content)
+        return content
+
+
+def _walk_tar(
+    file: IO[bytes], path: Path, prefix: str, inside: tarfile.TarInfo | None = None
+) -> Iterator[Member]:
+    """Members of an archive, and of those ``inside`` it."""
+    modified = path.stat().st_mtime_ns
+    start = inside.offset_data if inside else 0
+    part = _Part(file, start, inside.size if inside else file.seek(0, os.SEEK_END))
+    with tarfile.open(fileobj=part, mode='r:') as tar:  # type: ignore[call-overload]
+        for info in tar:
+            if info.size < 0:
+                raise tarfile.ReadError(f'{info.name} has {info.size} bytes')
+            if not info.isreg():
+                continue
+            name = prefix + info.name.removeprefix('./')
+            if not inside and name.endswith('.tar'):
+                yield from _walk_tar(file, path, name.removesuffix('.tar') + '/', info)
+            else:
+                yield Member(name, info.size, modified, path, start + info.offset_data)
+        # An archive ends with two blocks of zeros; where it does not, tarfile stops without a word.
+        part.seek(tar.offset)
+        end = part.read(2 * tarfile.BLOCKSIZE)
+        if not end or end.strip(b'\0'):
+            raise tarfile.ReadError(f'it breaks off or is damaged at byte {start + tar.offset:,}')

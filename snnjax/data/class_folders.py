@@ -42,8 +42,10 @@ def group_by_class(
             )
         split = SPLIT_FOLDERS[path[0].lower()] if has_splits else 'undivided'
         grouped.setdefault(split, []).append((member, path[int(has_splits)]))
-    if has_splits and grouped.keys() != {'train', 'test'}:
-        raise ValueError(f'{source} has {", ".join(sorted(splits))}: train and test are needed')
+    if has_splits and (grouped.keys() != {'train', 'test'} or len(splits) > 2):
+        raise ValueError(
+            f'{source} has {", ".join(sorted(splits))}: train and one of test and val are needed'
+        )
     class_names = sorted({name for parts in grouped.values() for _, name in parts})
     return class_names, {
         split: sorted(

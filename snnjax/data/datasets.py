@@ -10,14 +10,21 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from snnjax.data import cifar, event_sets, image_sets, images, records
+from snnjax.data import cifar, event_sets, image_sets, records
 from snnjax.data.augment import ImageAugmentation
 from snnjax.data.event_files import Events
 from snnjax.data.fake_photos import FakePhotos
 from snnjax.data.frames import EventAugmentation, frame_by_number, frame_by_time
 from snnjax.data.options import DataOptions
 from snnjax.data.records import Plan, Prepared, Records
-from snnjax.data.splits import ArraySplit, EventSplit, PhotoSplit, Split
+from snnjax.data.splits import (
+    ArraySplit,
+    EvaluationPhoto,
+    EventSplit,
+    PhotoSplit,
+    Split,
+    TrainingPhoto,
+)
 from snnjax.spelling import suggest
 
 
@@ -216,32 +223,11 @@ def _open_photos(
         return PhotoSplit(
             examples,
             numbers,
-            train=_TrainingPhoto(options.image_size, options.crop_scale, augment),
-            test=_TestPhoto(eval_resize, eval_size),
+            train=TrainingPhoto(options.image_size, options.crop_scale, augment),
+            test=EvaluationPhoto(eval_size, eval_resize),
             skip=options.on_decode_error == 'skip',
         )
 
     mean, std = _PHOTO_STATISTICS
     size = options.image_size
     return Dataset(options.name, (size, size, 3), classes, mean, std, load)
-
-
-@dataclasses.dataclass(frozen=True)
-class _TrainingPhoto:
-    size: int
-    min_scale: float
-    augment: ImageAugmentation
-
-    def __call__(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
-        return self.augment(
-            images.random_resized_crop(data, self.size, rng, self.min_scale), rng
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _TestPhoto:
-    resize: int
-    size: int
-
-    def __call__(self, data: bytes) -> np.ndarray:
-        return images.centre_crop(data, self.resize, self.size)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from snnjax.data import event_files
-from snnjax.data.archives import ArchiveError, Member, check_archives, find_members
+from snnjax.data.archives import Member, check_archives, find_members, locate
 from snnjax.data.class_folders import group_by_class
 from snnjax.data.event_files import EventFileError, Events
 from snnjax.data.records import Example, Plan
+
+T = TypeVar('T')
 
 MAX_RECORDING_BYTES = 2**30
 """Larger files are refused; an hour of a DVS128 has less."""
@@ -121,8 +122,14 @@ def _plan(
     dtype = np.uint8 if max(shape) <= 256 else np.uint16
     recordings = [recording for split in splits.values() for recording in split]
     # Files of up to eight bytes an event become about five.
-    mean_size = sum({r.member: r.member.size for r in recordings}.values()) // len(recordings)
-    identity = [(split, r.name, r.member.size, r.label) for split in splits for r in splits[split]]
+    mean_size = sum({r.member: r.member.size for r in recordings}.values()) // max(
+        len(recordings), 1
+    )
+    identity = [
+        (split, r.name, r.member.size, r.member.modified, r.label)
+        for split in splits
+        for r in splits[split]
+    ]
     return Plan(
         name=name,
         features=tfds.features.FeaturesDict(
@@ -142,7 +149,9 @@ def _plan(
             'height': height,
             'width': width,
             'class_sizes': {
-                split: np.bincount([r.label for r in parts], minlength=len(class_names)).tolist()
+                split: np.bincount(
+                    np.array([r.label for r in parts], np.int64), minlength=len(class_names)
+                ).tolist()
                 for split, parts in splits.items()
             },
         },
@@ -166,8 +175,8 @@ def plan_nmnist(source: Path) -> Plan:
     check_archives(source, _NMNIST_MD5)
     splits = {}
     for split, folder in (('train', 'Train'), ('test', 'Test')):
-        pattern = rf'(?:^|/){folder}/\d/\d+\.bin'
-        members = find_members(source, pattern, max_size=2**20, max_members=60_000)
+        path = locate(source, f'{folder}.zip', folder)
+        members = find_members(path, r'(?:^|/)\d/\d+\.bin', max_size=2**20, max_members=60_000)
         splits[split] = sorted(
             (Recording(member, int(member.name.split('/')[-2])) for member in members),
             key=lambda recording: recording.label,
@@ -201,19 +210,15 @@ _CIFAR10_DVS_CLASSES = [name.removesuffix('.zip') for name in _CIFAR10_DVS_MD5]
 def plan_cifar10_dvs(source: Path) -> Plan:
     """CIFAR10-DVS (Li et al. 2017): the ten archives, ``airplane.zip``, ..., or their folders."""
     check_archives(source, _CIFAR10_DVS_MD5)
-    members = find_members(
-        source, r'cifar10_[a-z]+_\d+\.aedat', max_size=MAX_RECORDING_BYTES, max_members=10_000
-    )
     recordings = []
-    for member in members:
-        name = re.search(r'cifar10_([a-z]+)_\d+\.aedat', member.name, re.IGNORECASE)
-        if not name or name[1].lower() not in _CIFAR10_DVS_CLASSES:
-            raise ArchiveError(f'{member.name} is of no class of CIFAR10-DVS')
-        recordings.append(Recording(member, _CIFAR10_DVS_CLASSES.index(name[1].lower())))
-    recordings.sort(key=lambda recording: recording.label)
-    missing = set(_CIFAR10_DVS_CLASSES) - {_CIFAR10_DVS_CLASSES[r.label] for r in recordings}
-    if missing:
-        raise FileNotFoundError(f'no recordings of {", ".join(sorted(missing))} in {source}')
+    for label, name in enumerate(_CIFAR10_DVS_CLASSES):
+        members = find_members(
+            locate(source, f'{name}.zip', name),
+            rf'cifar10_{name}_\d+\.aedat',
+            max_size=MAX_RECORDING_BYTES,
+            max_members=1000,
+        )
+        recordings += [Recording(member, label) for member in members]
     return _plan(
         'cifar10_dvs',
         _CIFAR10_DVS_CLASSES,
@@ -236,22 +241,26 @@ def plan_dvs_gesture(source: Path) -> Plan:
     """DVS128 Gesture (Amir et al. 2017): ``DvsGesture.tar.gz``, or the folder in it."""
     check_archives(source, _GESTURE_MD5)
     members = find_members(
-        source,
+        locate(source, 'DvsGesture.tar.gz', 'DvsGesture'),
         r'user\d+_\w+?(?:\.aedat|_labels\.csv)|trials_to_(?:train|test)\.txt',
         max_size=MAX_RECORDING_BYTES,
         max_members=1000,
     )
     by_name = {member.name.rpartition('/')[2]: member for member in members}
+    # In the order of the archive: to go back in it, it is decompressed from its start again.
+    texts = {
+        name: member.read()
+        for name, member in sorted(by_name.items(), key=lambda item: item[1].start)
+        if not name.endswith('.aedat')
+    }
     splits: dict[str, list[Recording]] = {}
     for split in ('train', 'test'):
         splits[split] = []
-        listed = _find(by_name, f'trials_to_{split}.txt', source).read().decode().split()
-        for name in listed:
+        for name in _find(texts, f'trials_to_{split}.txt', source).decode().split():
+            labels = _find(texts, name.removesuffix('.aedat') + '_labels.csv', source)
             recording = _find(by_name, name, source)
-            labels = _find(by_name, name.removesuffix('.aedat') + '_labels.csv', source)
             splits[split] += [
-                Recording(recording, *trial)
-                for trial in event_files.read_gesture_labels(labels.read())
+                Recording(recording, *trial) for trial in event_files.read_gesture_labels(labels)
             ]
     return _plan(
         'dvs_gesture',
@@ -264,7 +273,7 @@ def plan_dvs_gesture(source: Path) -> Plan:
     )
 
 
-def _find(by_name: Mapping[str, Member], name: str, source: Path) -> Member:
+def _find(by_name: Mapping[str, T], name: str, source: Path) -> T:
     if name not in by_name:
         raise FileNotFoundError(f'no {name} in {source}: the download is not complete')
     return by_name[name]
@@ -282,7 +291,8 @@ def plan_events_folder(source: Path, name: str, clip: int = 0) -> Plan:
     Args:
       source: the folder, or an archive of it; AEDAT 2.0 (.aedat) or 40 bits an event (.bin).
       name: of the data set.
-      clip: cut recordings into parts of so many microseconds, leaving out the rest; 0 for not.
+      clip: cut recordings into parts of so many microseconds, leaving out the rest, and parts
+        without events; 0 for not.
 
     Raises:
       ValueError: for files of both kinds, or not in folders of classes.
@@ -315,6 +325,10 @@ def _clips(recording: Recording, read: Callable[[bytes], Events], clip: int) -> 
         yield recording
         return
     t = read_member(recording.member, read).t
-    first, last = (int(t.min()), int(t.max())) if len(t) else (0, 0)
-    for start in range(first, last + 1 - clip, clip):
-        yield dataclasses.replace(recording, start=start, stop=start + clip)
+    if not len(t):
+        return
+    first, last = int(t.min()), int(t.max())
+    for number in np.unique((t - first) // clip).tolist():
+        start = first + number * clip
+        if start + clip <= last + 1:
+            yield dataclasses.replace(recording, start=start, stop=start + clip)

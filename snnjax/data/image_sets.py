@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from snnjax.data.archives import Member, check_archives, find_members
+from snnjax.data.archives import Member, check_archives, find_members, locate
 from snnjax.data.class_folders import group_by_class
 from snnjax.data.records import Example, Examples, Plan
 
@@ -114,7 +114,9 @@ def _plan_files(
         class_names,
         {split: _Files(labelled) for split, labelled in by_split.items()},
         {split: [label for _, label in labelled] for split, labelled in by_split.items()},
-        repr([(s, m.name, m.size, label) for s in by_split for m, label in by_split[s]]),
+        repr(
+            [(s, m.name, m.size, m.modified, label) for s in by_split for m, label in by_split[s]]
+        ),
         sum(member.size for member in members) // len(members),
         **about,
     )
@@ -148,17 +150,23 @@ def _plan_packed(files: Sequence[Path], name: str) -> Plan:
         if split in splits:
             raise ValueError(f'{path.parent} has more .npz files than a train and a val')
         with np.load(path, allow_pickle=False) as file:
-            missing = {'data', 'offsets', 'labels', 'names'} - set(file.files)
-            if missing:
-                raise ValueError(f'{path} has no {", ".join(sorted(missing))}: not packed images')
             arrays = {key: file[key] for key in file.files}
+        _check_packed(path, arrays)
         splits[split] = _Packed(arrays)
         labels[split] = arrays['labels']
         names = arrays.get('class_names', np.arange(int(arrays['labels'].max()) + 1))
         if class_names and class_names != [_text(name) for name in names]:
             raise ValueError(f'{path} has other classes than {files[0]}')
         class_names = [_text(name) for name in names]
-        identity.append((split, hashlib.sha256(arrays['data'].tobytes()).hexdigest()))
+        if not 0 <= arrays['labels'].min() <= arrays['labels'].max() < len(class_names):
+            raise ValueError(
+                f'{path} has a label {arrays["labels"].max()}, or one below 0, and '
+                f'{len(class_names)} classes'
+            )
+        identity += [
+            (split, key, hashlib.sha256(arrays[key].tobytes()).hexdigest())
+            for key in sorted(arrays)
+        ]
         image_bytes = max(image_bytes, len(arrays['data']) // len(arrays['labels']))
     order = sorted(splits, reverse=True)
     return _plan(
@@ -170,6 +178,25 @@ def _plan_packed(files: Sequence[Path], name: str) -> Plan:
         image_bytes,
         description=f'Photos from {files[0].name}.',
     )
+
+
+def _check_packed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    missing = {'data', 'offsets', 'labels', 'names'} - arrays.keys()
+    if missing:
+        raise ValueError(f'{path} has no {", ".join(sorted(missing))}: not packed images')
+    offsets, count = arrays['offsets'], len(arrays['labels'])
+    if (
+        count == 0
+        or offsets.shape != (count + 1,)
+        or len(arrays['names']) != count
+        or offsets[0] < 0
+        or np.diff(offsets).min() < 0
+        or offsets[-1] > len(arrays['data'])
+    ):
+        raise ValueError(
+            f'{path} has {len(offsets)} offsets that do not divide its {len(arrays["data"]):,} '
+            f'bytes into {count} images with {len(arrays["names"])} names'
+        )
 
 
 def plan_imagenet(source: Path, complete: bool = True) -> Plan:
@@ -225,12 +252,9 @@ def plan_imagenet(source: Path, complete: bool = True) -> Plan:
 def _labelled(
     source: Path, names: Sequence[str], label_of: Callable[[Member], int]
 ) -> list[tuple[Member, int]]:
-    for path in (source / name for name in names):
-        if path.exists():
-            members = find_members(path, _IMAGE, max_size=MAX_IMAGE_BYTES)
-            labelled = [(member, label_of(member)) for member in members]
-            return sorted(labelled, key=lambda pair: pair[1])
-    raise FileNotFoundError(f'neither {" nor ".join(names)} is in {source}')
+    members = find_members(locate(source, *names), _IMAGE, max_size=MAX_IMAGE_BYTES)
+    labelled = [(member, label_of(member)) for member in members]
+    return sorted(labelled, key=lambda pair: pair[1])
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import grain
 import numpy as np
+from absl import flags
 
 from snnjax.data.mixing import mix
 from snnjax.data.splits import Batch, Split
@@ -132,6 +133,9 @@ def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
     dataset = batches.to_iter_dataset(options)
     if workers:
+        if not flags.FLAGS.is_parsed():
+            # Grain asks for flags of its own, also where no command line was parsed by absl.
+            flags.FLAGS.mark_as_parsed()
         # Each makes whole batches, which come in their order.
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)

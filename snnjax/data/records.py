@@ -84,10 +84,14 @@ class Plan:
         parts = [
             self.source,
             json.dumps(dict(self.metadata), sort_keys=True),
-            repr(sorted((name, str(feature)) for name, feature in self.features.items())),
+            repr(sorted((name, _describe(feature)) for name, feature in self.features.items())),
             repr([(split, self.shards(split)) for split in sorted(self.splits)]),
         ]
         return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
+
+
+def _describe(feature: Any) -> str:
+    return f'{feature} {feature.names if isinstance(feature, tfds.features.ClassLabel) else ""}'
 
 
 def folder_of(data_dir: str | Path, name: str) -> Path:
@@ -136,7 +140,6 @@ def write(plan: Plan, data_dir: str | Path) -> Path:
             for split, numbers, path in missing:
                 _write_shard(path, plan, (plan.splits[split][i] for i in numbers), bar)
         _write_metadata(incomplete, plan)
-        (incomplete / _PLAN).unlink()
         _sync(incomplete)
         incomplete.rename(folder)
         _sync(folder.parent)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from absl import logging
 
-from snnjax.data.augment import random_crop, random_flip
+from snnjax.data.augment import ImageAugmentation, random_crop, random_flip
 from snnjax.data.event_files import Events
 from snnjax.data.event_sets import unpack
 from snnjax.data.frames import EventAugmentation
-from snnjax.data.images import DecodeError
+from snnjax.data.images import DecodeError, centre_crop, random_resized_crop
 from snnjax.data.records import Records
 
 Batch = dict[str, np.ndarray]
@@ -134,6 +134,42 @@ class EventSplit:
         return [unpack(example, self.height, self.width) for example in examples], labels
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainingPhoto:
+    """How an encoded photo becomes a training image.
+
+    Attributes:
+      size: of the image, each way.
+      min_scale: see `random_resized_crop`.
+      augment: changes the image.
+    """
+
+    size: int
+    min_scale: float
+    augment: ImageAugmentation
+
+    def __call__(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
+        """(size, size, 3) uint8; raises `DecodeError`."""
+        return self.augment(random_resized_crop(data, self.size, rng, self.min_scale), rng)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationPhoto:
+    """How an encoded photo becomes a test image.
+
+    Attributes:
+      size: of the image, each way.
+      resize: see `centre_crop`.
+    """
+
+    size: int
+    resize: int
+
+    def __call__(self, data: bytes) -> np.ndarray:
+        """(size, size, 3) uint8; raises `DecodeError`."""
+        return centre_crop(data, self.resize, self.size)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoSplit:
     """Photos as they were encoded, decoded when they are loaded.
@@ -141,16 +177,16 @@ class PhotoSplit:
     Attributes:
       records: with ``image`` (bytes), ``label`` and ``name``.
       numbers: of those of the records that are of this split.
-      train: ``(bytes, *, rng) -> (size, size, 3) uint8``.
-      test: ``bytes -> (size, size, 3) uint8``; another size.
+      train: makes a training image.
+      test: makes a test image.
       skip: leave out what cannot be decoded, instead of raising `DecodeError`; its place in the
         batch is black, and its ``mask`` false.
     """
 
     records: Records
     numbers: np.ndarray
-    train: Callable[..., np.ndarray]
-    test: Callable[[bytes], np.ndarray]
+    train: TrainingPhoto
+    test: EvaluationPhoto
     skip: bool = False
 
     def __len__(self) -> int:
@@ -159,35 +195,31 @@ class PhotoSplit:
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`; raises `DecodeError`."""
         slots = np.arange(len(chosen))[share]
-        rngs = [np.random.default_rng((*key, slot)) for slot in slots]
-        batch = self._decode(
-            chosen[share], [functools.partial(self.train, rng=rng) for rng in rngs]
-        )
+        decoders = [
+            functools.partial(self.train, rng=np.random.default_rng((*key, slot))) for slot in slots
+        ]
+        batch = self._decode(chosen[share], decoders, self.train.size)
         # Absent where none can be missing, for a simpler step.
         return batch if self.skip else {k: v for k, v in batch.items() if k != 'mask'}
 
     def examples(self, numbers: np.ndarray) -> Batch:
         """See `Split`; raises `DecodeError`."""
-        return self._decode(numbers, [self.test] * len(numbers))
+        return self._decode(numbers, [self.test] * len(numbers), self.test.size)
 
-    def _decode(self, numbers: np.ndarray, decoders: list[Callable[[bytes], np.ndarray]]) -> Batch:
+    def _decode(
+        self, numbers: np.ndarray, decoders: Sequence[Callable[[bytes], np.ndarray]], size: int
+    ) -> Batch:
         examples = self.records.read(self.numbers[numbers])
-        images: list[np.ndarray | None] = []
-        for example, decode in zip(examples, decoders, strict=True):
+        images = np.zeros((len(examples), size, size, 3), np.uint8)
+        decoded = np.ones(len(examples), bool)
+        for i, (example, decode) in enumerate(zip(examples, decoders, strict=True)):
             try:
-                images.append(decode(example['image']))
+                images[i] = decode(example['image'])
             except DecodeError as error:
                 name = example['name'].decode()
                 if not self.skip:
                     raise DecodeError(f'{name}: {error}') from error
                 logging.error('left out %s: %s', name, error)
-                images.append(None)
-        decoded = np.array([image is not None for image in images])
-        shape = next((i.shape for i in images if i is not None), None)
-        if shape is None:
-            raise DecodeError('none of a batch can be decoded')
-        return {
-            'image': np.stack([np.zeros(shape, np.uint8) if i is None else i for i in images]),
-            'label': np.array([example['label'] for example in examples], np.int32),
-            'mask': decoded,
-        }
+                decoded[i] = False
+        labels = np.array([example['label'] for example in examples], np.int32)
+        return {'image': images, 'label': labels, 'mask': decoded}
