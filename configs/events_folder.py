@@ -11,12 +11,15 @@ from snnjax.train.config import default_config, parse_arguments
 
 
 def get_config(arguments: str = ''):
-    """Arguments: ``name``, ``depth`` (6n + 2), ``num_steps``, and their ``window`` in µs."""
-    args = parse_arguments(arguments, name='dvs128_objects', depth=8, num_steps=8, window=50_000)
+    """Arguments: as below; ``window`` of a time step in µs, ``split`` if in no folders of it."""
+    args = parse_arguments(
+        arguments, name='dvs128_objects', split='official', depth=8, num_steps=8, window=50_000
+    )
     config = default_config()
     config.model.name = f'ms_resnet{args.depth}_dvs'
     config.model.num_steps = args.num_steps
     config.data.name = args.name
+    config.data.split = args.split
     config.data.frames_by = 'time'
     config.data.frame_window = args.window
     config.data.crop_padding = 16

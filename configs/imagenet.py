@@ -18,11 +18,13 @@ python -m snnjax.tools.evaluate --weights=runs/imagenet104 \
 
 from snnjax.train.config import choose, default_config, parse_arguments
 
+STRONGER = {'weight_decay': 1e-5, 'smoothing': 0.1, 'auto_augment': 'imagenet'}
 RECIPES = {
-    # As printed: appendix B.3.
+    # As printed: appendix B.3, where 104 layers have more against overfitting.
     'paper_arxiv': {'weight_decay': 1e-4, 'smoothing': 0.0, 'auto_augment': '', 'flip': True},
-    # As its authors have published it since, and the paper for 104 layers.
-    'authors': {'weight_decay': 1e-5, 'smoothing': 0.1, 'auto_augment': 'imagenet', 'flip': False},
+    'paper_arxiv_104': STRONGER | {'flip': True},
+    # As its authors have published it since, for all depths.
+    'authors': STRONGER | {'flip': False},
 }
 PHASES = {
     'single': {'num_steps': 6, 'epochs': 125, 'learning_rate': 0.1},
@@ -42,14 +44,14 @@ def get_config(arguments: str = ''):
         num_steps=0,
         batch_size=256,
     )
-    recipe = choose('recipe', args.recipe, RECIPES)
+    name = f'{args.recipe}_{args.depth}'
+    recipe = choose('recipe', name if name in RECIPES else args.recipe, RECIPES)
     phase = choose('phase', args.phase, PHASES)
     config = default_config()
     config.model.name = f'{args.family}{args.depth}'
     config.model.num_steps = args.num_steps or phase['num_steps']
     config.data.name = 'imagenet'
     config.data.image_size = 224
-    config.data.eval_resize = 256
     config.data.crop_scale = 0.08
     config.data.flip = recipe['flip']
     config.data.auto_augment = recipe['auto_augment']

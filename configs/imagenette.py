@@ -10,12 +10,15 @@ from snnjax.train.config import default_config, parse_arguments
 
 
 def get_config(arguments: str = ''):
-    """Arguments: ``name`` of the data set, ``depth``, ``num_steps``, ``image_size`` in pixels."""
-    args = parse_arguments(arguments, name='imagenette', depth=18, num_steps=2, image_size=128)
+    """Arguments: as below; ``split`` for photos in no folders of train and test."""
+    args = parse_arguments(
+        arguments, name='imagenette', split='official', depth=18, num_steps=2, image_size=128
+    )
     config = default_config()
     config.model.name = f'ms_resnet{args.depth}'
     config.model.num_steps = args.num_steps
     config.data.name = args.name
+    config.data.split = args.split
     config.data.image_size = args.image_size
     config.data.crop_scale = 0.25
     config.data.flip = True

@@ -20,8 +20,8 @@ def group_by_class(
       source: where they are from, for errors.
 
     Returns:
-      The names of the classes, in natural order, and (file, label) by split: 'train' and 'test', or
-      'undivided'; in the order of the classes, and in natural order for each.
+      The names of the classes, sorted as torchvision does, and (file, label) by split: 'train' and
+      'test', or 'undivided'; in the order of the classes, and in natural order for each.
 
     Raises:
       ValueError: for another layout.
@@ -47,9 +47,10 @@ def group_by_class(
             f'{source} has {", ".join(sorted(splits))}: train and one of test and val are needed'
         )
     class_names = sorted({name for parts in grouped.values() for _, name in parts})
+    label_of = {name: label for label, name in enumerate(class_names)}
     return class_names, {
         split: sorted(
-            ((member, class_names.index(name)) for member, name in grouped[split]),
+            ((member, label_of[name]) for member, name in grouped[split]),
             key=lambda labelled: labelled[1],
         )
         for split in sorted(grouped, reverse=True)

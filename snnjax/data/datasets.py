@@ -62,9 +62,6 @@ PLANS: dict[str, Callable[..., Plan]] = {
 """What `snnjax.tools.prepare` makes, ``source -> plan``; some take a name, too."""
 
 NAMED_BY_USER = ('folder', 'events_folder')
-READY = ('digits', 'fake_imagenet')
-"""Data sets that need no preparation."""
-
 # Of the pixels of the training images. For CIFAR-100 255 times the (0.5071, 0.4865, 0.4409) and
 # (0.2673, 0.2564, 0.2762) in common use; for photos likewise (0.485, 0.456, 0.406) and (0.229,
 # 0.224, 0.225), of ImageNet.
@@ -87,10 +84,9 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
         with the data set.
       DatasetNotPreparedError: where it has to be made first; the message has the command.
     """
-    if options.name == 'digits':
-        return _open_digits(options)
-    if options.name == 'fake_imagenet':
-        return _open_photos(options, 1000, lambda split: _all_of(FakePhotos(_FAKE_SIZES[split])))
+    if options.name in READY:
+        _check_split(options, official=True)
+        return READY[options.name](options)
     makers = [name for name in PLANS if name not in NAMED_BY_USER]
     if options.name not in makers and not records.is_prepared(options.dir, options.name):
         known = [*makers, *READY, *_prepared_names(options.dir)]
@@ -99,15 +95,13 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
             f'made with python -m snnjax.tools.prepare folder --name={options.name} --source=FOLDER'
         )
     prepared = Prepared(options.dir, options.name)
+    _check_split(options, official='undivided' not in prepared.sizes)
     classes = prepared.features['label'].num_classes
     if 'elapsed' in prepared.features:
         return _open_events(options, prepared, classes, num_steps)
     if isinstance(prepared.features['image'], tfds.features.Image):
         return _open_photos(options, classes, lambda split: _divide(prepared, options.split, split))
     return _open_arrays(options, prepared, classes)
-
-
-_FAKE_SIZES = {'train': 1_281_167, 'test': 5_000}
 
 
 def _prepared_names(data_dir: str) -> list[str]:
@@ -117,8 +111,12 @@ def _prepared_names(data_dir: str) -> list[str]:
     return [path.name for path in folder.iterdir() if records.is_prepared(folder, path.name)]
 
 
-def _all_of(examples: Records) -> tuple[Records, np.ndarray]:
-    return examples, np.arange(len(examples))
+def _check_split(options: DataOptions, official: bool) -> None:
+    if official != (options.split == 'official'):
+        raise ValueError(
+            f'data.split={options.split}: {options.name} has '
+            + ('an official split' if official else 'no official split: by_order or random:SEED')
+        )
 
 
 def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarray]:
@@ -130,14 +128,7 @@ def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarr
         class, or 'random:SEED', nine tenths of each at random.
       split: 'train' or 'test'.
     """
-    official = 'undivided' not in prepared.sizes
-    if official != (how == 'official'):
-        name = prepared.folder.parent.name
-        raise ValueError(
-            f'data.split={how}: {name} has '
-            + ('an official split' if official else 'no official split: by_order or random:SEED')
-        )
-    if official:
+    if how == 'official':
         return _all_of(prepared.records(split))
     rng = np.random.default_rng(int(how.partition(':')[2])) if how != 'by_order' else None
     numbers, first = [], 0
@@ -149,7 +140,31 @@ def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarr
     return prepared.records('undivided'), np.concatenate(numbers)
 
 
+def _all_of(examples: Records) -> tuple[Records, np.ndarray]:
+    return examples, np.arange(len(examples))
+
+
+def _augmentation(options: DataOptions, flip: bool) -> ImageAugmentation:
+    return ImageAugmentation(
+        flip,
+        options.auto_augment,
+        options.rand_augment,
+        options.rand_augment_magnitude,
+        options.random_erasing,
+    )
+
+
+def _array_split(options: DataOptions, images: np.ndarray, labels: np.ndarray) -> ArraySplit:
+    changes = options.auto_augment or options.rand_augment or options.random_erasing
+    augment = _augmentation(options, flip=False) if changes else None
+    return ArraySplit(images, labels, options.crop_padding, options.flip, augment)
+
+
 def _open_digits(options: DataOptions) -> Dataset:
+    options.require_meaning('small images')
+    if options.auto_augment or options.rand_augment:
+        raise ValueError('data.auto_augment and rand_augment are for RGB images, digits are gray')
+
     def load(split: str) -> Split:
         # scikit-learn takes longer to import than all else together.
         import sklearn.datasets
@@ -159,22 +174,33 @@ def _open_digits(options: DataOptions) -> Dataset:
         is_test = np.arange(len(digits.target)) % 5 == 0
         chosen = is_test if split == 'test' else ~is_test
         pixels = digits.images[chosen, ..., None].astype(np.uint8)
-        labels = digits.target[chosen].astype(np.int32)
-        return ArraySplit(pixels, labels, options.crop_padding, options.flip)
+        return _array_split(options, pixels, digits.target[chosen].astype(np.int32))
 
     # Pixels are 0 to 16.
     return Dataset('digits', (8, 8, 1), 10, mean=(4.8834,), std=(6.0211,), load=load)
 
 
+def _open_fake_photos(options: DataOptions) -> Dataset:
+    sizes = {'train': 1_281_167, 'test': 5_000}
+    return _open_photos(options, 1000, lambda split: _all_of(FakePhotos(sizes[split])))
+
+
+READY: dict[str, Callable[[DataOptions], Dataset]] = {
+    'digits': _open_digits,
+    'fake_imagenet': _open_fake_photos,
+}
+"""Data sets that need no preparation."""
+
+
 def _open_arrays(options: DataOptions, prepared: Prepared, classes: int) -> Dataset:
+    options.require_meaning('small images')
+
     def load(split: str) -> Split:
         examples, numbers = _divide(prepared, options.split, split)
         read = examples.read(numbers)  # type: ignore[arg-type]
-        return ArraySplit(
-            np.stack([example['image'] for example in read]),
-            np.array([example['label'] for example in read], np.int32),
-            options.crop_padding,
-            options.flip,
+        images = np.stack([example['image'] for example in read])
+        return _array_split(
+            options, images, np.array([example['label'] for example in read], np.int32)
         )
 
     mean, std = STATISTICS[options.name]
@@ -185,6 +211,7 @@ def _open_arrays(options: DataOptions, prepared: Prepared, classes: int) -> Data
 def _open_events(
     options: DataOptions, prepared: Prepared, classes: int, num_steps: int | None
 ) -> Dataset:
+    options.require_meaning('events')
     if num_steps is None:
         raise ValueError(f'{options.name} needs a number of time steps to make frames of')
     frame: Callable[[Events], np.ndarray] = functools.partial(frame_by_number, num_frames=num_steps)
@@ -209,13 +236,8 @@ def _open_photos(
     classes: int,
     find: Callable[[str], tuple[Records, np.ndarray]],
 ) -> Dataset:
-    augment = ImageAugmentation(
-        options.flip,
-        options.auto_augment,
-        options.rand_augment,
-        options.rand_augment_magnitude,
-        options.random_erasing,
-    )
+    options.require_meaning('photos')
+    augment = _augmentation(options, options.flip)
     eval_size, eval_resize = options.eval_shape
 
     def load(split: str) -> Split:

@@ -221,6 +221,10 @@ def read_gesture_labels(content: bytes) -> list[tuple[int, int, int]]:
     return trials
 
 
+# Cameras with many settings have them all in the header, half a megabyte.
+_MAX_HEADER_BYTES = 2**22
+
+
 def _read_header(content: bytes) -> tuple[int, str]:
     """Where the header ends, and its text."""
     start = 0
@@ -229,6 +233,8 @@ def _read_header(content: bytes) -> tuple[int, str]:
         if end < 0:
             raise EventFileError('the header has no end: the recording is truncated')
         line, start = content[start:end], end + 1
+        if start > _MAX_HEADER_BYTES:
+            raise EventFileError(f'the header has more than {_MAX_HEADER_BYTES:,} bytes')
         if line.startswith(b'#!END-HEADER'):
             break
     return start, content[:start].decode('latin-1')

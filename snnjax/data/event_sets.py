@@ -257,11 +257,13 @@ def plan_dvs_gesture(source: Path) -> Plan:
     for split in ('train', 'test'):
         splits[split] = []
         for name in _find(texts, f'trials_to_{split}.txt', source).decode().split():
-            labels = _find(texts, name.removesuffix('.aedat') + '_labels.csv', source)
+            labels_name = name.removesuffix('.aedat') + '_labels.csv'
+            try:
+                trials = event_files.read_gesture_labels(_find(texts, labels_name, source))
+            except EventFileError as error:
+                raise EventFileError(f'{labels_name}: {error}') from error
             recording = _find(by_name, name, source)
-            splits[split] += [
-                Recording(recording, *trial) for trial in event_files.read_gesture_labels(labels)
-            ]
+            splits[split] += [Recording(recording, *trial) for trial in trials]
     return _plan(
         'dvs_gesture',
         _GESTURES,

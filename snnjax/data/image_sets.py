@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,8 +151,11 @@ def _plan_packed(files: Sequence[Path], name: str) -> Plan:
         split = 'undivided' if len(files) == 1 else 'train' if 'train' in path.name else 'test'
         if split in splits:
             raise ValueError(f'{path.parent} has more .npz files than a train and a val')
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f'{path} cannot be read: {error}') from error
         _check_packed(path, arrays)
         splits[split] = _Packed(arrays)
         labels[split] = arrays['labels']

@@ -7,6 +7,23 @@ from typing import Any
 
 from snnjax.spelling import suggest
 
+_ALL = ('name', 'dir', 'split', 'workers', 'mixup', 'cutmix')
+_CHANGES = ('flip', 'auto_augment', 'rand_augment', 'rand_augment_magnitude', 'random_erasing')
+_PHOTOS = ('crop_scale', 'image_size', 'eval_size', 'eval_resize', 'on_decode_error', 'max_skipped')
+_EVENTS = ('crop_padding', 'flip', 'crop_scale', 'frames_by', 'frame_window', 'event_drop')
+USED_FOR = {
+    'small images': {*_ALL, *_CHANGES, 'crop_padding'},
+    'photos': {*_ALL, *_CHANGES, *_PHOTOS},
+    'events': {*_ALL, *_EVENTS},
+}
+"""The options that have a meaning for each kind of data set."""
+
+EVALUATION = {
+    *('name', 'dir', 'split', 'workers', 'image_size', 'eval_size', 'eval_resize'),
+    *('on_decode_error', 'max_skipped', 'frames_by', 'frame_window'),
+}
+"""The options that have a meaning for test examples."""
+
 AUTO_AUGMENT_POLICIES = ('imagenet', 'cifar10')
 FRAMINGS = ('number', 'time')
 
@@ -52,7 +69,7 @@ class DataOptions:
     mixup: float = 0.0
     cutmix: float = 0.0
     # Photos that cannot be decoded: 'raise', or 'skip', which leaves them out of their batches, up
-    # to `max_skipped` times in a run.
+    # to `max_skipped` times in a run, and in an evaluation.
     on_decode_error: str = 'raise'
     max_skipped: int = 100
     # Events: frames of equally many events, 'number', or of equal length, 'time'; then of so many
@@ -87,6 +104,17 @@ class DataOptions:
         """Pixels of a test image, and of the shorter side of the photo that it is cut from."""
         size = self.eval_size or self.image_size
         return size, self.eval_resize or round(size * 8 / 7)
+
+    def require_meaning(self, kind: str) -> None:
+        """Raises ValueError for an option, other than its default, that ``kind`` has no use for."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default and field.name not in USED_FOR[kind]:
+                users = ' and '.join(k for k, used in USED_FOR.items() if field.name in used)
+                raise ValueError(
+                    f'data.{field.name}={value} is for {users}, {self.name} has {kind}: leave it '
+                    f'at {field.default!r}'
+                )
 
     def _require(self, key: str, expected: str, holds: bool) -> None:
         if not holds:

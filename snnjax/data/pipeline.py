@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import signal
 from collections.abc import Iterator
 
 import grain
@@ -128,6 +129,12 @@ class EvaluationBatches:
         return _made_ahead(grain.MapDataset.source(self), workers)
 
 
+def _leave_interrupts_to_the_run(worker: int, workers: int) -> None:
+    """Ctrl-C reaches all processes; the run still needs its batches to stop in good order."""
+    del worker, workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
     threads = 1 if workers else min(os.cpu_count() or 1, 16)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
@@ -138,6 +145,7 @@ def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
             flags.FLAGS.mark_as_parsed()
         # Each makes whole batches, which come in their order.
         dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            worker_init_fn=_leave_interrupts_to_the_run,
         )
     return iter(dataset)

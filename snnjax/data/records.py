@@ -201,12 +201,23 @@ def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], 
             for key, value in example.items()
         }
         message = serializer.get_tf_example(plan.features.encode_example(example))
-        # By default each process has an order of its own for the features of an example.
-        writer.write(message.SerializeToString(deterministic=True))
+        with _as_os_error(partial):
+            # By default each process has an order of its own for the features of an example.
+            writer.write(message.SerializeToString(deterministic=True))
         bar.update()
-    writer.close()
+    with _as_os_error(partial):
+        writer.close()
     _sync(partial)
     partial.rename(path)
+
+
+@contextlib.contextmanager
+def _as_os_error(path: Path) -> Iterator[None]:
+    """ArrayRecord says RuntimeError where the disk is full."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f'cannot write {path}: {error}') from error
 
 
 def _write_metadata(folder: Path, plan: Plan) -> None:

@@ -56,12 +56,14 @@ class ArraySplit:
       labels: (N,) int32.
       crop_padding: see `random_crop`; 0 for none.
       flip: whether to `random_flip`.
+      augment: changes a training image; None for nothing.
     """
 
     images: np.ndarray
     labels: np.ndarray
     crop_padding: int = 0
     flip: bool = False
+    augment: ImageAugmentation | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -75,7 +77,13 @@ class ArraySplit:
             images = random_crop(images, self.crop_padding, rng)
         if self.flip:
             images = random_flip(images, rng)
-        return {'image': images[share], 'label': self.labels[chosen[share]]}
+        images = images[share]
+        if self.augment:
+            slots = np.arange(len(chosen))[share]
+            rngs = (np.random.default_rng((*key, slot)) for slot in slots)
+            changed = [self.augment(*pair) for pair in zip(images, rngs, strict=True)]
+            images = np.stack(changed)
+        return {'image': images, 'label': self.labels[chosen[share]]}
 
     def examples(self, numbers: np.ndarray) -> Batch:
         """See `Split`."""

@@ -1,11 +1,13 @@
 """Evaluates trained weights on every image of a split.
 
   python -m snnjax.tools.evaluate --weights=runs/cifar10
-  python -m snnjax.tools.evaluate --weights=runs/imagenet --num_steps=6 --data.eval_size=288
+  python -m snnjax.tools.evaluate --weights=runs/imagenet --num_steps=6 \
+      --data.eval_size=288 --data.eval_resize=320
 
 Weights are the work directory of a run, whose newest checkpoint counts, or a folder that
 `snnjax.tools.import_torch` has written. The number of time steps may be another than in training,
-and so may every option of the data: those of a run are taken where nothing else is said.
+and so may every option of the data: those of a run are taken where nothing else is said, as long as
+the data set is the same.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import ml_collections
 from absl import logging
 
 from snnjax.data import DataOptions, DatasetNotPreparedError, DecodeError
+from snnjax.data.options import EVALUATION
 from snnjax.train.config import ConfigError, check, dataset_of, default_config
 from snnjax.train.loop import evaluate
 from snnjax.train.program import build_program
@@ -41,9 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--batch_size', type=int, default=0, help='default: 100 for each device')
     data = parser.add_argument_group('data', 'default: as in training')
     for field in dataclasses.fields(DataOptions):
-        flag = {'name': '--dataset', 'dir': '--data_dir'}.get(field.name, f'--data.{field.name}')
-        kind = _read_bool if isinstance(field.default, bool) else type(field.default)
-        data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
+        if field.name in EVALUATION:
+            flags = {'name': '--dataset', 'dir': '--data_dir'}
+            flag = flags.get(field.name, f'--data.{field.name}')
+            kind = type(field.default)
+            data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
     args = vars(parser.parse_args(argv))
     logging.set_verbosity(logging.ERROR)
     options = {
@@ -62,13 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, DatasetNotPreparedError, DecodeError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    print(results.pop('data'))
     for key, value in results.items():
         print(f'{key.removeprefix("eval/").replace("_", " ")}: {value:.4f}')
     return 0
-
-
-def _read_bool(text: str) -> bool:
-    return {'true': True, 'false': False}[text]
 
 
 def evaluate_weights(
@@ -78,12 +80,14 @@ def evaluate_weights(
     split: str = 'test',
     num_steps: int | None = None,
     batch_size: int,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Loss, accuracy and firing rate over a split; see `snnjax.train.loop.evaluate`.
+
+    Also ``data``, in words: which examples of which data set.
 
     Args:
       weights: a work directory or a folder of weights.
-      data: fields of `DataOptions` that are other than in training.
+      data: fields of `DataOptions`, of those in `EVALUATION`, that are other than in training.
       split: 'test' or 'train', whose images are then as in testing, too.
       num_steps: time steps; None for those of training.
       batch_size: over all devices.
@@ -105,7 +109,10 @@ def evaluate_weights(
     variables, _ = fit_weights(program.model, like, load_weights(weights))
     state = state._replace(**jax.device_put(variables, program.state_sharding))
     examples = dataset_of(config).load(split)
-    return evaluate(program, state, examples, batch_size, config.data.workers)
+    division = '' if config.data.split == 'official' else f', split {config.data.split}'
+    described = f'{config.data.name}: {len(examples):,} {split} examples{division}'
+    results = evaluate(program, state, examples, batch_size, config.data)
+    return {'data': described, **results}
 
 
 def _config(
@@ -116,11 +123,12 @@ def _config(
     config = default_config()
     trained_on = Path(weights).expanduser() / 'config.json'
     if trained_on.exists():
-        config.data.update(json.loads(trained_on.read_text())['data'])
+        trained = json.loads(trained_on.read_text())['data']
+        if data.get('name', trained['name']) == trained['name']:
+            config.data.update({key: trained[key] for key in EVALUATION})
     elif 'name' not in data:
         raise ConfigError(f'{weights} does not say which data set: give --dataset')
-    # What only training has.
-    config.data.update({'mixup': 0.0, 'cutmix': 0.0} | dict(data))
+    config.data.update(dict(data))
     of_data = {'num_classes', 'in_channels'}
     with config.unlocked():
         config.model = {'num_steps': None} | {

@@ -15,8 +15,16 @@ from snnjax.models import ResNet, create_model
 from snnjax.spelling import suggest
 from snnjax.train.weights import WeightsError, describe_weights
 
-# Keys that may change when a run is continued: they change nothing of what it computes.
-RUNTIME_KEYS = ('data.dir', 'data.workers', 'log_every', 'checkpoint')
+# Keys that may change when a run is continued: they change nothing of what it computes from photos
+# that can be decoded.
+RUNTIME_KEYS = (
+    'data.dir',
+    'data.workers',
+    'data.on_decode_error',
+    'data.max_skipped',
+    'log_every',
+    'checkpoint',
+)
 
 
 class ConfigError(ValueError):

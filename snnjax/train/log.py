@@ -9,9 +9,19 @@ from collections.abc import Iterator, Mapping
 import jax
 import optax
 
+from snnjax.data import DecodeError
 from snnjax.train import metrics
 from snnjax.train.progress import Progress
 from snnjax.train.writers import MetricWriter
+
+
+def check_skipped(skipped: int, max_skipped: int) -> None:
+    """Raises DecodeError where more images were missing than may be, in all processes alike."""
+    if skipped > max_skipped:
+        raise DecodeError(
+            f'{skipped} photos could not be decoded, more than data.max_skipped={max_skipped}; '
+            f'their names are above'
+        )
 
 
 class TrainingLog:
@@ -28,6 +38,12 @@ class TrainingLog:
       steps_per_epoch: to tell the epoch.
       schedule: to tell the learning rate.
       unwritten: sums since the last line of a run that is continued.
+      batch_size: images in a step, where none is missing.
+      skipped: images that were missing before.
+      max_skipped: how many may be missing in all.
+
+    Attributes:
+      skipped: images that were missing so far: photos that could not be decoded.
     """
 
     def __init__(
@@ -39,6 +55,9 @@ class TrainingLog:
         steps_per_epoch: int,
         schedule: optax.Schedule,
         unwritten: Mapping[str, float],
+        batch_size: int,
+        skipped: int,
+        max_skipped: int,
     ) -> None:
         self._writer = writer
         self._progress = progress
@@ -46,11 +65,18 @@ class TrainingLog:
         self._steps_per_epoch = steps_per_epoch
         self._schedule = schedule
         self._unwritten = dict(unwritten)
+        self._batch_size = batch_size
+        self.skipped = skipped
+        self._max_skipped = max_skipped
         self._pending: tuple[int, metrics.Sums] | None = None
         self.restart_clock()
 
     def push(self, step: int, sums: metrics.Sums) -> None:
-        """Takes the sums of the step just started, and fetches those of the one before."""
+        """Takes the sums of the step just started, and fetches those of the one before.
+
+        Raises:
+          DecodeError: where more images are missing than may be.
+        """
         pending, self._pending = self._pending, (step, sums)
         self._fetch(pending)
 
@@ -79,6 +105,8 @@ class TrainingLog:
         step, sums = pending
         host_sums = jax.device_get(sums)
         self._unwritten = metrics.add(self._unwritten, host_sums)
+        self.skipped += self._batch_size - int(host_sums['images'])
+        check_skipped(self.skipped, self._max_skipped)
         self._clocked_images += float(host_sums['images'])
         self._progress.advance(int(host_sums['images']))
         if step % self._log_every == 0:

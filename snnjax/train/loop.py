@@ -6,16 +6,14 @@ from pathlib import Path
 
 import jax
 import ml_collections
-import numpy as np
 
-from snnjax.data import Dataset, DecodeError, Split
+from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches, TrainingBatches
-from snnjax.data.splits import Batch
 from snnjax.train import metrics
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.config import ConfigError, check, dataset_of
 from snnjax.train.interruption import StopRequest
-from snnjax.train.log import TrainingLog
+from snnjax.train.log import TrainingLog, check_skipped
 from snnjax.train.program import Program, build_program
 from snnjax.train.progress import Progress
 from snnjax.train.sharding import make_mesh, put_batch
@@ -58,7 +56,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
         notes: list[str] = []
         if not restored and config.init_from:
             state, notes = _start_from(config.init_from, program, state)
-        start, skipped = position['step'], position['skipped']
+        start = position['step']
         with (
             MetricWriter(workdir, start) as writer,
             Progress(num_steps * config.batch_size, start * config.batch_size) as progress,
@@ -72,6 +70,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                 steps_per_epoch=batches.per_epoch,
                 schedule=program.schedule,
                 unwritten=position['unwritten'],
+                batch_size=config.batch_size,
+                skipped=position['skipped'],
+                max_skipped=config.data.max_skipped,
             )
             data = batches.iterate(start, config.data.workers)
             for step in range(start, num_steps + 1):
@@ -82,7 +83,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                     if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
                         log.flush()
                         evaluation = evaluate(
-                            program, state, test_split, config.eval_batch_size, config.data.workers
+                            program, state, test_split, config.eval_batch_size, config.data
                         )
                         epoch = step / batches.per_epoch
                         writer.write(step, {'epoch': epoch, **evaluation})
@@ -90,30 +91,50 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                         log.restart_clock()
                     every = config.checkpoint.every_steps
                     if evaluation or stopping or (every and step % every == 0):
-                        position = {'step': step, 'unwritten': log.flush(), 'skipped': skipped}
+                        unwritten = log.flush()
+                        position = {'step': step, 'unwritten': unwritten, 'skipped': log.skipped}
                         checkpoints.save(step, state, position, evaluation)
                 if last or stopping:
                     break
                 with log.waiting():
                     batch = next(data)
-                skipped = _count_skipped(batch, skipped, config.data.max_skipped)
                 state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
                 log.push(step + 1, sums)
     return last
 
 
 def evaluate(
-    program: Program, state: TrainState, split: Split, batch_size: int, workers: int = 0
+    program: Program,
+    state: TrainState,
+    split: Split,
+    batch_size: int,
+    data: ml_collections.ConfigDict,
 ) -> dict[str, float]:
-    """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once."""
+    """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once.
+
+    Args:
+      program: of the run.
+      state: with the weights.
+      split: the images.
+      batch_size: over all devices.
+      data: the configuration's, for ``workers`` and ``max_skipped``.
+
+    Returns:
+      The means; also ``eval/skipped`` where photos could not be decoded, and do not count.
+
+    Raises:
+      DecodeError: for a photo that cannot be decoded, or too many of them to skip.
+    """
     batches = EvaluationBatches(
         split, batch_size, process_index=jax.process_index(), process_count=jax.process_count()
-    ).iterate(workers)
+    ).iterate(data.workers)
     total: dict[str, float] = {}
     results = (program.eval_step(state, put_batch(b, program.batch_sharding)) for b in batches)
     for sums in metrics.fetch_late(results):
         total = metrics.add(total, sums)
-    return metrics.means(total, 'eval')
+    skipped = len(split) - int(total['images'])
+    check_skipped(skipped, data.max_skipped)
+    return metrics.means(total, 'eval') | ({'eval/skipped': skipped} if skipped else {})
 
 
 def training_batches(config: ml_collections.ConfigDict, split: Split) -> TrainingBatches:
@@ -141,18 +162,6 @@ def training_batches(config: ml_collections.ConfigDict, split: Split) -> Trainin
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-
-
-def _count_skipped(batch: Batch, skipped: int, limit: int) -> int:
-    """Adds the images of a batch that could not be decoded."""
-    if 'mask' in batch:
-        skipped += int(np.sum(~batch['mask']))
-    if skipped > limit:
-        raise DecodeError(
-            f'{skipped} photos could not be decoded, more than data.max_skipped={limit}; their '
-            f'names are above'
-        )
-    return skipped
 
 
 def _start_from(source: str, program: Program, state: TrainState) -> tuple[TrainState, list[str]]:

@@ -42,7 +42,7 @@ def batch_sums(
 
 def means(sums: Mapping[str, float], prefix: str) -> dict[str, float]:
     """``{prefix}/loss``, ``/accuracy`` and ``/firing_rate``, means over the images."""
-    return {f'{prefix}/{name}': sums[key] / sums['images'] for name, key in _MEANS.items()}
+    return {f'{prefix}/{name}': sums[key] / max(sums['images'], 1) for name, key in _MEANS.items()}
 
 
 def add(total: Mapping[str, float], batch: Mapping[str, Any]) -> dict[str, float]:

@@ -40,9 +40,13 @@ def make_train_step(
     def loss_of(
         params: Any, batch_stats: Any, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple]:
+        images = normalise(batch['image'], dataset)
+        if 'mask' in batch:
+            # What could not be decoded is the mean image, to the statistics of the batch, too.
+            images = jnp.where(jnp.expand_dims(batch['mask'], range(1, images.ndim)), images, 0)
         logits, updates = model.apply(
             {'params': params, 'batch_stats': batch_stats},
-            normalise(batch['image'], dataset),
+            images,
             train=True,
             mutable=['batch_stats', 'firing_rates'],
             rngs={'dropout': key},
@@ -56,10 +60,7 @@ def make_train_step(
             firing_rates=mean_firing_rate(updates['firing_rates']),
             mask=batch.get('mask'),
         )
-        # Images that could not be decoded are left out of the mean.
-        loss = (
-            jnp.sum(losses * batch['mask']) / sums['images'] if 'mask' in batch else losses.mean()
-        )
+        loss = sums['loss'] / jnp.maximum(sums['images'], 1) if 'mask' in batch else losses.mean()
         return loss, (updates['batch_stats'], sums)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:

@@ -4,7 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from snnjax.data import DataOptions, DatasetNotPreparedError, open_dataset
+from snnjax.data import ArraySplit, DataOptions, DatasetNotPreparedError, open_dataset
+from snnjax.data.augment import ImageAugmentation
+from snnjax.data.options import EVALUATION, USED_FOR
 
 
 def test_digits_need_no_preparation():
@@ -80,3 +82,48 @@ def test_test_images_are_cropped_as_in_the_paper(options, shape):
 def test_options_can_be_kept_as_json():
     options = DataOptions(name='x')
     assert DataOptions(**json.loads(json.dumps(dataclasses.asdict(options)))) == options
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'crop_scale': 0.5}, 'data.crop_scale=0.5 is for photos and events, digits has small'),
+        ({'frames_by': 'time'}, 'data.frames_by=time is for events'),
+        ({'max_skipped': 3}, 'data.max_skipped=3 is for photos'),
+        ({'auto_augment': 'cifar10'}, 'are for RGB images, digits are gray'),
+        ({'split': 'by_order'}, 'data.split=by_order: digits has an official split'),
+    ],
+)
+def test_options_without_a_meaning_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        open_dataset(DataOptions(name='digits', **options))
+
+
+def test_photos_have_no_padding():
+    with pytest.raises(ValueError, match='crop_padding=4 is for small images and events'):
+        open_dataset(DataOptions(name='fake_imagenet', crop_padding=4))
+
+
+def test_every_option_has_a_meaning_somewhere():
+    fields = {field.name for field in dataclasses.fields(DataOptions)}
+    assert set.union(*USED_FOR.values()) == fields
+    assert fields >= EVALUATION
+
+
+@pytest.mark.parametrize('share', [slice(0, 8), slice(2, 5)])
+def test_small_images_are_augmented_one_by_one(share):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(8, dtype=np.int32)
+    augment = ImageAugmentation(auto_augment='cifar10', random_erasing=0.5)
+    plain = ArraySplit(images, labels, 4, True)
+    changed = dataclasses.replace(plain, augment=augment)
+    before = plain.training_batch(labels, (1, 2), share)
+    after = changed.training_batch(labels, (1, 2), share)
+    assert after['image'].shape == before['image'].shape
+    assert after['image'].dtype == np.uint8
+    assert (after['image'] != before['image']).any((1, 2, 3)).mean() > 0.5
+    whole = changed.training_batch(labels, (1, 2), slice(0, 8))
+    np.testing.assert_array_equal(whole['image'][share], after['image'])
+    # Test images stay as they are.
+    np.testing.assert_array_equal(changed.examples(labels)['image'], images)

@@ -71,3 +71,14 @@ def test_shares_are_those_of_the_whole_batch(kind, count):
         parts.append(mix(part, **options, key=(0,), total=16, share=share))
     for key in whole:
         np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), whole[key])
+
+
+@pytest.mark.parametrize('kind', ['mixup', 'cutmix'])
+def test_nothing_comes_from_missing_images(kind):
+    batch = make_batch() | {'mask': np.arange(16) % 3 != 0}
+    mixed = blend(batch, **{kind: 1.0})
+    alone = ~batch['mask'][np.arange(16) ^ 1]
+    assert (mixed['label_weight'][alone] == 1).all()
+    np.testing.assert_array_equal(mixed['image'][alone], batch['image'][alone])
+    assert (mixed['label_weight'][~alone] < 1).any()
+    np.testing.assert_array_equal(mixed['mask'], batch['mask'])

@@ -29,6 +29,7 @@ def test_a_run_gets_the_accuracy_that_it_measured_itself(workdir, capsys):
     arguments = [f'--weights={path}', '--dataset=digits', '--batch_size=360']
     assert evaluate.main(arguments) == 0
     out = capsys.readouterr().out
+    assert out.startswith('digits: 360 test examples\n')
     measured = read_metrics(path)[-1]['eval/accuracy']
     assert re.search(r'^accuracy: (.*)$', out, re.MULTILINE)[1] == f'{measured:.4f}'
 

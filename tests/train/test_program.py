@@ -63,11 +63,47 @@ def test_evaluation_counts_every_image_once(config):
     program = build_program(config, make_mesh(), steps_per_epoch=10)
     state = program.init()
     split = open_dataset(DataOptions(name='digits')).load('test')
-    whole = evaluate(program, state, split, batch_size=360)
+    whole = evaluate(program, state, split, 360, config.data)
     # The last batch has 360 - 3 * 104 = 48 images and 56 of padding.
-    padded = evaluate(program, state, split, batch_size=104)
+    padded = evaluate(program, state, split, 104, config.data)
     assert whole.keys() == {'eval/loss', 'eval/accuracy', 'eval/firing_rate'}
     np.testing.assert_allclose(
         [padded[key] for key in whole], [whole[key] for key in whole], rtol=1e-5
     )
     assert padded['eval/accuracy'] == whole['eval/accuracy']
+
+
+def test_missing_images_do_not_count(config, batch):
+    """Neither in the gradient nor in the metrics, whatever is in their places."""
+    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    mask = np.arange(16) % 4 != 1
+    results = []
+    for filling in (0, 255):
+        images = np.where(mask[:, None, None, None], batch['image'], np.uint8(filling))
+        masked = batch | {'image': images, 'mask': mask}
+        state, sums = program.train_step(program.init(), put_batch(masked, program.batch_sharding))
+        results.append(jax.device_get((state, sums)))
+    chex.assert_trees_all_equal(*results)
+    assert results[0][1]['images'] == 12
+
+
+def test_a_batch_of_nothing_but_missing_images_leaves_numbers(config, batch):
+    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    masked = batch | {'mask': np.zeros(16, bool)}
+    state, sums = program.train_step(program.init(), put_batch(masked, program.batch_sharding))
+    chex.assert_tree_all_finite(jax.device_get((state.params, state.batch_stats)))
+    assert sums['images'] == 0
+
+
+def test_mixed_images_have_both_labels(config, batch):
+    """The loss is linear in the targets: that of two labels lies between theirs."""
+    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    other = (batch['label'] + 1) % 10
+    losses = {}
+    for weight in (1.0, 0.25, 0.0):
+        weights = np.full(16, weight, np.float32)
+        mixed = batch | {'mixed_label': other, 'label_weight': weights}
+        _, sums = program.train_step(program.init(), put_batch(mixed, program.batch_sharding))
+        losses[weight] = float(sums['loss'])
+    np.testing.assert_allclose(losses[0.25], 0.25 * losses[1.0] + 0.75 * losses[0.0], rtol=1e-5)
+    assert losses[0.0] != losses[1.0]

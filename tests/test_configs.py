@@ -1,0 +1,86 @@
+"""Every config file describes a run that could begin, if its data were there."""
+
+import runpy
+
+import pytest
+
+from snnjax.data import DataOptions
+from snnjax.data.datasets import READY
+from snnjax.models import create_model
+from snnjax.train.config import check, default_config, flatten
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
+# What stands behind the colon, beside nothing.
+ARGUMENTS = {
+    'cifar10': ['depth=110,recipe=paper_arxiv', 'family=vanilla_resnet,depth=8'],
+    'cifar10_dvs': ['split=random:1,num_steps=10'],
+    'imagenet': [
+        f'depth={depth},recipe={recipe},phase={phase}'
+        for depth in (18, 34, 104)
+        for recipe in ('paper_arxiv', 'authors')
+        for phase in ('single', 'pretrain', 'finetune')
+    ],
+    'imagenette': ['name=flowers,split=by_order,image_size=64'],
+    'events_folder': ['name=gestures,split=random:0,window=1000'],
+}
+CASES = [(path, '') for path in CONFIGS] + [
+    (ROOT / 'configs' / f'{name}.py', arguments)
+    for name, cases in ARGUMENTS.items()
+    for arguments in cases
+]
+
+
+def get_config(path, arguments=''):
+    return runpy.run_path(str(path))['get_config'](*filter(None, [arguments]))
+
+
+@pytest.mark.parametrize(('path', 'arguments'), CASES, ids=lambda x: getattr(x, 'stem', x))
+def test_a_config_has_known_keys_and_a_model(path, arguments):
+    config = get_config(path, arguments)
+    assert flatten(config).keys() == flatten(default_config()).keys()
+    DataOptions(**config.data)
+    model = create_model(config.model.name, num_steps=config.model.num_steps)
+    assert model.num_steps == config.model.num_steps
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_the_docstring_gives_the_command(path):
+    module = runpy.run_path(str(path))
+    assert f'python -m snnjax.main --config=configs/{path.name}' in module['__doc__']
+    assert module['get_config'].__doc__.startswith('Arguments:')
+
+
+@pytest.mark.parametrize('name', READY)
+def test_a_config_without_a_download_can_begin(name):
+    check(get_config(ROOT / 'configs' / f'{name}.py'), num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        ('cifar10', 'small images'),
+        ('imagenet', 'photos'),
+        ('imagenette', 'photos'),
+        ('nmnist', 'events'),
+        ('cifar10_dvs', 'events'),
+        ('dvs_gesture', 'events'),
+        ('events_folder', 'events'),
+    ],
+)
+def test_the_options_have_a_meaning_for_the_data(name, kind):
+    DataOptions(**get_config(ROOT / 'configs' / f'{name}.py').data).require_meaning(kind)
+
+
+def test_recipes_of_imagenet_are_those_of_the_paper():
+    path = ROOT / 'configs' / 'imagenet.py'
+    plain = get_config(path, 'depth=34,recipe=paper_arxiv')
+    assert (plain.data.auto_augment, plain.data.flip, plain.label_smoothing) == ('', True, 0.0)
+    assert (plain.optimizer.weight_decay, plain.epochs, plain.model.num_steps) == (1e-4, 125, 6)
+    strong = get_config(path, 'depth=104,recipe=paper_arxiv,phase=finetune,batch_size=512')
+    assert (strong.data.auto_augment, strong.data.flip) == ('imagenet', True)
+    assert (strong.label_smoothing, strong.optimizer.weight_decay) == (0.1, 1e-5)
+    assert (strong.optimizer.learning_rate, strong.epochs, strong.model.num_steps) == (0.1, 100, 6)
+    authors = get_config(path, 'depth=18')
+    assert (authors.data.auto_augment, authors.data.flip) == ('imagenet', False)
+    assert DataOptions(**authors.data).eval_shape == (224, 256)

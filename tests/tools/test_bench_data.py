@@ -1,0 +1,41 @@
+import re
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, '-m', 'snnjax.tools.bench_data', *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_tells_the_speed_of_batches_and_the_time_spent_waiting():
+    result = run(
+        '--config=configs/fake_imagenet.py:depth=18,num_steps=1,batch_size=4',
+        '--config.data.image_size=32',
+        '--config.data.workers=1',
+        '--config.model.widths=(4,4,4,4)',
+        '--batches=2',
+        '--steps=2',
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith('fake_imagenet: batches of 4 images, 32x32x3\n')
+    rates = re.findall(r'^(.*?)  +([\d.]+) images/s$', result.stdout, re.MULTILINE)
+    assert [name for name, _ in rates] == ['one core', '1 processes', 'in training']
+    assert all(float(rate) > 0 for _, rate in rates)
+    waiting = float(re.search(r'^waiting for data +([\d.]+)%$', result.stdout, re.MULTILINE)[1])
+    assert 0 < waiting <= 100
+
+
+def test_what_cannot_be_measured_is_refused():
+    result = run('--config=configs/imagenet.py', '--config.data.dir=nowhere')
+    assert result.returncode == 2
+    assert 'python -m snnjax.tools.prepare imagenet' in result.stderr
+    assert 'Traceback' not in result.stderr

@@ -1,0 +1,115 @@
+"""Training on photos: what cannot be decoded, and worker processes."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from snnjax.data import DecodeError
+from snnjax.tools.prepare import main as prepare
+from snnjax.train.loop import train
+from snnjax.train.writers import read_metrics
+from tests.conftest import ROOT
+
+
+def photo(number):
+    rng = np.random.default_rng(number)
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(stream, 'PNG')
+    return stream.getvalue()
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+    """Thirty training and ten test photos; two and one of them are broken."""
+    folder = tmp_path_factory.mktemp('photos')
+    for split, count in (('train', 30), ('val', 10)):
+        for i in range(count):
+            path = folder / 'source' / split / 'ab'[i % 2] / f'{i}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            broken = i in ((3, 17) if split == 'train' else (5,))
+            path.write_bytes(photo(i)[: 60 if broken else None])
+    command = ['folder', '--name=mine', f'--source={folder / "source"}', f'--data_dir={folder}']
+    assert prepare(command) == 0
+    return folder
+
+
+@pytest.fixture
+def config(config, data_dir):
+    config.data.name = 'mine'
+    config.data.dir = str(data_dir)
+    config.data.image_size = 16
+    config.data.on_decode_error = 'skip'
+    config.model.num_steps = 1
+    config.eval_batch_size = 16
+    config.log_every = 3
+    return config
+
+
+def test_a_photo_that_cannot_be_decoded_ends_the_run(config, tmp_path):
+    config.data.on_decode_error = 'raise'
+    with pytest.raises(DecodeError, match=r'/\d+\.png: cannot be decoded'):
+        train(config, tmp_path)
+
+
+def test_photos_that_cannot_be_decoded_are_left_out_and_counted(config, tmp_path):
+    config.epochs = 4
+    assert train(config, tmp_path)
+    records = read_metrics(tmp_path)
+    evaluations = [record for record in records if 'eval/loss' in record]
+    assert [record['eval/skipped'] for record in evaluations] == [1] * 4
+    assert np.isfinite([record['eval/loss'] for record in evaluations]).all()
+
+
+@pytest.mark.parametrize('limit', [0, 2])
+def test_too_many_of_them_end_the_run(config, tmp_path, limit):
+    config.epochs = 4
+    config.data.max_skipped = limit
+    with pytest.raises(DecodeError, match=f'more than data.max_skipped={limit}'):
+        train(config, tmp_path)
+
+
+def test_ctrl_c_saves_a_run_with_worker_processes(data_dir, tmp_path):
+    """It reaches all processes of the terminal."""
+    command = [
+        *(sys.executable, '-m', 'snnjax.main', f'--workdir={tmp_path}'),
+        '--config=configs/imagenette.py:name=mine,image_size=16,num_steps=1',
+        f'--config.data.dir={data_dir}',
+        '--config.data.workers=2',
+        '--config.data.on_decode_error=skip',
+        '--config.data.max_skipped=100000',
+        '--config.model.widths=(4,4,4,4)',
+        '--config.epochs=100000',
+        '--config.eval_every_epochs=100000',
+        '--config.batch_size=4',
+        '--config.log_every=1',
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        metrics = tmp_path / 'metrics.jsonl'
+        deadline = time.monotonic() + 120
+        while not (metrics.exists() and metrics.read_text().count('\n') > 3):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 75, err
+    assert 'stopped and saved' in out
+    assert list((tmp_path / 'checkpoints').glob('[0-9]*'))
