@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from snnjax.data import archives
 from snnjax.data.archives import ArchiveError, check_archives, find_members, locate
+from tests.data.files import damaged, tar_of, write_all
 
 FILES = {
     'set/b/10.bin': b'ten',
@@ -25,30 +26,12 @@ FILES = {
 WANTED = ['set/a/1.bin', 'set/b/9.bin', 'set/b/10.bin']
 
 
-def tar_of(files, mode='w', **options):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=mode, **options) as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
-
-
 def zip_of(files):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return stream.getvalue()
-
-
-def write_all(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
 
 
 def lay_out(kind, folder):
@@ -183,15 +166,8 @@ SEEDS = {'it.tar': tar_of(FILES), 'it.tar.gz': tar_of(FILES, 'w:gz'), 'it.zip': 
 @given(data=st.data())
 @settings(max_examples=150, deadline=2000, derandomize=True, database=None)
 def test_damage_is_an_error_of_its_own_and_takes_no_memory(name, data, tmp_path_factory):
-    content = bytearray(SEEDS[name])
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, len(content) - 1))
-        if data.draw(st.booleans()):
-            content[place] ^= 1 << data.draw(st.integers(0, 7))
-        else:
-            del content[place + 1 :]
     path = tmp_path_factory.mktemp('damaged') / name
-    path.write_bytes(content)
+    path.write_bytes(data.draw(damaged(SEEDS[name])))
     tracemalloc.start()
     try:
         with contextlib.suppress(ArchiveError, FileNotFoundError):

@@ -10,6 +10,7 @@ import pytest
 from snnjax.data import DataOptions, event_sets, open_dataset, records
 from snnjax.data.event_files import EventFileError, Events, read_nmnist
 from snnjax.tools.prepare import main as prepare
+from tests.data.files import write_all
 
 
 def nmnist_file(x, number=30):
@@ -33,14 +34,6 @@ def aedat3_file(number=100):
         + packet
         + b''.join(struct.pack('<II', i % 128 << 17 | 5 << 2 | 3, 10 * i) for i in range(number))
     )
-
-
-def write_all(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
 
 
 NMNIST = {
@@ -83,7 +76,6 @@ def all_examples(split):
 def test_nmnist_comes_as_two_archives_or_folders(archived, tmp_path, monkeypatch):
     source = write_all(tmp_path / 'source', {} if archived else NMNIST)
     if archived:
-        source.mkdir(exist_ok=True)
         monkeypatch.setattr(event_sets, '_NMNIST_MD5', {})
         for split in ('Train', 'Test'):
             with zipfile.ZipFile(source / f'{split}.zip', 'w') as archive:

@@ -1,7 +1,6 @@
 """Photos, laid out as people have them -> prepared data sets, whose files stay what they were."""
 
 import io
-import tarfile
 
 import numpy as np
 import pytest
@@ -10,29 +9,12 @@ from PIL import Image
 from snnjax.data import DataOptions, DecodeError, image_sets, open_dataset, records
 from snnjax.data.image_sets import imagenet_validation_wnids, imagenet_wnids
 from snnjax.tools.prepare import main as prepare
+from tests.data.files import tar_of, write_all
 
 
 def photo(gray, kind='JPEG', size=(40, 30)):
     stream = io.BytesIO()
     Image.new('RGB', size, (gray, gray, gray)).save(stream, kind)
-    return stream.getvalue()
-
-
-def write_all(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
-
-
-def tar_of(files):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode='w') as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
     return stream.getvalue()
 
 

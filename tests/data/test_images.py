@@ -13,6 +13,7 @@ from PIL import Image
 from snnjax.data import images
 from snnjax.data.fake_photos import fake_photo
 from snnjax.data.images import DecodeError, centre_crop, decode, random_resized_crop
+from tests.data.files import damaged
 
 
 def encode(pixels, kind='PNG', **options):
@@ -201,16 +202,9 @@ def test_what_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
 @given(data=st.data())
 @settings(max_examples=200, deadline=2000, derandomize=True, database=None)
 def test_damage_is_an_error_of_its_own_or_an_image(data):
-    seed = data.draw(st.sampled_from(_SEEDS))
-    content = bytearray(seed)
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, len(content) - 1))
-        if data.draw(st.booleans()):
-            content[place] ^= 1 << data.draw(st.integers(0, 7))
-        else:
-            del content[place + 1 :]
+    content = data.draw(damaged(data.draw(st.sampled_from(_SEEDS))))
     try:
-        pixels = decode(bytes(content))
+        pixels = decode(content)
     except DecodeError:
         return
     assert pixels.dtype == np.uint8
