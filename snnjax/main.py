@@ -5,8 +5,13 @@
 Any value of the configuration can be changed, as in --config.batch_size=64. The same command again
 continues the run in the work directory.
 
-Exit status: 0 when training is finished; 75 when it was stopped by SIGTERM or Ctrl-C and saved; 2
-when the command cannot be run as it was given.
+Several processes, one for each host, train together: on a Cloud TPU, GKE, Slurm or Open MPI, which
+tell them where they are, with --distributed; anywhere else with --coordinator=HOST:PORT of process
+0, --num_processes and --process_id.
+
+Exit status: 0 when training is finished; 75 when it was stopped by SIGTERM or Ctrl-C and saved, or
+when another process was lost: the same command continues; 2 when the command cannot be run as it
+was given.
 """
 
 from __future__ import annotations
@@ -21,15 +26,21 @@ from absl import app, flags, logging
 
 from snnjax.analysis.curves import save_learning_curves
 from snnjax.data import DatasetNotPreparedError, DecodeError
+from snnjax.train import processes
 from snnjax.train.config import ConfigError
-from snnjax.train.config_flag import define_config_flag, fail, parse_flags
+from snnjax.train.config_flag import EXIT_USAGE, define_config_flag, parse_flags
 from snnjax.train.loop import train
+from snnjax.train.processes import ProcessesError
 from snnjax.train.writers import read_metrics
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again.
 
 _CONFIG = define_config_flag()
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Directory that the run is kept in.')
+_DISTRIBUTED = flags.DEFINE_bool('distributed', False, 'Join the processes of a pod or cluster.')
+_COORDINATOR = flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0, to join it.')
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', 1, 'Processes that train together.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', 0, 'Which of them this is, from 0.')
 
 
 def main(argv: list[str]) -> None:
@@ -39,13 +50,26 @@ def main(argv: list[str]) -> None:
     _keep_compiled_programs()
     workdir = Path(_WORKDIR.value).expanduser()
     try:
+        processes.join(
+            _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
+        )
         finished = train(_CONFIG.value, workdir)
-    except (ConfigError, DatasetNotPreparedError, DecodeError) as error:
-        fail(str(error))
+    except (ConfigError, DatasetNotPreparedError, DecodeError, ProcessesError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        processes.leave(EXIT_USAGE)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        print(f'error: another process of the run is gone: {error}', file=sys.stderr)
+        print('start all of them again to go on from the last checkpoint', file=sys.stderr)
+        processes.leave(EXIT_INTERRUPTED)
+    if processes.is_first():
+        if finished:
+            _conclude(workdir)
+        else:
+            print('stopped and saved; the same command continues')
     if not finished:
-        print('stopped and saved; the same command continues')
         sys.exit(EXIT_INTERRUPTED)
-    _conclude(workdir)
 
 
 def _conclude(workdir: Path) -> None:

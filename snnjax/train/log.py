@@ -44,6 +44,7 @@ class TrainingLog:
 
     Attributes:
       skipped: images that were missing so far: photos that could not be decoded.
+      stopping: whether any process of the run has been asked to stop, as all of them know.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class TrainingLog:
         self._unwritten = dict(unwritten)
         self._batch_size = batch_size
         self.skipped = skipped
+        self.stopping = False
         self._max_skipped = max_skipped
         self._pending: tuple[int, metrics.Sums] | None = None
         self.restart_clock()
@@ -104,6 +106,7 @@ class TrainingLog:
             return
         step, sums = pending
         host_sums = jax.device_get(sums)
+        self.stopping = host_sums.pop('stop', 0) > 0
         self._unwritten = metrics.add(self._unwritten, host_sums)
         self.skipped += self._batch_size - int(host_sums['images'])
         check_skipped(self.skipped, self._max_skipped)

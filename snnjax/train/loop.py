@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import ml_collections
+import numpy as np
 
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches, TrainingBatches
@@ -14,12 +15,13 @@ from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.config import ConfigError, check, dataset_of
 from snnjax.train.interruption import StopRequest
 from snnjax.train.log import TrainingLog, check_skipped
+from snnjax.train.processes import is_first
 from snnjax.train.program import Program, build_program
 from snnjax.train.progress import Progress
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import TrainState, count_parameters
 from snnjax.train.weights import WeightsError, fit_weights, load_weights, write_description
-from snnjax.train.writers import MetricWriter, write_config, write_environment
+from snnjax.train.writers import MetricWriter, check_config, write_config, write_environment
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
@@ -40,11 +42,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     """
     mesh = make_mesh()
     check(config, mesh.size)
-    write_config(workdir, config)
-    write_environment(workdir)
-
+    check_config(workdir, config)
     dataset = dataset_of(config)
-    write_description(workdir, *_describe_model(config, dataset))
+    if is_first():
+        write_config(workdir, config)
+        write_environment(workdir)
+        write_description(workdir, *_describe_model(config, dataset))
     test_split = dataset.load('test')
     batches = training_batches(config, dataset.load('train'))
     program = build_program(config, mesh, batches.per_epoch)
@@ -58,8 +61,10 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
             state, notes = _start_from(config.init_from, program, state)
         start = position['step']
         with (
-            MetricWriter(workdir, start) as writer,
-            Progress(num_steps * config.batch_size, start * config.batch_size) as progress,
+            MetricWriter(workdir, start, enabled=is_first()) as writer,
+            Progress(
+                num_steps * config.batch_size, start * config.batch_size, enabled=is_first()
+            ) as progress,
             StopRequest() as stop,
         ):
             progress.say(_describe(config, program, batches, test_split, start, notes))
@@ -75,8 +80,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                 max_skipped=config.data.max_skipped,
             )
             data = batches.iterate(start, config.data.workers)
+            alone = jax.process_count() == 1
             for step in range(start, num_steps + 1):
-                stopping, last = stop.requested, step == num_steps
+                stopping, last = stop.requested if alone else log.stopping, step == num_steps
                 # Whatever is due at the first step was done before its checkpoint was written.
                 if step > start:
                     evaluation = None
@@ -98,6 +104,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                     break
                 with log.waiting():
                     batch = next(data)
+                if not alone:
+                    # All processes have to stop after the same step: they tell each other with it.
+                    batch['stop'] = np.full(len(batch['label']), stop.requested)
                 state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
                 log.push(step + 1, sums)
     return last
@@ -206,6 +215,7 @@ def _describe(
         f'{"" if config.data.split == "official" else f", split {config.data.split}"}\n'
         f'{begin} of {len(batches):,} steps of {config.batch_size} images '
         f'on {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
+        + (f' of {jax.process_count()} processes' if jax.process_count() > 1 else '')
         + ''.join(f'\n{note}' for note in notes)
     )
 

@@ -16,15 +16,17 @@ class Progress:
     Args:
       num_images: of the whole run.
       done: images that were trained on before this start.
+      enabled: False to say nothing, in processes that leave it to another.
     """
 
-    def __init__(self, num_images: int, done: int) -> None:
+    def __init__(self, num_images: int, done: int, *, enabled: bool = True) -> None:
+        self._enabled = enabled
         self._bar = tqdm.tqdm(
             total=num_images,
             initial=done,
             unit=' images',
             unit_scale=True,
-            disable=None,
+            disable=None if enabled else True,
             dynamic_ncols=True,
             file=sys.stdout,
         )
@@ -49,5 +51,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
+        if not self._enabled:
+            return
         self._bar.write(text, file=sys.stdout)
         sys.stdout.flush()

@@ -60,6 +60,8 @@ def make_train_step(
             firing_rates=mean_firing_rate(updates['firing_rates']),
             mask=batch.get('mask'),
         )
+        if 'stop' in batch:
+            sums['stop'] = jnp.sum(batch['stop'])
         loss = sums['loss'] / jnp.maximum(sums['images'], 1) if 'mask' in batch else losses.mean()
         return loss, (updates['batch_stats'], sums)
 

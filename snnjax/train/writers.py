@@ -29,9 +29,13 @@ class MetricWriter:
       workdir: of the run.
       start_step: where the run begins or continues. What is there of later steps is dropped: they
         are about to be taken again.
+      enabled: False to write nothing, in processes that leave it to another.
     """
 
-    def __init__(self, workdir: Path, start_step: int) -> None:
+    def __init__(self, workdir: Path, start_step: int, *, enabled: bool = True) -> None:
+        self._enabled = enabled
+        if not enabled:
+            return
         path = workdir / METRICS_FILE
         kept = [record for record in read_metrics(workdir) if record['step'] <= start_step]
         write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
@@ -44,11 +48,15 @@ class MetricWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if not self._enabled:
+            return
         self._file.close()
         self._tensorboard.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics; it has left this process when the call returns."""
+        if not self._enabled:
+            return
         self._file.write(json.dumps({'step': step, **values}) + '\n')
         self._file.flush()
         for name, value in values.items():
@@ -64,8 +72,8 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete.splitlines()]
 
 
-def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Writes ``config.json``, or checks that the run in ``workdir`` has the same configuration.
+def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Checks that a run in ``workdir``, if there is one, has the same configuration.
 
     Raises:
       ConfigError: where it has another one; the message lists the keys.
@@ -79,8 +87,12 @@ def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
                 + '\n  '.join(changes)
                 + '\nTo continue it, give its configuration; for a new run, another --workdir.'
             )
+
+
+def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Writes ``config.json``."""
     workdir.mkdir(parents=True, exist_ok=True)
-    write_whole(path, config.to_json(indent=2) + '\n')
+    write_whole(workdir / 'config.json', config.to_json(indent=2) + '\n')
 
 
 def write_environment(workdir: Path) -> None:

@@ -1,0 +1,174 @@
+"""Several processes train together, over the loopback of this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import chex
+import numpy as np
+import pytest
+
+from snnjax.train.weights import load_weights
+from snnjax.train.writers import read_metrics
+from tests.conftest import ROOT
+
+# Three steps an epoch: later, a neuron on its threshold makes of rounding another run.
+RUN = [
+    '--config=configs/digits.py:depth=8,num_steps=1',
+    '--config.batch_size=360',
+    '--config.epochs=1',
+    '--config.log_every=1',
+]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(('localhost', 0))
+        return listener.getsockname()[1]
+
+
+def start(workdir, count, devices, *arguments):
+    """Starts ``count`` processes of so many devices each."""
+    port = free_port()
+    return [
+        subprocess.Popen(
+            [
+                *(sys.executable, '-m', 'snnjax.main', f'--workdir={workdir}'),
+                *([f'--coordinator=localhost:{port}'] if count > 1 else []),
+                f'--num_processes={count}',
+                f'--process_id={number}',
+                *arguments,
+            ],
+            cwd=ROOT,
+            env=os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+
+
+def finish(processes, timeout=200):
+    """Waits for all; returns their statuses, and what they printed."""
+    try:
+        outputs = [process.communicate(timeout=timeout) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], outputs
+
+
+def last_step(workdir):
+    steps = [path.name for path in (workdir / 'checkpoints').glob('[0-9]*') if path.name.isdigit()]
+    return max(map(int, steps), default=0)
+
+
+def training_lines(workdir):
+    return [
+        {key: value for key, value in record.items() if not key.startswith('time/')}
+        for record in read_metrics(workdir)
+    ]
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    """The work directory of one process with four devices."""
+    workdir = tmp_path_factory.mktemp('alone')
+    statuses, outputs = finish(start(workdir, 1, 4, *RUN))
+    assert statuses == [0], outputs
+    return workdir
+
+
+@pytest.mark.parametrize(('count', 'devices'), [(2, 2)])
+def test_processes_together_train_as_one_does(alone, tmp_path, count, devices):
+    statuses, outputs = finish(start(tmp_path, count, devices, *RUN))
+    assert statuses == [0] * count, outputs
+    # The first one speaks for all.
+    assert f'on 4 cpu devices of {count} processes' in outputs[0][0]
+    assert all('epoch' not in out for out, _ in outputs[1:])
+    lines, expected = training_lines(tmp_path), training_lines(alone)
+    assert [line['step'] for line in lines] == [line['step'] for line in expected]
+    for line, other in zip(lines, expected, strict=True):
+        assert line.keys() == other.keys()
+        np.testing.assert_allclose(list(line.values()), list(other.values()), rtol=1e-5)
+    assert last_step(tmp_path) == last_step(alone) == 3
+    chex.assert_trees_all_close(load_weights(tmp_path), load_weights(alone), rtol=1e-4, atol=1e-6)
+
+
+LONG_RUN = [
+    '--config=configs/digits.py:depth=8,num_steps=1',
+    '--config.epochs=10000',
+    '--config.eval_every_epochs=10000',
+    '--config.log_every=1',
+    '--config.checkpoint.every_steps=5',
+]
+
+
+def wait_for_checkpoint(workdir, processes, after=0):
+    deadline = time.monotonic() + 150
+    while last_step(workdir) <= after:
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path):
+    processes = start(tmp_path, 2, 2, *LONG_RUN)
+    wait_for_checkpoint(tmp_path, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    statuses, outputs = finish(processes, 100)
+    assert statuses == [75, 75], outputs
+    assert 'stopped and saved' in outputs[0][0]
+    step = last_step(tmp_path)
+    assert read_metrics(tmp_path)[-1]['step'] == step
+    # Another number of processes, and of devices, goes on from there.
+    processes = start(tmp_path, 1, 1, *LONG_RUN)
+    wait_for_checkpoint(tmp_path, processes, after=step)
+    processes[0].send_signal(signal.SIGTERM)
+    statuses, outputs = finish(processes, 100)
+    assert statuses == [75], outputs
+    assert f'continuing at step {step:,}' in outputs[0][0]
+
+
+def test_a_lost_process_is_noticed_by_the_others(tmp_path):
+    processes = start(tmp_path, 2, 2, *LONG_RUN)
+    wait_for_checkpoint(tmp_path, processes)
+    processes[1].kill()
+    statuses, outputs = finish(processes, 150)
+    assert statuses == [75, -signal.SIGKILL], outputs
+    assert 'another process of the run is gone' in outputs[0][1]
+    processes = start(tmp_path, 2, 2, *LONG_RUN)
+    step = last_step(tmp_path)
+    wait_for_checkpoint(tmp_path, processes, after=step)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    statuses, outputs = finish(processes, 100)
+    assert statuses == [75, 75], outputs
+    assert 'continuing at step' in outputs[0][0]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--num_processes=2'], '--num_processes and --process_id need --coordinator=HOST:PORT'),
+        (
+            ['--coordinator=localhost:1', '--num_processes=2', '--process_id=2'],
+            '--process_id=2 must be 0 to --num_processes=2 less one',
+        ),
+        (['--coordinator=localhost:1', '--distributed'], 'not both'),
+        (['--distributed'], 'cannot join the other processes'),
+    ],
+)
+def test_processes_that_cannot_join_say_what_is_missing(tmp_path, arguments, message):
+    command = [sys.executable, '-m', 'snnjax.main', f'--workdir={tmp_path}', RUN[0], *arguments]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert 'Traceback' not in result.stderr
