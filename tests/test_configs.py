@@ -22,7 +22,7 @@ ARGUMENTS = {
         for phase in ('single', 'pretrain', 'finetune')
     ],
     'imagenette': ['name=flowers,split=by_order,image_size=64'],
-    'events_folder': ['name=gestures,split=random:0,window=1000'],
+    'events_folder': ['name=gestures,split=random:0'],
 }
 CASES = [(path, '') for path in CONFIGS] + [
     (ROOT / 'configs' / f'{name}.py', arguments)

@@ -45,7 +45,13 @@ def default_config() -> ml_collections.ConfigDict:
             # Images in a step, over all devices.
             'batch_size': 100,
             'eval_batch_size': 500,
+            # Parts that a batch is computed in, one after the other, to save memory; the statistics
+            # of batch normalisation are then those of a part.
+            'microbatches': 1,
             'label_smoothing': 0.0,
+            # Of an exponential average of the weights over the steps, which is then what is
+            # evaluated; 0 for none.
+            'average_decay': 0.0,
             # A folder of weights, or the work directory of another run, to start from instead of
             # initial parameters; a classifier for another number of classes starts anew.
             'init_from': '',
@@ -62,6 +68,8 @@ def default_config() -> ml_collections.ConfigDict:
                 # Half the factor of the squared norm of all parameters in the loss: `weight_decay *
                 # parameter` is added to the gradient.
                 'weight_decay': 1e-4,
+                # The norm that a gradient is scaled down to where it is larger; 0 for none.
+                'clip_norm': 0.0,
             },
             # Steps between two lines of training metrics.
             'log_every': 50,
@@ -185,6 +193,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
         'epochs',
         'batch_size',
         'eval_batch_size',
+        'microbatches',
         'log_every',
         'eval_every_epochs',
         'checkpoint.keep',
@@ -195,9 +204,10 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
         'seed',
         'checkpoint.every_steps',
         'optimizer.weight_decay',
+        'optimizer.clip_norm',
     ):
         require(key, 'at least 0', lambda value: value >= 0)
-    for key in ('label_smoothing', 'optimizer.momentum'):
+    for key in ('label_smoothing', 'average_decay', 'optimizer.momentum'):
         require(key, 'at least 0 and below 1', lambda value: 0 <= value < 1)
     require('optimizer.learning_rate', 'above 0', lambda value: value > 0)
     epochs = config.epochs
@@ -214,6 +224,14 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
             f'{(below or num_devices) + num_devices}',
             lambda value: value % num_devices == 0,
         )
+    parts = config.microbatches * num_devices
+    below = config.batch_size // parts * parts
+    require(
+        'batch_size',
+        f'a multiple of microbatches={config.microbatches} times the {num_devices} devices, like '
+        f'{below or parts} or {(below or parts) + parts}',
+        lambda value: value % parts == 0,
+    )
     if config.data.mixup or config.data.cutmix:
         require(
             'batch_size',

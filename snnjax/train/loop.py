@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -184,7 +185,11 @@ def _start_from(source: str, program: Program, state: TrainState) -> tuple[Train
         raise ConfigError(f'init_from={source}: {error}') from error
     variables = jax.device_put(variables, program.state_sharding)
     notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
-    return state._replace(**variables), notes
+    state = state._replace(**variables)
+    if state.average:
+        # Of its own: what a step is given it may overwrite.
+        state = state._replace(average=jax.tree.map(jnp.copy, variables))
+    return state, notes
 
 
 def _describe_model(config: ml_collections.ConfigDict, dataset: Dataset) -> tuple[str, dict]:

@@ -24,9 +24,11 @@ def make_optimizer(
     """SGD whose L2 penalty acts through the gradient, on every parameter, before the momentum.
 
     That is what the paper's "L2 penalty" of 1e-4 (B.2) is in the authors' framework; weight decay
-    apart from the gradient would be another method.
+    apart from the gradient would be another method. Before the penalty the gradient is scaled to a
+    norm of at most ``clip_norm``, unless that is 0.
     """
     return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
         optax.add_decayed_weights(config.weight_decay),
         optax.sgd(schedule, momentum=config.momentum or None),
     )

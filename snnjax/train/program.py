@@ -57,7 +57,14 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
     model = build_model(config, dataset)
     schedule = make_schedule(config.optimizer, steps_per_epoch, config.epochs * steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
-    init = functools.partial(init_state, model, optimizer, dataset.image_shape, config.seed)
+    init = functools.partial(
+        init_state,
+        model,
+        optimizer,
+        dataset.image_shape,
+        config.seed,
+        average=config.average_decay > 0,
+    )
     everywhere, by_image = sharding.replicated(mesh), sharding.batch_sharded(mesh)
     jit = functools.partial(jax.jit, in_shardings=(everywhere, by_image), out_shardings=everywhere)
     return Program(
@@ -65,7 +72,16 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
         schedule=schedule,
         init=jax.jit(init, out_shardings=everywhere),
         train_step=jit(
-            make_train_step(model, optimizer, dataset, config.label_smoothing, config.seed),
+            make_train_step(
+                model,
+                optimizer,
+                dataset,
+                mesh,
+                label_smoothing=config.label_smoothing,
+                microbatches=config.microbatches,
+                average_decay=config.average_decay,
+                seed=config.seed,
+            ),
             donate_argnums=0,
         ),
         eval_step=jit(make_eval_step(model, dataset)),

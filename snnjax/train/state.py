@@ -19,12 +19,19 @@ class TrainState(NamedTuple):
       params: the model's parameters, float32.
       batch_stats: running means and variances, float32.
       opt_state: of the optimiser.
+      average: ``params`` and ``batch_stats``, averaged exponentially over the steps; or None.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    average: dict[str, Any] | None = None
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The variables that evaluation takes, and that the run is for: the average if any."""
+        return self.average or {'params': self.params, 'batch_stats': self.batch_stats}
 
 
 def init_state(
@@ -32,14 +39,16 @@ def init_state(
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, ...],
     seed: int,
+    average: bool = False,
 ) -> TrainState:
-    """A new state, for images of ``image_shape`` (H, W, C)."""
+    """A new state, for images of ``image_shape`` (H, W, C), with an ``average`` or without."""
     variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],
         batch_stats=variables['batch_stats'],
         opt_state=optimizer.init(variables['params']),
+        average={key: variables[key] for key in ('params', 'batch_stats')} if average else None,
     )
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from snnjax.data import Dataset
 from snnjax.models import ResNet, mean_firing_rate
@@ -28,13 +29,28 @@ def make_train_step(
     model: ResNet,
     optimizer: optax.GradientTransformation,
     dataset: Dataset,
+    mesh: Mesh,
+    *,
     label_smoothing: float = 0.0,
+    microbatches: int = 1,
+    average_decay: float = 0.0,
     seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
     """``(state, batch) -> (state, sums)``; see `snnjax.data.pipeline.TrainingBatches` for a batch.
 
     The loss is the mean cross-entropy; that the metrics show is without the L2 penalty, which acts
     in the optimiser. Dropout is drawn from the seed and the number of the step.
+
+    Args:
+      model: the network.
+      optimizer: of its parameters.
+      dataset: of the images, for their statistics.
+      mesh: over whose axis ``data`` batches are divided.
+      label_smoothing: probability that is spread over all classes.
+      microbatches: parts of a batch, computed one after the other; the gradient is the mean of
+        theirs, and the running statistics are updated by each.
+      average_decay: share of the average that each step keeps; 0 for no average.
+      seed: of dropout.
     """
 
     def loss_of(
@@ -65,16 +81,50 @@ def make_train_step(
         loss = sums['loss'] / jnp.maximum(sums['images'], 1) if 'mask' in batch else losses.mean()
         return loss, (updates['batch_stats'], sums)
 
+    def gradient_of(
+        state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[Any, tuple[Any, metrics.Sums]]:
+        gradient = jax.grad(loss_of, has_aux=True)
+        if microbatches == 1:
+            return gradient(state.params, state.batch_stats, batch, key)
+
+        parts = _split(batch, microbatches, mesh), jax.random.split(key, microbatches)
+
+        def add(total: tuple, part: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
+            batch_stats, results = total
+            part_gradient, (batch_stats, sums) = gradient(state.params, batch_stats, *part)
+            return (batch_stats, jax.tree.map(jnp.add, results, (part_gradient, sums))), None
+
+        one = jax.tree.map(lambda x: x[0], parts)
+        shape, (_, sums_shape) = jax.eval_shape(gradient, state.params, state.batch_stats, *one)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shape, sums_shape))
+        (batch_stats, (total, sums)), _ = jax.lax.scan(add, (state.batch_stats, zeros), parts)
+        return jax.tree.map(lambda x: x / microbatches, total), (batch_stats, sums)
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        gradient, (batch_stats, sums) = jax.grad(loss_of, has_aux=True)(
-            state.params, state.batch_stats, batch, key
-        )
+        gradient, (batch_stats, sums) = gradient_of(state, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), sums
+        average = None
+        if average_decay:
+            new = {'params': params, 'batch_stats': batch_stats}
+            average = optax.incremental_update(new, state.average, 1 - average_decay)
+        return TrainState(state.step + 1, params, batch_stats, opt_state, average), sums
 
     return train_step
+
+
+def _split(batch: Batch, parts: int, mesh: Mesh) -> Batch:
+    """(B, ...) -> (parts, B / parts, ...), each device's images staying where they are."""
+    devices = mesh.size
+    sharding = NamedSharding(mesh, PartitionSpec(None, 'data'))
+
+    def split(x: jax.Array) -> jax.Array:
+        x = x.reshape(devices, parts, -1, *x.shape[1:]).swapaxes(0, 1)
+        return jax.lax.with_sharding_constraint(x.reshape(parts, -1, *x.shape[3:]), sharding)
+
+    return {key: split(value) for key, value in batch.items()}
 
 
 def _targets(batch: Batch, num_classes: int) -> jax.Array:
@@ -91,7 +141,7 @@ def make_eval_step(model: ResNet, dataset: Dataset) -> Callable[[TrainState, Bat
 
     def eval_step(state: TrainState, batch: Batch) -> metrics.Sums:
         logits, updates = model.apply(
-            {'params': state.params, 'batch_stats': state.batch_stats},
+            state.evaluated,
             normalise(batch['image'], dataset),
             mutable=['firing_rates'],
         )

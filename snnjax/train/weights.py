@@ -78,7 +78,7 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def load_weights(source: str | Path) -> Variables:
-    """Variables of a folder of weights, or of the newest checkpoint of a run.
+    """Variables of a folder of weights, or of the newest checkpoint of a run: the average if any.
 
     Returns:
       ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays; repeated layers are not stacked.
@@ -97,6 +97,7 @@ def load_weights(source: str | Path) -> Variables:
         lambda _: ocp.RestoreArgs(restore_type=np.ndarray), dict(handler.metadata(path).tree)
     )
     restored = handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=arguments))
+    restored = restored.get('average') or restored
     return unstack_layers({key: restored[key] for key in ('params', 'batch_stats')})
 
 

@@ -56,6 +56,12 @@ def test_a_wrong_choice_gets_the_near_ones():
         ('batch_size', 20, 'batch_size=20 must be a multiple of the 8 devices, like 16 or 24'),
         ('batch_size', 4, 'batch_size=4 must be a multiple of the 8 devices, like 8 or 16'),
         (
+            'microbatches',
+            3,
+            'batch_size=16 must be a multiple of microbatches=3 times the 8 devices',
+        ),
+        ('average_decay', 1.0, 'average_decay=1.0 must be at least 0 and below 1'),
+        (
             'eval_batch_size',
             9,
             'eval_batch_size=9 must be a multiple of the 8 devices, like 8 or 16',

@@ -42,3 +42,15 @@ def test_schedule_warms_up(config):
     np.testing.assert_allclose(
         [schedule(step) for step in (0, 10, 20, 60, 100)], [0, 0.05, 0.1, 0.05, 0], atol=1e-8
     )
+
+
+@pytest.mark.parametrize(('clip_norm', 'factor'), [(0.0, 1.0), (2.5, 0.5), (100.0, 1.0)])
+def test_large_gradients_are_scaled_down(config, clip_norm, factor):
+    config.optimizer.clip_norm = clip_norm
+    config.optimizer.weight_decay = 0.0
+    optimizer = make_optimizer(config.optimizer, lambda step: 0.1)
+    params = {'kernel': jnp.zeros(2), 'bias': jnp.zeros(1)}
+    gradient = {'kernel': jnp.array([0.0, 3.0]), 'bias': jnp.array([4.0])}
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    np.testing.assert_allclose(updates['kernel'], [0, -0.3 * factor], rtol=1e-6)
+    np.testing.assert_allclose(updates['bias'], [-0.4 * factor], rtol=1e-6)

@@ -7,6 +7,7 @@ from snnjax.train.config import ConfigError
 from snnjax.train.writers import (
     METRICS_FILE,
     MetricWriter,
+    check_config,
     read_metrics,
     write_config,
     write_environment,
@@ -43,13 +44,14 @@ def test_a_work_directory_keeps_to_its_configuration(tmp_path, config):
     write_config(tmp_path, config)
     assert json.loads((tmp_path / 'config.json').read_text()) == config.to_dict()
     config.log_every = 3
+    check_config(tmp_path, config)
     write_config(tmp_path, config)
     assert json.loads((tmp_path / 'config.json').read_text())['log_every'] == 3
     config.seed = 1
     config.model.num_steps = 6
     message = 'another configuration:\n  model.num_steps: 2 -> 6\n  seed: 0 -> 1\n'
     with pytest.raises(ConfigError, match=re.escape(message)):
-        write_config(tmp_path, config)
+        check_config(tmp_path, config)
     assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
 
 
