@@ -15,7 +15,6 @@ from jax.sharding import Mesh, NamedSharding
 from snnjax.models import ResNet
 from snnjax.train import sharding
 from snnjax.train.config import build_model, dataset_of
-from snnjax.train.metrics import Sums
 from snnjax.train.optimizer import make_optimizer, make_schedule
 from snnjax.train.state import TrainState, init_state
 from snnjax.train.step import make_eval_step, make_train_step
@@ -38,8 +37,8 @@ class Program:
     model: ResNet
     schedule: optax.Schedule
     init: Callable[[], TrainState]
-    train_step: Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Sums]]
-    eval_step: Callable[[TrainState, dict[str, jax.Array]], Sums]
+    train_step: jax.stages.Wrapped
+    eval_step: jax.stages.Wrapped
     state_sharding: NamedSharding
     batch_sharding: NamedSharding
 

@@ -1,0 +1,306 @@
+r"""Tells whether a training fits a TPU, and how fast it could be, without one.
+
+  python -m snnjax.tools.plan_tpu --config=configs/imagenet.py:depth=34 \
+      --config.model.dtype=bfloat16 --topology=v5e:2x4 --images_per_chip=32
+
+Compiles the training step of the configuration for that topology, which takes minutes, and prints,
+for one chip: memory, operations, bytes that move, and what each of them takes at least at the
+chip's published rates. `--largest` compiles again and again to find the largest batch that fits.
+Needs libtpu: pip install 'snnjax[aot]'.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+from absl import app, flags, logging
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from snnjax.data import DatasetNotPreparedError
+from snnjax.spelling import suggest
+from snnjax.train.config import ConfigError, check, dataset_of
+from snnjax.train.config_flag import define_config_flag, fail, parse_flags
+from snnjax.train.program import build_program
+from snnjax.train.sharding import make_mesh
+
+_CONFIG = define_config_flag()
+_TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'Kind of chip, and how many each way.')
+_IMAGES_PER_CHIP = flags.DEFINE_integer('images_per_chip', 0, "Default: the configuration's.")
+_LARGEST = flags.DEFINE_bool('largest', False, 'Find the largest batch that fits, too.')
+_JSON = flags.DEFINE_bool('json', False, 'Print JSON.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What a chip can do, as Google publishes it.
+
+    Attributes:
+      flops: bfloat16 operations a second, at most.
+      bandwidth: bytes a second to its memory and back, at most.
+      memory: bytes.
+    """
+
+    flops: float
+    bandwidth: float
+    memory: float
+
+
+# https://cloud.google.com/tpu/docs/v4, v5e, v5p and v6e, in November 2026.
+CHIPS = {
+    'v4': Chip(275e12, 1200e9, 32e9),
+    'v5e': Chip(197e12, 819e9, 16e9),
+    'v5p': Chip(459e12, 2765e9, 95e9),
+    'v6e': Chip(918e12, 1638e9, 32e9),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a training step needs of one chip.
+
+    Attributes:
+      topology: that it was compiled for.
+      chips: in it.
+      images: of the batch, on each chip.
+      problem: why it does not fit; '' where it does, and otherwise the rest is zero.
+      arguments: bytes of parameters, statistics, the optimiser's state and the batch.
+      temporaries: bytes of everything else.
+      memory: bytes that the chip has.
+      flops: operations.
+      traffic: bytes moved to and from memory.
+      collectives: by name, how many there are and of how many bytes.
+      compute_seconds: that the operations take at least.
+      memory_seconds: that the traffic takes at least.
+    """
+
+    topology: str
+    chips: int
+    images: int
+    problem: str = ''
+    arguments: float = 0
+    temporaries: float = 0
+    memory: float = 0
+    flops: float = 0
+    traffic: float = 0
+    collectives: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    compute_seconds: float = 0
+    memory_seconds: float = 0
+
+    @property
+    def images_per_second(self) -> float:
+        """At most, of one chip."""
+        return self.images / max(self.compute_seconds, self.memory_seconds)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the plan that the flags describe."""
+    del argv
+    logging.set_verbosity(logging.ERROR)
+    config = _CONFIG.value
+    try:
+        plan = plan_step(config, _TOPOLOGY.value, _IMAGES_PER_CHIP.value)
+        most = None
+        if _LARGEST.value:
+            most = largest(
+                lambda images: not plan_step(config, _TOPOLOGY.value, images).problem,
+                first=plan.images,
+            )
+    except (ConfigError, DatasetNotPreparedError) as error:
+        fail(str(error))
+    if _JSON.value:
+        print(json.dumps(dataclasses.asdict(plan) | {'largest_images': most}))
+    else:
+        print(describe(config, plan, most))
+
+
+def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0) -> Plan:
+    """Compiles the training step of a configuration for a topology.
+
+    Args:
+      config: of a run. ImageNet need not be there: its shapes are known.
+      topology: as 'v5e:2x4'.
+      images: of a batch, for each chip; 0 for the configuration's.
+
+    Raises:
+      ConfigError: for an unknown topology, or a configuration that cannot run on it.
+      DatasetNotPreparedError: for another data set that is not there.
+    """
+    chip, chips, mesh = describe_topology(topology)
+    config = _with_known_data(config)
+    config.batch_size = images * chips or config.batch_size
+    config.eval_batch_size = mesh.size
+    check(config, mesh.size)
+    plan = Plan(topology, chips, config.batch_size // chips)
+    program = build_program(config, mesh, steps_per_epoch=1000)
+    shape = dataset_of(config).image_shape
+    batch = {
+        'image': ((config.batch_size, *shape), 'uint8'),
+        'label': ((config.batch_size,), 'int32'),
+    }
+    abstract = {
+        key: jax.ShapeDtypeStruct(*value, sharding=program.batch_sharding)
+        for key, value in batch.items()
+    }
+    try:
+        compiled = program.train_step.lower(program.abstract_state(), abstract).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        return dataclasses.replace(plan, problem=_reason(str(error)), memory=chip.memory)
+    # Some chips show as two devices.
+    per_chip = mesh.size / chips
+    usage: Any = compiled.memory_analysis()
+    cost: Any = compiled.cost_analysis()
+    flops, traffic = cost['flops'] * per_chip, cost['bytes accessed'] * per_chip
+    return dataclasses.replace(
+        plan,
+        arguments=usage.argument_size_in_bytes * per_chip,
+        temporaries=usage.temp_size_in_bytes * per_chip,
+        memory=chip.memory,
+        flops=flops,
+        traffic=traffic,
+        collectives=count_collectives(compiled.as_text() or ''),
+        compute_seconds=flops / chip.flops,
+        memory_seconds=traffic / chip.bandwidth,
+    )
+
+
+# There is no machine that libtpu could ask what it is; it complains at length where it has to.
+_NO_TPU = {
+    'TPU_SKIP_MDS_QUERY': '1',
+    'TPU_ACCELERATOR_TYPE': 'v5litepod-8',
+    'TPU_WORKER_HOSTNAMES': 'localhost',
+}
+
+
+def describe_topology(topology: str) -> tuple[Chip, int, Mesh]:
+    """The kind of chip, their number, and a mesh of all of them.
+
+    Raises:
+      ConfigError: where there is no such topology, or no libtpu.
+    """
+    kind, _, sides = topology.partition(':')
+    if kind not in CHIPS:
+        raise ConfigError(f'unknown chip {kind!r} in --topology; {suggest(kind, CHIPS)}')
+    if not re.fullmatch(r'\d+x\d+(x\d+)?', sides):
+        raise ConfigError(f'--topology={topology} must be like v5e:2x4 or v4:2x2x1')
+    if not importlib.util.find_spec('libtpu'):
+        raise ConfigError("libtpu is missing, the compiler for TPUs: pip install 'snnjax[aot]'")
+    for name, value in _NO_TPU.items():
+        os.environ.setdefault(name, value)
+    try:
+        description = topologies.get_topology_desc(platform='tpu', topology_name=topology)
+    except (RuntimeError, NotImplementedError) as error:
+        raise ConfigError(f'--topology={topology} cannot be had: {error}') from error
+    chips = functools.reduce(lambda a, b: a * b, map(int, sides.split('x')))
+    return CHIPS[kind], chips, make_mesh(description.devices)
+
+
+def _with_known_data(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    config = config.copy_and_resolve_references()
+    try:
+        dataset_of(config)
+    except DatasetNotPreparedError:
+        if config.data.name != 'imagenet':
+            raise
+        config.data.name = 'fake_imagenet'
+    return config
+
+
+def _reason(error: str) -> str:
+    """What the compiler says of a lack of memory, in a line."""
+    used = re.search(r'Used ([\d.]+\w) of ([\d.]+\w) hbm', error)
+    return f'needs {used[1]} of {used[2]}' if used else error.splitlines()[0][:200]
+
+
+_COLLECTIVE = re.compile(
+    r'= (?P<type>.*?) (?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)'
+    r'(?:-start)?\('
+)
+_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 'f64': 8}
+
+
+def count_collectives(program: str) -> dict[str, tuple[int, int]]:
+    """How many collectives of each name a compiled program has, and bytes of their results."""
+    counts: dict[str, tuple[int, int]] = {}
+    for match in _COLLECTIVE.finditer(program):
+        size = 0
+        for dtype, sides in re.findall(r'(\w+)\[([\d,]*)\]', match['type']):
+            elements = functools.reduce(lambda a, b: a * int(b), filter(None, sides.split(',')), 1)
+            size += elements * _BYTES.get(dtype, 4)
+        number, total = counts.get(match['name'], (0, 0))
+        counts[match['name']] = number + 1, total + size
+    return counts
+
+
+def largest(fits: Callable[[int], bool], first: int) -> int:
+    """The largest number that fits, to a sixteenth; 0 where even 1 does not.
+
+    Args:
+      fits: true up to some number.
+      first: to begin with.
+    """
+    low, high = 0, first
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > max(1, high // 16):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def describe(config: ml_collections.ConfigDict, plan: Plan, most: int | None) -> str:
+    """The plan as a table."""
+    dtype = config.model.dtype or 'float32'
+    rows: list[tuple[str, Any]] = [
+        (
+            f'{config.model.name}, T={config.model.num_steps}, {dtype}',
+            f'{plan.topology}, {plan.images} images on each of {plan.chips} chips',
+        )
+    ]
+    if plan.problem:
+        rows.append(('does not fit', plan.problem))
+    else:
+        free = plan.memory - plan.arguments - plan.temporaries
+        rows += [
+            ('state and batch', f'{_short(plan.arguments)}B'),
+            ('temporaries', f'{_short(plan.temporaries)}B'),
+            ('memory left', f'{_short(free)}B of {_short(plan.memory)}B'),
+            ('operations', f'{_short(plan.flops)}FLOP, {plan.compute_seconds * 1e3:.2f} ms'),
+            ('bytes moved', f'{_short(plan.traffic)}B, {plan.memory_seconds * 1e3:.2f} ms'),
+            ('images a second', f'at most {plan.images_per_second:,.0f} a chip'),
+        ]
+        rows += [
+            (name, f'{number}, of {_short(size)}B')
+            for name, (number, size) in sorted(plan.collectives.items())
+        ]
+    if most is not None:
+        rows.append(('largest batch', f'{most} images a chip'))
+    width = max(len(name) for name, _ in rows) + 2
+    return '\n'.join(f'{name:{width}}{value}' for name, value in rows)
+
+
+def _short(number: float) -> str:
+    """With a prefix: 1.23 M."""
+    for power, prefix in ((12, 'T'), (9, 'G'), (6, 'M'), (3, 'k')):
+        if abs(number) >= 10**power:
+            return f'{number / 10**power:.2f} {prefix}'
+    return f'{number:.0f} '
+
+
+_USAGE = 'python -m snnjax.tools.plan_tpu --config=configs/NAME.py --topology=v5e:2x4'
+
+if __name__ == '__main__':
+    # The program is compiled for a TPU; what runs is this machine's processor.
+    jax.config.update('jax_platforms', 'cpu')
+    app.run(main, flags_parser=functools.partial(parse_flags, required=('config',), usage=_USAGE))

@@ -1,0 +1,104 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from snnjax.tools.plan_tpu import _reason, count_collectives, describe_topology, largest
+from snnjax.train.config import ConfigError
+from tests.conftest import ROOT
+
+needs_libtpu = pytest.mark.skipif(
+    not importlib.util.find_spec('libtpu'), reason="libtpu is not here: pip install '.[aot]'"
+)
+
+
+def test_collectives_are_counted_with_their_bytes():
+    program = """
+      %all-reduce.1 = f32[64,3]{1,0} all-reduce(%x), channel_id=1
+      %start = (bf16[8]{0}, bf16[2,4]{1,0}) all-reduce-start(%y, %z), channel_id=2
+      %done = (bf16[8]{0}, bf16[2,4]{1,0}) all-reduce-done(%start)
+      %gather = s8[1024]{0:T(128)} all-gather(%x), dimensions={0}
+      %scalar = f32[] all-reduce(%x)
+      ROOT %other = f32[5]{0} add(%all-reduce.1, %x)
+    """
+    assert count_collectives(program) == {
+        'all-reduce': (3, 64 * 3 * 4 + 2 * 16 + 4),
+        'all-gather': (1, 1024),
+    }
+
+
+@pytest.mark.parametrize('limit', [0, 1, 2, 31, 32, 33, 100, 1000])
+@pytest.mark.parametrize('first', [1, 32])
+def test_the_largest_that_fits_is_found(limit, first):
+    tried = []
+    found = largest(lambda n: tried.append(n) or n <= limit, first)
+    assert found <= limit
+    assert limit - found <= max(1, limit // 14)
+    assert len(tried) < 20
+
+
+def test_a_lack_of_memory_is_told_in_a_line():
+    error = 'RESOURCE_EXHAUSTED: Ran out of memory\nUsed 20.13G of 15.75G hbm. Exceeded by 4.38G.'
+    assert _reason(error) == 'needs 20.13G of 15.75G'
+
+
+@pytest.mark.parametrize(
+    ('topology', 'message'),
+    [
+        ('v5:2x4', "unknown chip 'v5' in --topology; did you mean"),
+        ('v5e:8', '--topology=v5e:8 must be like v5e:2x4'),
+    ],
+)
+def test_a_topology_that_is_none_is_refused(topology, message):
+    with pytest.raises(ConfigError, match=message):
+        describe_topology(topology)
+
+
+def run(*arguments):
+    command = [sys.executable, '-m', 'snnjax.tools.plan_tpu', *arguments]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@needs_libtpu
+def test_a_step_is_compiled_for_a_tpu_and_reduces_only():
+    result = run('--config=configs/digits.py:depth=8,num_steps=2', '--topology=v5e:2x2', '--json')
+    assert result.returncode == 0, result.stderr
+    plan = json.loads(result.stdout)
+    assert (plan['chips'], plan['images'], plan['problem']) == (4, 8, '')
+    assert plan['collectives'].keys() == {'all-reduce'}
+    # Parameters and momentum in float32, and little else.
+    assert 2 * 4 * 77_754 < plan['arguments'] < 3e6
+    # What is small stays in the fast memory of the chip.
+    assert 0 <= plan['temporaries'] < 1e9
+    # Two operations for each of the 8 images' multiply-accumulates, forward and twice backward.
+    assert 0.5 < plan['flops'] / (6 * 8 * 2 * 737_280) < 2
+    assert plan['compute_seconds'] == plan['flops'] / 197e12
+
+
+@needs_libtpu
+def test_what_does_not_fit_is_a_line_of_the_table():
+    result = run(
+        '--config=configs/digits.py:depth=8,num_steps=2',
+        '--topology=v5e:2x2',
+        '--images_per_chip=4000000',
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'does not fit' in result.stdout
+
+
+@needs_libtpu
+def test_a_topology_that_is_not_made_is_refused():
+    result = run('--config=configs/digits.py', '--topology=v5e:3x5')
+    assert result.returncode == 2
+    assert 'error: --topology=v5e:3x5 cannot be had' in result.stderr
