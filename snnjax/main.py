@@ -50,6 +50,8 @@ def main(argv: list[str]) -> None:
     _keep_compiled_programs()
     workdir = Path(_WORKDIR.value).expanduser()
     try:
+        if '://' in _WORKDIR.value:
+            raise ConfigError(f'--workdir={_WORKDIR.value} must be a folder; mount a bucket as one')
         processes.join(
             _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
         )
