@@ -6,7 +6,7 @@ python -m snnjax.main --config=configs/events_folder.py:name=dvs128_objects --wo
 
 The recordings are cut into clips of 0.4 s here, which are shown as 4 frames of equally many events.
 Five objects on a turntable, learnt from 234 clips of one session, are recognised in 72 % of 507
-clips of another (``docs/results``), after nine minutes on two CPU cores.
+clips of another (``docs/results``), after a quarter of an hour on two CPU cores.
 """
 
 from snnjax.train.config import default_config, parse_arguments
