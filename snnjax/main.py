@@ -10,8 +10,8 @@ tell them where they are, with --distributed; anywhere else with --coordinator=H
 0, --num_processes and --process_id.
 
 Exit status: 0 when training is finished; 75 when it was stopped by SIGTERM or Ctrl-C and saved, or
-when another process was lost: the same command continues; 2 when the command cannot be run as it
-was given.
+when another process was lost (134 when that was process 0, or while a checkpoint was written): the
+same command continues; 2 when the command cannot be run as it was given.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import jax
@@ -59,9 +60,13 @@ def main(argv: list[str]) -> None:
     except (ConfigError, DatasetNotPreparedError, DecodeError, ProcessesError) as error:
         print(f'error: {error}', file=sys.stderr)
         processes.leave(EXIT_USAGE)
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except BaseException as error:
+        if not jax.distributed.is_initialized():
             raise
+        # Whatever it is, the others must not wait for this process.
+        if not processes.is_loss(error):
+            traceback.print_exc()
+            processes.leave(1)
         print(f'error: another process of the run is gone: {error}', file=sys.stderr)
         print('start all of them again to go on from the last checkpoint', file=sys.stderr)
         processes.leave(EXIT_INTERRUPTED)

@@ -136,12 +136,16 @@ def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path)
 
 
 def test_a_lost_process_is_noticed_by_the_others(tmp_path):
-    processes = start(tmp_path, 2, 2, *LONG_RUN)
+    processes = start(tmp_path, 2, 2, *LONG_RUN, '--config.checkpoint.every_steps=200')
     wait_for_checkpoint(tmp_path, processes)
+    # Not while the next checkpoint is written: then it takes longer until it is noticed.
+    time.sleep(0.5)
     processes[1].kill()
     statuses, outputs = finish(processes, 150)
-    assert statuses == [75, -signal.SIGKILL], outputs
-    assert 'another process of the run is gone' in outputs[0][1]
+    # JAX itself ends processes that wait for others elsewhere than in a step.
+    assert statuses in ([75, -signal.SIGKILL], [-signal.SIGABRT, -signal.SIGKILL]), outputs
+    noticed = ('another process of the run is gone', 'another task died', 'heartbeat')
+    assert any(text in outputs[0][1] for text in noticed)
     processes = start(tmp_path, 2, 2, *LONG_RUN)
     step = last_step(tmp_path)
     wait_for_checkpoint(tmp_path, processes, after=step)

@@ -299,6 +299,10 @@ def plan_events_folder(source: Path, name: str, clip: int = 0) -> Plan:
     Raises:
       ValueError: for files of both kinds, or not in folders of classes.
     """
+    if clip < 0:
+        raise ValueError(
+            f'clips of {clip} µs: they must be of 1 µs or more, or 0 for whole recordings'
+        )
     members = find_members(source, r'\.(?:aedat|bin)', max_size=MAX_RECORDING_BYTES)
     suffixes = {member.name.rpartition('.')[2].lower() for member in members}
     if len(suffixes) > 1:

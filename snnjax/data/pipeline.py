@@ -129,10 +129,11 @@ class EvaluationBatches:
         return _made_ahead(grain.MapDataset.source(self), workers)
 
 
-def _leave_interrupts_to_the_run(worker: int, workers: int) -> None:
-    """Ctrl-C reaches all processes; the run still needs its batches to stop in good order."""
+def _leave_signals_to_the_run(worker: int, workers: int) -> None:
+    """They may reach all processes; the run still needs its batches to stop in good order."""
     del worker, workers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
@@ -146,6 +147,6 @@ def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
         # Each makes whole batches, which come in their order.
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
-            worker_init_fn=_leave_interrupts_to_the_run,
+            worker_init_fn=_leave_signals_to_the_run,
         )
     return iter(dataset)

@@ -9,6 +9,7 @@ takes minutes to compile.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Iterable
@@ -38,6 +39,8 @@ def main(argv: list[str]) -> None:
     try:
         check(config, jax.device_count())
         batches = training_batches(config, dataset_of(config).load('train'))
+        # As many as asked for, and some to warm up.
+        batches = dataclasses.replace(batches, num_batches=_BATCHES.value + _STEPS.value + 2)
         measure(config, batches, _BATCHES.value, _STEPS.value)
     except (ConfigError, DatasetNotPreparedError, DecodeError) as error:
         fail(str(error))

@@ -111,9 +111,11 @@ def main(argv: list[str]) -> None:
         plan = plan_step(config, _TOPOLOGY.value, _IMAGES_PER_CHIP.value)
         most = None
         if _LARGEST.value:
-            most = largest(
-                lambda images: not plan_step(config, _TOPOLOGY.value, images).problem,
-                first=plan.images,
+            # Of microbatches each chip has equal parts.
+            unit = config.microbatches
+            most = unit * largest(
+                lambda parts: not plan_step(config, _TOPOLOGY.value, unit * parts).problem,
+                first=max(1, plan.images // unit),
             )
     except (ConfigError, DatasetNotPreparedError) as error:
         fail(str(error))
@@ -137,6 +139,11 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
     """
     chip, chips, mesh = describe_topology(topology)
     config = _with_known_data(config)
+    if config.model.scan_layers not in (None, 'false'):
+        raise ConfigError(
+            f'model.scan_layers={config.model.scan_layers} must be false here: what a loop does is '
+            f'counted once'
+        )
     config.batch_size = images * chips or config.batch_size
     config.eval_batch_size = mesh.size
     check(config, mesh.size)
@@ -161,7 +168,9 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
     per_chip = mesh.size / chips
     usage: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
-    flops, traffic = cost['flops'] * per_chip, cost['bytes accessed'] * per_chip
+    # The loop over microbatches is counted once, too; nearly all is done in it.
+    times = per_chip * config.microbatches
+    flops, traffic = cost['flops'] * times, cost['bytes accessed'] * times
     return dataclasses.replace(
         plan,
         arguments=usage.argument_size_in_bytes * per_chip,

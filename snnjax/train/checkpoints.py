@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -48,7 +49,9 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind and jax.process_count() > 1:
+            return  # What is being written may wait for a process that is gone.
         self._manager.close()
 
     def save(
@@ -71,7 +74,7 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+                state=ocp.args.StandardSave(_fields(state)), position=ocp.args.JsonSave(position)
             ),
             metrics=evaluation,
         )
@@ -88,10 +91,15 @@ class Checkpoints:
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(like), position=ocp.args.JsonRestore()
+                state=ocp.args.StandardRestore(_fields(like)), position=ocp.args.JsonRestore()
             ),
         )
-        return restored.state, restored.position
+        return TrainState(**restored.state), restored.position
+
+
+def _fields(state: TrainState) -> dict[str, Any]:
+    """What there is of a state: a field that a run does not use is not in its checkpoints."""
+    return {name: value for name, value in state._asdict().items() if value is not None}
 
 
 def _accuracy(evaluation: dict[str, float]) -> float:

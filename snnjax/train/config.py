@@ -142,8 +142,11 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines ``key: old -> new`` for the keys that make it another run."""
-    old, new = flatten(old), flatten(new)
+    """Lines ``key: old -> new`` for the keys that make it another run.
+
+    A key that was not there yet when a run began stood for what is the default now.
+    """
+    old, new = flatten(default_config()) | flatten(old), flatten(new)
     return [
         f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
         for key in sorted(old.keys() | new.keys())

@@ -45,10 +45,6 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     check(config, mesh.size)
     check_config(workdir, config)
     dataset = dataset_of(config)
-    if is_first():
-        write_config(workdir, config)
-        write_environment(workdir)
-        write_description(workdir, *_describe_model(config, dataset))
     test_split = dataset.load('test')
     batches = training_batches(config, dataset.load('train'))
     program = build_program(config, mesh, batches.per_epoch)
@@ -60,6 +56,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
         notes: list[str] = []
         if not restored and config.init_from:
             state, notes = _start_from(config.init_from, program, state)
+        # Now it is a run: what could not be run has left nothing behind.
+        if is_first():
+            write_config(workdir, config)
+            write_environment(workdir)
+            write_description(workdir, *_describe_model(config, dataset))
         start = position['step']
         with (
             MetricWriter(workdir, start, enabled=is_first()) as writer,

@@ -28,7 +28,7 @@ def make_optimizer(
     norm of at most ``clip_norm``, unless that is 0.
     """
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
+        *([optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []),
         optax.add_decayed_weights(config.weight_decay),
         optax.sgd(schedule, momentum=config.momentum or None),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 from typing import NoReturn
 
 import jax
@@ -33,6 +35,8 @@ def join(coordinator: str, num_processes: int, process_id: int, from_environment
         raise ProcessesError(
             f'--process_id={process_id} must be 0 to --num_processes={num_processes} less one'
         )
+    if coordinator and process_id:
+        _wait_for(coordinator)
     try:
         if from_environment:
             jax.distributed.initialize()
@@ -42,14 +46,49 @@ def join(coordinator: str, num_processes: int, process_id: int, from_environment
         raise ProcessesError(f'cannot join the other processes: {error}') from error
 
 
+def _wait_for(coordinator: str, seconds: float = 300) -> None:
+    """Until process 0 is there; JAX itself would abort where it never comes."""
+    host, _, port = coordinator.rpartition(':')
+    if not (host and port.isdecimal()):
+        raise ProcessesError(f'--coordinator={coordinator} must be HOST:PORT')
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ProcessesError(
+                    f'nobody answers at --coordinator={coordinator}: is process 0 started there? '
+                    f'({error})'
+                ) from error
+        time.sleep(0.5)
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes and prints."""
     return jax.process_index() == 0
 
 
+# What there is in the errors of collectives whose other ends are gone.
+_LOST = (
+    'Gloo',
+    'UNAVAILABLE',
+    'DEADLINE_EXCEEDED',
+    'ABORTED',
+    'Connection',
+    'coordination service',
+)
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error comes of another process that is gone."""
+    return any(word in str(error) for word in _LOST)
+
+
 def leave(status: int) -> NoReturn:
     """Ends this process, in a run of several without waiting for the others."""
-    if jax.process_count() == 1:
+    if not jax.distributed.is_initialized():
         sys.exit(status)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from snnjax.models import ResNet
 from snnjax.models.stacking import stack_layers, unstack_layers
+from snnjax.train.files import write_whole
 
 Variables = dict[str, Any]
 
@@ -57,7 +58,7 @@ def save_weights(
 def write_description(directory: Path, name: str, options: Mapping[str, Any]) -> None:
     """Writes ``model.json``, the name and the options of a model, what JSON can hold."""
     description = {'name': name, 'options': dict(options)}
-    (directory / 'model.json').write_text(json.dumps(description, indent=2) + '\n')
+    write_whole(directory / 'model.json', json.dumps(description, indent=2) + '\n')
 
 
 def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ import ml_collections
 import tensorboardX
 
 from snnjax.train.config import ConfigError, differences
+from snnjax.train.files import write_whole
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -111,13 +112,6 @@ def write_environment(workdir: Path) -> None:
     }
     with (workdir / 'environment.jsonl').open('a') as file:
         file.write(json.dumps(record) + '\n')
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replaces a file so that it is never seen half written."""
-    temporary = path.with_name(path.name + '.tmp')
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _commit() -> str | None:

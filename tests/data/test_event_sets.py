@@ -191,6 +191,11 @@ def test_clips_are_whole_and_have_events(times, clips, tmp_path):
     assert [(recording.start, recording.stop) for recording in recordings] == clips
 
 
+def test_clips_of_no_length_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='clips of -1 µs'):
+        event_sets.plan_events_folder(write_all(tmp_path, {'a/1.bin': b''}), 'mine', -1)
+
+
 def test_recordings_without_a_division_are_divided_by_the_configuration(tmp_path):
     files = {f'{name}/{i}.bin': nmnist_file(i) for name in ('one', 'two') for i in range(10)}
     assert run('events_folder', write_all(tmp_path / 's', files), tmp_path, '--name=mine') == 0

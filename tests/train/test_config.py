@@ -120,3 +120,11 @@ def test_differences_leave_out_what_changes_no_result():
         new.extra = 1
     stored = json.loads(old.to_json())
     assert differences(stored, new) == ['extra: (absent) -> 1', 'optimizer.momentum: 0.9 -> 0.5']
+
+
+def test_a_key_that_an_older_run_had_not_is_at_its_default():
+    old, new = default_config().to_dict(), default_config()
+    del old['average_decay']
+    assert differences(old, new) == []
+    new.average_decay = 0.5
+    assert differences(old, new) == ['average_decay: 0.0 -> 0.5']

@@ -75,8 +75,9 @@ def test_too_many_of_them_end_the_run(config, tmp_path, limit):
         train(config, tmp_path)
 
 
-def test_ctrl_c_saves_a_run_with_worker_processes(data_dir, tmp_path):
-    """It reaches all processes of the terminal."""
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_its_processes_saves_a_run_with_workers(data_dir, tmp_path, number):
+    """As Ctrl-C in a terminal, or a cluster's scheduler, sends it."""
     command = [
         *(sys.executable, '-m', 'snnjax.main', f'--workdir={tmp_path}'),
         '--config=configs/imagenette.py:name=mine,image_size=16,num_steps=1',
@@ -105,7 +106,7 @@ def test_ctrl_c_saves_a_run_with_worker_processes(data_dir, tmp_path):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
