@@ -3,9 +3,9 @@
 python -m snnjax.tools.prepare folder --name=imagenette --source=FOLDER --data_dir=~/snnjax_data
 python -m snnjax.main --config=configs/imagenette.py --workdir=runs/imagenette
 
-The same for a data set that was prepared under another name, with ``name=``. At half the width and 64
-pixels, 300 photos of each class are enough for 61.8 % (``docs/results``), in about an hour on two CPU
-cores.
+The same for a data set that was prepared under another name, with ``name=``. At half the width and
+64 pixels, 300 photos of each class are enough for 61.8 % (``docs/results``), in about an hour on
+two CPU cores.
 """
 
 from snnjax.train.config import default_config, parse_arguments

@@ -10,8 +10,8 @@ tell them where they are, with --distributed; anywhere else with --coordinator=H
 0, --num_processes and --process_id.
 
 Exit status: 0 when training is finished; 75 when it was stopped by SIGTERM or Ctrl-C and saved, or
-when another process was lost (134 when that was process 0, or while a checkpoint was written): the
-same command continues; 2 when the command cannot be run as it was given.
+when another process was lost (134 when it is JAX that notices): the same command continues; 2 when
+the command cannot be run as it was given.
 """
 
 from __future__ import annotations
