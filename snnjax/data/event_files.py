@@ -118,6 +118,7 @@ def read_nmnist(content: bytes) -> Events:
     """N-MNIST (Orchard et al. 2015): events of 40 bits, from a camera of 34x34 pixels.
 
     Column, row, then the polarity (1 for ON) in the highest bit and the time in microseconds in 23.
+    Row 240 is no event: it says that 2^13 microseconds are to be added to all later times.
 
     Raises:
       EventFileError: where there is no whole number of events, or one outside of the camera.
@@ -128,11 +129,14 @@ def read_nmnist(content: bytes) -> Events:
             f'truncated, or none of N-MNIST'
         )
     raw = np.frombuffer(content, np.uint8).reshape(-1, 5).astype(np.int64)
+    overflow = raw[:, 1] == 240
+    t = ((raw[:, 2] & 127) << 16 | raw[:, 3] << 8 | raw[:, 4]) + (np.cumsum(overflow) << 13)
+    raw, t = raw[~overflow], t[~overflow]
     return Events(
         x=raw[:, 0].astype(np.uint16),
         y=raw[:, 1].astype(np.uint16),
         on=raw[:, 2] >= 128,
-        t=(raw[:, 2] & 127) << 16 | raw[:, 3] << 8 | raw[:, 4],
+        t=t,
         height=34,
         width=34,
     )

@@ -76,6 +76,12 @@ def test_nmnist_has_40_bits_an_event():
     assert (events.height, events.width) == (34, 34)
 
 
+def test_nmnist_counts_overflows_of_its_clock():
+    content = bytes([1, 1, 0, 0, 9, 0, 240, 0, 0, 9, 2, 2, 0, 0, 1, 0, 240, 0, 0, 0, 3, 3, 0, 0, 4])
+    events = read_nmnist(content)
+    assert columns(events) == [[1, 2, 3], [1, 2, 3], [False] * 3, [9, 2**13 + 1, 2 * 2**13 + 4]]
+
+
 def test_aedat3_reads_valid_polarity_events_of_all_packets():
     content = aedat3(
         [
