@@ -6,6 +6,7 @@ never more of them, or larger ones, than their readers expect.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import gzip
@@ -62,8 +63,11 @@ class Member:
                 # Told how much there is, it never decompresses more.
                 with _last_opened.zip(self.container).open(self.zipped) as file:
                     content = file.read(self.size)
+            elif not _ARCHIVE.search(self.container.name):
+                with self.container.open('rb') as file:
+                    content = file.read(self.size)
             else:
-                container = _last_opened.file(self.container)
+                container = _last_opened.tar(self.container)
                 container.seek(self.start)
                 content = container.read(self.size)
         except _BROKEN as error:
@@ -86,10 +90,10 @@ _BROKEN = (
 _ARCHIVE = re.compile(r'\.(?:zip|tar|tar\.gz|tgz)$')
 
 
-def _open(path: Path) -> IO[bytes]:
-    """The content of a file, decompressed where it is an archive."""
+def _open_tar(path: Path) -> IO[bytes]:
+    """The content of a tar file, decompressed where it is compressed."""
     file = path.open('rb')
-    if not (_ARCHIVE.search(path.name) and file.read(2) == b'\x1f\x8b'):
+    if file.read(2) != b'\x1f\x8b':
         return file
     file.close()
     # To go back in a compressed file is to read it from its start again: it is laid down, whole,
@@ -109,7 +113,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 class _LastOpened:
-    """The file that was read last, since the next member mostly lies in it, too."""
+    """The archive that was read last, since the next member mostly lies in it, too."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -119,20 +123,25 @@ class _LastOpened:
         """A zip file."""
         return self._get(path, zipfile.ZipFile)
 
-    def file(self, path: Path) -> IO[bytes]:
-        """The content of any other file, see `_open`."""
-        return self._get(path, _open)
+    def tar(self, path: Path) -> IO[bytes]:
+        """A tar file, decompressed where it is compressed."""
+        return self._get(path, _open_tar)
 
     def _get(self, path: Path, open_: Callable[[Path], Any]) -> Any:
         if path != self._path:
-            if self._content:
-                self._content.close()
-            self._path = None  # Until it is open.
+            self.close()
             self._path, self._content = path, open_(path)
         return self._content
 
+    def close(self) -> None:
+        """Closes it, if there is one."""
+        if self._path:
+            self._content.close()
+        self._path = None
+
 
 _last_opened = _LastOpened()
+atexit.register(_last_opened.close)
 
 
 def find_members(
@@ -253,7 +262,7 @@ def _walk(path: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[Member]:
         elif path.suffix == '.zip':
             yield from _walk_zip(path, prefix)
         else:
-            yield from _walk_tar(_last_opened.file(path), path, prefix)
+            yield from _walk_tar(_last_opened.tar(path), path, prefix)
     except _BROKEN as error:
         raise ArchiveError(f'{path} cannot be read: {error}') from error
 
