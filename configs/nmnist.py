@@ -3,8 +3,8 @@
 python -m snnjax.tools.prepare nmnist --source=~/Downloads --data_dir=~/snnjax_data
 python -m snnjax.main --config=configs/nmnist.py --workdir=runs/nmnist
 
-From 1,000 of the 60,000 recordings it learns to recognise 94 of 100 others, in eight minutes on two
-CPU cores (``docs/results``).
+From 1,000 of the 60,000 recordings it learns to recognise 94 of 100 others, in twelve minutes on
+two CPU cores (``docs/results``).
 """
 
 from snnjax.train.config import default_config, parse_arguments

@@ -16,20 +16,19 @@ the command cannot be run as it was given.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import traceback
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 
 from snnjax.analysis.curves import save_learning_curves
 from snnjax.data import DatasetNotPreparedError, DecodeError
 from snnjax.train import processes
 from snnjax.train.config import ConfigError
-from snnjax.train.config_flag import EXIT_USAGE, define_config_flag, parse_flags
+from snnjax.train.config_flag import EXIT_USAGE, define_config_flag, run
 from snnjax.train.loop import train
 from snnjax.train.processes import ProcessesError
 from snnjax.train.writers import read_metrics
@@ -104,5 +103,4 @@ _USAGE = 'python -m snnjax.main --config=configs/NAME.py --workdir=DIR'
 
 
 if __name__ == '__main__':
-    parser = functools.partial(parse_flags, required=('config', 'workdir'), usage=_USAGE)
-    app.run(main, flags_parser=parser)
+    run(main, required=('config', 'workdir'), usage=_USAGE)

@@ -165,6 +165,7 @@ def test_a_lost_process_is_noticed_by_the_others(tmp_path):
             '--process_id=2 must be 0 to --num_processes=2 less one',
         ),
         (['--coordinator=localhost:1', '--distributed'], 'not both'),
+        (['--coordinator=localhost', '--num_processes=2'], 'must be HOST:PORT'),
         (['--distributed'], 'cannot join the other processes'),
     ],
 )

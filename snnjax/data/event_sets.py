@@ -97,8 +97,8 @@ class _Examples:
         return self._last[1]
 
 
-def read_member(member: Member, read: Callable[[bytes], Events]) -> Events:
-    """The events of a file.
+def read_member(member: Member, read: Callable[[bytes], T]) -> T:
+    """What a reader of `snnjax.data.event_files` makes of a file.
 
     Raises:
       EventFileError: with the file's name.
@@ -247,23 +247,16 @@ def plan_dvs_gesture(source: Path) -> Plan:
         max_members=1000,
     )
     by_name = {member.name.rpartition('/')[2]: member for member in members}
-    # In the order of the archive: to go back in it, it is decompressed from its start again.
-    texts = {
-        name: member.read()
-        for name, member in sorted(by_name.items(), key=lambda item: item[1].start)
-        if not name.endswith('.aedat')
-    }
     splits: dict[str, list[Recording]] = {}
     for split in ('train', 'test'):
         splits[split] = []
-        for name in _find(texts, f'trials_to_{split}.txt', source).decode().split():
-            labels_name = name.removesuffix('.aedat') + '_labels.csv'
-            try:
-                trials = event_files.read_gesture_labels(_find(texts, labels_name, source))
-            except EventFileError as error:
-                raise EventFileError(f'{labels_name}: {error}') from error
+        for name in _find(by_name, f'trials_to_{split}.txt', source).read().decode().split():
             recording = _find(by_name, name, source)
-            splits[split] += [Recording(recording, *trial) for trial in trials]
+            labels = _find(by_name, name.removesuffix('.aedat') + '_labels.csv', source)
+            splits[split] += [
+                Recording(recording, *trial)
+                for trial in read_member(labels, event_files.read_gesture_labels)
+            ]
     return _plan(
         'dvs_gesture',
         _GESTURES,
@@ -275,7 +268,7 @@ def plan_dvs_gesture(source: Path) -> Plan:
     )
 
 
-def _find(by_name: Mapping[str, T], name: str, source: Path) -> T:
+def _find(by_name: Mapping[str, Member], name: str, source: Path) -> Member:
     if name not in by_name:
         raise FileNotFoundError(f'no {name} in {source}: the download is not complete')
     return by_name[name]

@@ -50,7 +50,9 @@ def mix(batch: Batch, mixup: float, cutmix: float, key: Key, total: int, share: 
         for i, weight in enumerate(kept):
             # Rounded to what can be stored: by half of a gray level at most.
             np.rint(
-                images[i] * weight + images[i ^ 1] * (1 - weight), out=blended[i], casting='unsafe'
+                images[i] * weight + images[neighbour[i]] * (1 - weight),
+                out=blended[i],
+                casting='unsafe',
             )
         images = blended
     return batch | {

@@ -25,6 +25,11 @@ Batch = dict[str, np.ndarray]
 Key = tuple[int, ...]
 
 
+def _generators(key: Key, total: int, share: slice) -> list[np.random.Generator]:
+    """One for each example of a share of a batch, the same whichever share it is in."""
+    return [np.random.default_rng((*key, slot)) for slot in np.arange(total)[share]]
+
+
 class Split(Protocol):
     """Examples that batches are made of."""
 
@@ -79,10 +84,8 @@ class ArraySplit:
             images = random_flip(images, rng)
         images = images[share]
         if self.augment:
-            slots = np.arange(len(chosen))[share]
-            rngs = (np.random.default_rng((*key, slot)) for slot in slots)
-            changed = [self.augment(*pair) for pair in zip(images, rngs, strict=True)]
-            images = np.stack(changed)
+            rngs = _generators(key, len(chosen), share)
+            images = np.stack([self.augment(*pair) for pair in zip(images, rngs, strict=True)])
         return {'image': images, 'label': self.labels[chosen[share]]}
 
     def examples(self, numbers: np.ndarray) -> Batch:
@@ -119,12 +122,9 @@ class EventSplit:
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`."""
-        slots = np.arange(len(chosen))[share]
         events, labels = self._read(chosen[share])
-        changed = [
-            self.augment(recording, np.random.default_rng((*key, slot)))
-            for recording, slot in zip(events, slots, strict=True)
-        ]
+        rngs = _generators(key, len(chosen), share)
+        changed = [self.augment(*pair) for pair in zip(events, rngs, strict=True)]
         return {'image': np.stack([self.frame(e) for e in changed]), 'label': labels}
 
     def examples(self, numbers: np.ndarray) -> Batch:
@@ -202,10 +202,8 @@ class PhotoSplit:
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`; raises `DecodeError`."""
-        slots = np.arange(len(chosen))[share]
-        decoders = [
-            functools.partial(self.train, rng=np.random.default_rng((*key, slot))) for slot in slots
-        ]
+        rngs = _generators(key, len(chosen), share)
+        decoders = [functools.partial(self.train, rng=rng) for rng in rngs]
         batch = self._decode(chosen[share], decoders, self.train.size)
         # Absent where none can be missing, for a simpler step.
         return batch if self.skip else {k: v for k, v in batch.items() if k != 'mask'}

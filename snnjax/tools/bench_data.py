@@ -10,18 +10,17 @@ takes minutes to compile.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Iterable
 
 import jax
 import ml_collections
-from absl import app, flags, logging
+from absl import flags, logging
 
 from snnjax.data import DatasetNotPreparedError, DecodeError
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import ConfigError, check, dataset_of
-from snnjax.train.config_flag import define_config_flag, fail, parse_flags
+from snnjax.train.config_flag import define_config_flag, fail, run
 from snnjax.train.loop import training_batches
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh, put_batch
@@ -105,4 +104,4 @@ def _train(
 _USAGE = 'python -m snnjax.tools.bench_data --config=configs/NAME.py'
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=functools.partial(parse_flags, required=('config',), usage=_USAGE))
+    run(main, required=('config',), usage=_USAGE)

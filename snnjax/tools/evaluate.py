@@ -26,7 +26,7 @@ from absl import logging
 
 from snnjax.data import DataOptions, DatasetNotPreparedError, DecodeError
 from snnjax.data.options import EVALUATION
-from snnjax.train.config import ConfigError, check, dataset_of, default_config
+from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
 from snnjax.train.loop import evaluate
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh
@@ -105,12 +105,10 @@ def evaluate_weights(
     check(config, mesh.size)
     program = build_program(config, mesh, steps_per_epoch=1)
     state = program.abstract_state()
-    like = {'params': state.params, 'batch_stats': state.batch_stats}
-    variables, _ = fit_weights(program.model, like, load_weights(weights))
+    variables, _ = fit_weights(program.model, state.variables, load_weights(weights))
     state = state._replace(**jax.device_put(variables, program.state_sharding))
     examples = dataset_of(config).load(split)
-    division = '' if config.data.split == 'official' else f', split {config.data.split}'
-    described = f'{config.data.name}: {len(examples):,} {split} examples{division}'
+    described = f'{config.data.name}: {len(examples):,} {split} examples{describe_split(config)}'
     results = evaluate(program, state, examples, batch_size, config.data)
     return {'data': described, **results}
 

@@ -12,9 +12,9 @@ Needs libtpu: pip install 'snnjax[aot]'.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.util
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from typing import Any
 
 import jax
 import ml_collections
-from absl import app, flags, logging
+from absl import flags, logging
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from snnjax.data import DatasetNotPreparedError
 from snnjax.spelling import suggest
 from snnjax.train.config import ConfigError, check, dataset_of
-from snnjax.train.config_flag import define_config_flag, fail, parse_flags
+from snnjax.train.config_flag import define_config_flag, fail, run
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh
 
@@ -211,7 +211,7 @@ def describe_topology(topology: str) -> tuple[Chip, int, Mesh]:
         description = topologies.get_topology_desc(platform='tpu', topology_name=topology)
     except (RuntimeError, NotImplementedError) as error:
         raise ConfigError(f'--topology={topology} cannot be had: {error}') from error
-    chips = functools.reduce(lambda a, b: a * b, map(int, sides.split('x')))
+    chips = math.prod(map(int, sides.split('x')))
     return CHIPS[kind], chips, make_mesh(description.devices)
 
 
@@ -245,7 +245,7 @@ def count_collectives(program: str) -> dict[str, tuple[int, int]]:
     for match in _COLLECTIVE.finditer(program):
         size = 0
         for dtype, sides in re.findall(r'(\w+)\[([\d,]*)\]', match['type']):
-            elements = functools.reduce(lambda a, b: a * int(b), filter(None, sides.split(',')), 1)
+            elements = math.prod(int(side) for side in sides.split(',') if side)
             size += elements * _BYTES.get(dtype, 4)
         number, total = counts.get(match['name'], (0, 0))
         counts[match['name']] = number + 1, total + size
@@ -312,4 +312,4 @@ _USAGE = 'python -m snnjax.tools.plan_tpu --config=configs/NAME.py --topology=v5
 if __name__ == '__main__':
     # The program is compiled for a TPU; what runs is this machine's processor.
     jax.config.update('jax_platforms', 'cpu')
-    app.run(main, flags_parser=functools.partial(parse_flags, required=('config',), usage=_USAGE))
+    run(main, required=('config',), usage=_USAGE)

@@ -160,6 +160,11 @@ def dataset_of(config: ml_collections.ConfigDict) -> Dataset:
     return open_dataset(DataOptions(**config.data), config.model.num_steps)
 
 
+def describe_split(config: ml_collections.ConfigDict) -> str:
+    """What is said of the division into training and test examples where it is not official."""
+    return '' if config.data.split == 'official' else f', split {config.data.split}'
+
+
 def build_model(config: ml_collections.ConfigDict, dataset: Dataset) -> ResNet:
     """The model that a configuration describes, for the classes and channels of its data set."""
     options = {key: value for key, value in config.model.items() if value is not None}
@@ -192,6 +197,14 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
         if not holds(values[key]):
             raise ConfigError(f'{key}={values[key]} must be {expected}')
 
+    def require_multiple(key: str, number: int, called: str) -> None:
+        below = values[key] // number * number
+        require(
+            key,
+            f'a multiple of {called}, like {below or number} or {(below or number) + number}',
+            lambda value: value % number == 0,
+        )
+
     for key in (
         'epochs',
         'batch_size',
@@ -219,21 +232,12 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
         f'at least 0 and below epochs={epochs}',
         lambda value: 0 <= value < epochs,
     )
-    for key in ('batch_size', 'eval_batch_size'):
-        below = values[key] // num_devices * num_devices
-        require(
-            key,
-            f'a multiple of the {num_devices} devices, like {below or below + num_devices} or '
-            f'{(below or num_devices) + num_devices}',
-            lambda value: value % num_devices == 0,
-        )
-    parts = config.microbatches * num_devices
-    below = config.batch_size // parts * parts
-    require(
-        'batch_size',
-        f'a multiple of microbatches={config.microbatches} times the {num_devices} devices, like '
-        f'{below or parts} or {(below or parts) + parts}',
-        lambda value: value % parts == 0,
+    devices = f'the {num_devices} devices'
+    require_multiple('batch_size', num_devices, devices)
+    require_multiple('eval_batch_size', num_devices, devices)
+    microbatches = config.microbatches
+    require_multiple(
+        'batch_size', microbatches * num_devices, f'microbatches={microbatches} times {devices}'
     )
     if config.data.mixup or config.data.cutmix:
         require(

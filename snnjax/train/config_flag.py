@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from absl import flags
+from absl import app, flags
 from ml_collections import config_flags
 
 from snnjax.spelling import suggest
@@ -23,14 +23,18 @@ def define_config_flag() -> flags.FlagHolder:
     return config_flags.DEFINE_config_file('config', help_string='File of the configuration.')
 
 
-def parse_flags(argv: list[str], required: Sequence[str], usage: str) -> list[str]:
-    """Parses the command line, for `absl.app.run`; ends the program where it cannot be run.
+def run(main: Callable[[list[str]], None], required: Sequence[str], usage: str) -> None:
+    """Parses the command line and runs ``main``; ends the program where it cannot be run.
 
     Args:
-      argv: the command line.
+      main: of the command.
       required: flags that have to be there.
       usage: a line that shows them.
     """
+    app.run(main, flags_parser=lambda argv: _parse_flags(argv, required, usage))
+
+
+def _parse_flags(argv: list[str], required: Sequence[str], usage: str) -> list[str]:
     try:
         _check_config_flags(argv)
         rest = flags.FLAGS(argv)

@@ -13,7 +13,7 @@ from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches, TrainingBatches
 from snnjax.train import metrics
 from snnjax.train.checkpoints import Checkpoints
-from snnjax.train.config import ConfigError, check, dataset_of
+from snnjax.train.config import ConfigError, check, dataset_of, describe_split
 from snnjax.train.interruption import StopRequest
 from snnjax.train.log import TrainingLog, check_skipped
 from snnjax.train.processes import is_first
@@ -177,10 +177,9 @@ def training_batches(config: ml_collections.ConfigDict, split: Split) -> Trainin
 
 def _start_from(source: str, program: Program, state: TrainState) -> tuple[TrainState, list[str]]:
     """A new state with weights from elsewhere, and what there is to say about it."""
-    like = {'params': state.params, 'batch_stats': state.batch_stats}
     try:
         variables, kept = fit_weights(
-            program.model, like, load_weights(source), new_classifier=True
+            program.model, state.variables, load_weights(source), new_classifier=True
         )
     except WeightsError as error:
         raise ConfigError(f'init_from={source}: {error}') from error
@@ -218,7 +217,7 @@ def _describe(
     return (
         f'{config.model.name}: {parameters:,} parameters, {config.model.num_steps} time steps\n'
         f'{config.data.name}: {len(batches.split):,} training and {len(test_split):,} test images'
-        f'{"" if config.data.split == "official" else f", split {config.data.split}"}\n'
+        f'{describe_split(config)}\n'
         f'{begin} of {len(batches):,} steps of {config.batch_size} images '
         f'on {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
         + (f' of {jax.process_count()} processes' if jax.process_count() > 1 else '')

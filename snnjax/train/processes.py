@@ -35,8 +35,10 @@ def join(coordinator: str, num_processes: int, process_id: int, from_environment
         raise ProcessesError(
             f'--process_id={process_id} must be 0 to --num_processes={num_processes} less one'
         )
-    if coordinator and process_id:
-        _wait_for(coordinator)
+    if coordinator:
+        _address(coordinator)
+        if process_id:
+            _wait_for(coordinator)
     try:
         if from_environment:
             jax.distributed.initialize()
@@ -46,15 +48,20 @@ def join(coordinator: str, num_processes: int, process_id: int, from_environment
         raise ProcessesError(f'cannot join the other processes: {error}') from error
 
 
-def _wait_for(coordinator: str, seconds: float = 300) -> None:
-    """Until process 0 is there; JAX itself would abort where it never comes."""
+def _address(coordinator: str) -> tuple[str, int]:
     host, _, port = coordinator.rpartition(':')
     if not (host and port.isdecimal()):
         raise ProcessesError(f'--coordinator={coordinator} must be HOST:PORT')
+    return host, int(port)
+
+
+def _wait_for(coordinator: str, seconds: float = 300) -> None:
+    """Until process 0 is there; JAX itself would abort where it never comes."""
+    address = _address(coordinator)
     deadline = time.monotonic() + seconds
     while True:
         try:
-            socket.create_connection((host, int(port)), timeout=5).close()
+            socket.create_connection(address, timeout=5).close()
             return
         except OSError as error:
             if time.monotonic() > deadline:

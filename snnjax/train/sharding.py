@@ -31,3 +31,14 @@ def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str
     return {
         key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
     }
+
+
+def split_batch(batch: dict[str, jax.Array], parts: int, mesh: Mesh) -> dict[str, jax.Array]:
+    """(B, ...) -> (parts, B / parts, ...), each device's images staying where they are."""
+    sharding = NamedSharding(mesh, PartitionSpec(None, 'data'))
+
+    def split(x: jax.Array) -> jax.Array:
+        x = x.reshape(mesh.size, parts, -1, *x.shape[1:]).swapaxes(0, 1)
+        return jax.lax.with_sharding_constraint(x.reshape(parts, -1, *x.shape[3:]), sharding)
+
+    return {key: split(value) for key, value in batch.items()}

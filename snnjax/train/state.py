@@ -29,9 +29,14 @@ class TrainState(NamedTuple):
     average: dict[str, Any] | None = None
 
     @property
+    def variables(self) -> dict[str, Any]:
+        """The model's, as training has them now."""
+        return {'params': self.params, 'batch_stats': self.batch_stats}
+
+    @property
     def evaluated(self) -> dict[str, Any]:
         """The variables that evaluation takes, and that the run is for: the average if any."""
-        return self.average or {'params': self.params, 'batch_stats': self.batch_stats}
+        return self.average or self.variables
 
 
 def init_state(
@@ -43,13 +48,13 @@ def init_state(
 ) -> TrainState:
     """A new state, for images of ``image_shape`` (H, W, C), with an ``average`` or without."""
     variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],
         batch_stats=variables['batch_stats'],
         opt_state=optimizer.init(variables['params']),
-        average={key: variables[key] for key in ('params', 'batch_stats')} if average else None,
     )
+    return state._replace(average=state.variables) if average else state
 
 
 def count_parameters(params: Any) -> int:

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from snnjax.data import Dataset
 from snnjax.models import ResNet, mean_firing_rate
 from snnjax.train import metrics
+from snnjax.train.sharding import split_batch
 from snnjax.train.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -88,7 +89,7 @@ def make_train_step(
         if microbatches == 1:
             return gradient(state.params, state.batch_stats, batch, key)
 
-        parts = _split(batch, microbatches, mesh), jax.random.split(key, microbatches)
+        parts = split_batch(batch, microbatches, mesh), jax.random.split(key, microbatches)
 
         def add(total: tuple, part: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
             batch_stats, results = total
@@ -106,25 +107,13 @@ def make_train_step(
         gradient, (batch_stats, sums) = gradient_of(state, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        average = None
+        new = TrainState(state.step + 1, params, batch_stats, opt_state)
         if average_decay:
-            new = {'params': params, 'batch_stats': batch_stats}
-            average = optax.incremental_update(new, state.average, 1 - average_decay)
-        return TrainState(state.step + 1, params, batch_stats, opt_state, average), sums
+            average = optax.incremental_update(new.variables, state.average, 1 - average_decay)
+            new = new._replace(average=average)
+        return new, sums
 
     return train_step
-
-
-def _split(batch: Batch, parts: int, mesh: Mesh) -> Batch:
-    """(B, ...) -> (parts, B / parts, ...), each device's images staying where they are."""
-    devices = mesh.size
-    sharding = NamedSharding(mesh, PartitionSpec(None, 'data'))
-
-    def split(x: jax.Array) -> jax.Array:
-        x = x.reshape(devices, parts, -1, *x.shape[1:]).swapaxes(0, 1)
-        return jax.lax.with_sharding_constraint(x.reshape(parts, -1, *x.shape[3:]), sharding)
-
-    return {key: split(value) for key, value in batch.items()}
 
 
 def _targets(batch: Batch, num_classes: int) -> jax.Array:
