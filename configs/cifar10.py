@@ -1,9 +1,14 @@
-"""CIFAR-10 with the paper's networks (tables 1 and 2, figure 3).
+r"""CIFAR-10 with the paper's networks (tables 1 and 2, figure 3).
 
 python -m snnjax.main --config=configs/cifar10.py:depth=20,num_steps=4 --workdir=runs/cifar10
 
 Two time steps cost about nine minutes an epoch on two CPU cores and reach 73 % in eight epochs
 (``docs/results``). CIFAR-100 is the same with ``--config.data.name=cifar100``.
+
+In two phases, the first at one time step, with a lower rate after it (appendix B.3, table 9):
+
+python -m snnjax.main --config=configs/cifar10.py:depth=8,num_steps=4,pretrain_epochs=10 \
+    --config.epochs=3 --config.optimizer.learning_rate=0.05 --workdir=runs/cifar10_two_phases
 """
 
 from snnjax.train.config import choose, default_config, parse_arguments
@@ -17,8 +22,13 @@ RECIPES = {
 
 
 def get_config(arguments: str = ''):
-    """Arguments: ``family`` of models, ``depth`` (6n + 2), ``num_steps`` and ``recipe``."""
-    args = parse_arguments(arguments, family='ms_resnet', depth=20, num_steps=4, recipe='authors')
+    """Arguments: ``family`` of models, ``depth`` (6n + 2), ``num_steps``, ``recipe``.
+
+    Also ``pretrain_epochs`` at one time step, which come first.
+    """
+    args = parse_arguments(
+        arguments, family='ms_resnet', depth=20, num_steps=4, recipe='authors', pretrain_epochs=0
+    )
     recipe = choose('recipe', args.recipe, RECIPES)
     config = default_config()
     config.model.name = f'{args.family}{args.depth}'
@@ -27,4 +37,10 @@ def get_config(arguments: str = ''):
     config.data.crop_padding = 4
     config.data.flip = recipe['flip']
     config.optimizer.momentum = recipe['momentum']
+    if args.pretrain_epochs:
+        config.earlier_phases.pretrain = {
+            'model': {'num_steps': 1},
+            'epochs': args.pretrain_epochs,
+            'optimizer': {'learning_rate': config.optimizer.learning_rate},
+        }
     return config

@@ -4,7 +4,11 @@ python -m snnjax.tools.prepare imagenet --source=~/Downloads --data_dir=~/snnjax
 python -m snnjax.main --config=configs/imagenet.py:depth=34 --workdir=runs/imagenet34
 
 The paper has 63.10 %, 69.42 % and 74.21 % for 18, 34 and 104 layers. In two phases, the first at
-one time step, which is several times as fast:
+one time step, which is several times as fast (B.3, table 9):
+
+python -m snnjax.main --config=configs/imagenet.py:depth=104,phase=both --workdir=runs/imagenet104
+
+or, the same in two commands:
 
 python -m snnjax.main --config=configs/imagenet.py:depth=104,phase=pretrain --workdir=runs/pre
 python -m snnjax.main --config=configs/imagenet.py:depth=104,phase=finetune \
@@ -34,7 +38,10 @@ PHASES = {
 
 
 def get_config(arguments: str = ''):
-    """Arguments: as below; ``num_steps=0`` is the phase's own number."""
+    """Arguments: as below; ``num_steps=0`` is the phase's own number.
+
+    ``phase`` is one of `PHASES`, or 'both': pretrain, then finetune.
+    """
     args = parse_arguments(
         arguments,
         family='ms_resnet',
@@ -46,7 +53,7 @@ def get_config(arguments: str = ''):
     )
     name = f'{args.recipe}_{args.depth}'
     recipe = choose('recipe', name if name in RECIPES else args.recipe, RECIPES)
-    phase = choose('phase', args.phase, PHASES)
+    phase = choose('phase', args.phase, PHASES | {'both': PHASES['finetune']})
     config = default_config()
     config.model.name = f'{args.family}{args.depth}'
     config.model.num_steps = args.num_steps or phase['num_steps']
@@ -61,7 +68,15 @@ def get_config(arguments: str = ''):
     config.batch_size = args.batch_size
     config.eval_batch_size = args.batch_size
     # The rates are those of 256 images a step.
-    config.optimizer.learning_rate = phase['learning_rate'] * args.batch_size / 256
+    rate_factor = args.batch_size / 256
+    config.optimizer.learning_rate = phase['learning_rate'] * rate_factor
     config.optimizer.weight_decay = recipe['weight_decay']
     config.checkpoint.every_steps = 1000
+    if args.phase == 'both':
+        first = PHASES['pretrain']
+        config.earlier_phases.pretrain = {
+            'model': {'num_steps': first['num_steps']},
+            'epochs': first['epochs'],
+            'optimizer': {'learning_rate': first['learning_rate'] * rate_factor},
+        }
     return config

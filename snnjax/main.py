@@ -81,7 +81,12 @@ def main(argv: list[str]) -> None:
 def _conclude(workdir: Path) -> None:
     """Draws the learning curves, and prints what came out."""
     records = read_metrics(workdir)
-    accuracies = [record['eval/accuracy'] for record in records if 'eval/accuracy' in record]
+    accuracies: list[float] = []
+    for record in records:
+        if 'eval/accuracy' in record:
+            accuracies.append(record['eval/accuracy'])
+        if 'extended/accuracy' in record:
+            accuracies = []  # Those of an earlier phase.
     try:
         save_learning_curves(records, workdir / 'curves.png')
         print(f'learning curves: {workdir / "curves.png"}')

@@ -7,19 +7,23 @@ import pytest
 from snnjax.data import DataOptions
 from snnjax.data.datasets import READY
 from snnjax.models import create_model
-from snnjax.train.config import check, default_config, flatten
+from snnjax.train.config import check, default_config, flatten, phase_configs
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
 # What stands behind the colon, beside nothing.
 ARGUMENTS = {
-    'cifar10': ['depth=110,recipe=paper_arxiv', 'family=vanilla_resnet,depth=8'],
+    'cifar10': [
+        'depth=110,recipe=paper_arxiv',
+        'family=vanilla_resnet,depth=8',
+        'num_steps=6,pretrain_epochs=200',
+    ],
     'cifar10_dvs': ['split=random:1,num_steps=10'],
     'imagenet': [
         f'depth={depth},recipe={recipe},phase={phase}'
         for depth in (18, 34, 104)
         for recipe in ('paper_arxiv', 'authors')
-        for phase in ('single', 'pretrain', 'finetune')
+        for phase in ('single', 'pretrain', 'finetune', 'both')
     ],
     'imagenette': ['name=flowers,split=by_order,image_size=64'],
     'events_folder': ['name=gestures,split=random:0'],
@@ -38,10 +42,11 @@ def get_config(path, arguments=''):
 @pytest.mark.parametrize(('path', 'arguments'), CASES, ids=lambda x: getattr(x, 'stem', x))
 def test_a_config_has_known_keys_and_a_model(path, arguments):
     config = get_config(path, arguments)
-    assert flatten(config).keys() == flatten(default_config()).keys()
-    DataOptions(**config.data)
-    model = create_model(config.model.name, num_steps=config.model.num_steps)
-    assert model.num_steps == config.model.num_steps
+    for phase in phase_configs(config).values():
+        assert flatten(phase).keys() == flatten(default_config()).keys()
+        DataOptions(**phase.data)
+        model = create_model(phase.model.name, num_steps=phase.model.num_steps)
+        assert model.num_steps == phase.model.num_steps
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -84,3 +89,11 @@ def test_recipes_of_imagenet_are_those_of_the_paper():
     authors = get_config(path, 'depth=18')
     assert (authors.data.auto_augment, authors.data.flip) == ('imagenet', False)
     assert DataOptions(**authors.data).eval_shape == (224, 256)
+
+
+def test_both_phases_of_imagenet_are_those_of_two_commands():
+    path = ROOT / 'configs' / 'imagenet.py'
+    both = phase_configs(get_config(path, 'depth=104,phase=both,batch_size=512'))
+    for phase, name in (('pretrain', 'pretrain'), ('', 'finetune')):
+        alone = get_config(path, f'depth=104,phase={name},batch_size=512')
+        assert both[phase].to_dict() == alone.to_dict()

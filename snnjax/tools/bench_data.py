@@ -21,7 +21,7 @@ from snnjax.data import DatasetNotPreparedError, DecodeError
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import ConfigError, check, dataset_of
 from snnjax.train.config_flag import define_config_flag, fail, run
-from snnjax.train.loop import training_batches
+from snnjax.train.phases import training_batches
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh, put_batch
 

@@ -106,7 +106,7 @@ def evaluate_weights(
     program = build_program(config, mesh, steps_per_epoch=1)
     state = program.abstract_state()
     variables, _ = fit_weights(program.model, state.variables, load_weights(weights))
-    state = state._replace(**jax.device_put(variables, program.state_sharding))
+    state = state._replace(**jax.device_put(variables, program.state_sharding.variables))
     examples = dataset_of(config).load(split)
     described = f'{config.data.name}: {len(examples):,} {split} examples{describe_split(config)}'
     results = evaluate(program, state, examples, batch_size, config.data)

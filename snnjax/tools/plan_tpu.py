@@ -17,14 +17,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import ml_collections
 from absl import flags, logging
 from jax.experimental import topologies
-from jax.sharding import Mesh
 
 from snnjax.data import DatasetNotPreparedError
 from snnjax.spelling import suggest
@@ -137,7 +136,7 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
       ConfigError: for an unknown topology, or a configuration that cannot run on it.
       DatasetNotPreparedError: for another data set that is not there.
     """
-    chip, chips, mesh = describe_topology(topology)
+    chip, chips, devices = describe_topology(topology)
     config = _with_known_data(config)
     if config.model.scan_layers not in (None, 'false'):
         raise ConfigError(
@@ -145,8 +144,9 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
             f'counted once'
         )
     config.batch_size = images * chips or config.batch_size
-    config.eval_batch_size = mesh.size
-    check(config, mesh.size)
+    config.eval_batch_size = len(devices)
+    check(config, len(devices))
+    mesh = make_mesh(devices, config.fsdp)
     plan = Plan(topology, chips, config.batch_size // chips)
     program = build_program(config, mesh, steps_per_epoch=1000)
     shape = dataset_of(config).image_shape
@@ -165,7 +165,7 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
             raise
         return dataclasses.replace(plan, problem=_reason(str(error)), memory=chip.memory)
     # Some chips show as two devices.
-    per_chip = mesh.size / chips
+    per_chip = len(devices) / chips
     usage: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
     # The loop over microbatches is counted once, too; nearly all is done in it.
@@ -192,8 +192,8 @@ _NO_TPU = {
 }
 
 
-def describe_topology(topology: str) -> tuple[Chip, int, Mesh]:
-    """The kind of chip, their number, and a mesh of all of them.
+def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
+    """The kind of chip, their number, and the devices that they show as.
 
     Raises:
       ConfigError: where there is no such topology, or no libtpu.
@@ -212,7 +212,7 @@ def describe_topology(topology: str) -> tuple[Chip, int, Mesh]:
     except (RuntimeError, NotImplementedError) as error:
         raise ConfigError(f'--topology={topology} cannot be had: {error}') from error
     chips = math.prod(map(int, sides.split('x')))
-    return CHIPS[kind], chips, make_mesh(description.devices)
+    return CHIPS[kind], chips, description.devices
 
 
 def _with_known_data(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

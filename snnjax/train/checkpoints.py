@@ -79,15 +79,17 @@ class Checkpoints:
             metrics=evaluation,
         )
 
-    def restore_latest(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest state and position, or None where there is no checkpoint.
+    def latest_step(self) -> int | None:
+        """The number of the newest checkpoint, or None where there is none."""
+        return self._manager.latest_step()
+
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """State and position of a checkpoint.
 
         Args:
+          step: its number.
           like: a state, or its ``jax.ShapeDtypeStruct``s with shardings, to restore in the form of.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(

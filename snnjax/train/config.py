@@ -22,6 +22,7 @@ RUNTIME_KEYS = (
     'data.workers',
     'data.on_decode_error',
     'data.max_skipped',
+    'fsdp',
     'log_every',
     'checkpoint',
 )
@@ -48,6 +49,9 @@ def default_config() -> ml_collections.ConfigDict:
             # Parts that a batch is computed in, one after the other, to save memory; the statistics
             # of batch normalisation are then those of a part.
             'microbatches': 1,
+            # Devices that share the parameters and the optimiser's state, each with a part of them;
+            # with 1, each device has all.
+            'fsdp': 1,
             'label_smoothing': 0.0,
             # Of an exponential average of the weights over the steps, which is then what is
             # evaluated; 0 for none.
@@ -55,6 +59,11 @@ def default_config() -> ml_collections.ConfigDict:
             # A folder of weights, or the work directory of another run, to start from instead of
             # initial parameters; a classifier for another number of classes starts anew.
             'init_from': '',
+            # Training that comes first, in phases by name and in the order of their names: each
+            # is the run as configured here but for the keys that it has of its own, as in
+            # `earlier_phases.t1 = {'epochs': 200, 'model': {'num_steps': 1}}`, and begins with the
+            # weights of the one before. The run itself is the last.
+            'earlier_phases': {},
             # The name, and every option of `create_model`.
             'model': _model_options() | {'name': 'ms_resnet20', 'num_steps': 4},
             # `snnjax.data.DataOptions`, explained there.
@@ -150,9 +159,44 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-        and not any(key == k or key.startswith(k + '.') for k in RUNTIME_KEYS)
+        if old.get(key) != new.get(key) and not any(_is_within(key, k) for k in RUNTIME_KEYS)
     ]
+
+
+def _is_within(key: str, other: str) -> bool:
+    """Whether a key is another one, or one of those inside of it."""
+    return key == other or key.startswith(other + '.')
+
+
+# Keys that a phase cannot have of its own.
+_OF_THE_RUN = ('init_from', 'earlier_phases', 'checkpoint', 'fsdp')
+
+
+def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
+    """The configuration of each phase of a run by its name, in order; that of the last is ''.
+
+    Raises:
+      ConfigError: for a phase with a key that is none, or with a value of another type.
+    """
+    last = config.copy_and_resolve_references()
+    with last.unlocked():
+        last.earlier_phases = ml_collections.ConfigDict()
+    known = [
+        key for key in flatten(last) if not any(_is_within(key, other) for other in _OF_THE_RUN)
+    ]
+    phases = {}
+    for name in sorted(config.earlier_phases):
+        phases[name] = last.copy_and_resolve_references()
+        for key, value in flatten(config.earlier_phases[name]).items():
+            if key not in known:
+                raise ConfigError(
+                    f'earlier_phases.{name}.{key}: no key of a phase; {suggest(key, known)}'
+                )
+            try:
+                phases[name].update_from_flattened_dict({key: value})
+            except TypeError as error:
+                raise ConfigError(f'earlier_phases.{name}.{key}={value!r}: {error}') from error
+    return phases | {'': last}
 
 
 def dataset_of(config: ml_collections.ConfigDict) -> Dataset:
@@ -191,6 +235,14 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
       ConfigError: for a value that cannot be; the message says what can.
       DatasetNotPreparedError: where the data is missing; the message has the command to make it.
     """
+    for name, phase in phase_configs(config).items():
+        try:
+            _check_phase(phase, num_devices)
+        except ConfigError as error:
+            raise ConfigError(f'earlier_phases.{name}: {error}' if name else str(error)) from error
+
+
+def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
     values = flatten(config)
 
     def require(key: str, expected: str, holds: Callable[[Any], bool]) -> None:
@@ -210,6 +262,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
         'batch_size',
         'eval_batch_size',
         'microbatches',
+        'fsdp',
         'log_every',
         'eval_every_epochs',
         'checkpoint.keep',
@@ -233,6 +286,7 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
         lambda value: 0 <= value < epochs,
     )
     devices = f'the {num_devices} devices'
+    require('fsdp', f'a divisor of {devices}', lambda value: num_devices % value == 0)
     require_multiple('batch_size', num_devices, devices)
     require_multiple('eval_batch_size', num_devices, devices)
     microbatches = config.microbatches

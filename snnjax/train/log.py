@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import optax
@@ -12,7 +12,6 @@ import optax
 from snnjax.data import DecodeError
 from snnjax.train import metrics
 from snnjax.train.progress import Progress
-from snnjax.train.writers import MetricWriter
 
 
 def check_skipped(skipped: int, max_skipped: int) -> None:
@@ -31,11 +30,10 @@ class TrainingLog:
     the host, and the host is never more than one step ahead.
 
     Args:
-      writer: gets ``train/...``, ``epoch`` and ``time/...``: images per second, and the share of
-        the time in which the host waited for data.
+      write: ``(step, values)``, gets ``train/...`` and ``time/...``: images per second, and the
+        share of the time in which the host waited for data.
       progress: is moved on by each step.
       log_every: steps between two lines.
-      steps_per_epoch: to tell the epoch.
       schedule: to tell the learning rate.
       unwritten: sums since the last line of a run that is continued.
       batch_size: images in a step, where none is missing.
@@ -49,21 +47,19 @@ class TrainingLog:
 
     def __init__(
         self,
-        writer: MetricWriter,
+        write: Callable[[int, Mapping[str, float]], None],
         progress: Progress,
         *,
         log_every: int,
-        steps_per_epoch: int,
         schedule: optax.Schedule,
         unwritten: Mapping[str, float],
         batch_size: int,
         skipped: int,
         max_skipped: int,
     ) -> None:
-        self._writer = writer
+        self._write_line = write
         self._progress = progress
         self._log_every = log_every
-        self._steps_per_epoch = steps_per_epoch
         self._schedule = schedule
         self._unwritten = dict(unwritten)
         self._batch_size = batch_size
@@ -118,10 +114,9 @@ class TrainingLog:
     def _write(self, step: int) -> None:
         means = metrics.means(self._unwritten, 'train')
         elapsed = time.perf_counter() - self._clock
-        self._writer.write(
+        self._write_line(
             step,
             {
-                'epoch': step / self._steps_per_epoch,
                 **means,
                 'train/learning_rate': float(self._schedule(step - 1)),
                 'time/images_per_second': self._clocked_images / elapsed,

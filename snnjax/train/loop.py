@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +12,15 @@ import ml_collections
 import numpy as np
 
 from snnjax.data import Dataset, Split
-from snnjax.data.pipeline import EvaluationBatches, TrainingBatches
+from snnjax.data.pipeline import EvaluationBatches
 from snnjax.train import metrics
 from snnjax.train.checkpoints import Checkpoints
-from snnjax.train.config import ConfigError, check, dataset_of, describe_split
+from snnjax.train.config import ConfigError, check, describe_split
 from snnjax.train.interruption import StopRequest
 from snnjax.train.log import TrainingLog, check_skipped
+from snnjax.train.phases import Phase, make_phases
 from snnjax.train.processes import is_first
-from snnjax.train.program import Program, build_program
+from snnjax.train.program import Program
 from snnjax.train.progress import Progress
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import TrainState, count_parameters
@@ -41,77 +44,146 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
       DatasetNotPreparedError: where the data has to be made first.
       DecodeError: for a photo that cannot be decoded, or too many of them to skip.
     """
-    mesh = make_mesh()
-    check(config, mesh.size)
+    check(config, jax.device_count())
+    mesh = make_mesh(fsdp=config.fsdp)
     check_config(workdir, config)
-    dataset = dataset_of(config)
-    test_split = dataset.load('test')
-    batches = training_batches(config, dataset.load('train'))
-    program = build_program(config, mesh, batches.per_epoch)
-    num_steps = len(batches)
+    phases = make_phases(config, mesh)
 
     with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_latest(program.abstract_state())
-        state, position = restored or (program.init(), {'step': 0, 'unwritten': {}, 'skipped': 0})
-        notes: list[str] = []
-        if not restored and config.init_from:
-            state, notes = _start_from(config.init_from, program, state)
+        start = checkpoints.latest_step() or 0
+        number = next(i for i, phase in enumerate(phases) if start <= phase.last_step)
+        state, position, notes = _begin(config.init_from, phases[number], start, checkpoints)
         # Now it is a run: what could not be run has left nothing behind.
         if is_first():
             write_config(workdir, config)
             write_environment(workdir)
-            write_description(workdir, *_describe_model(config, dataset))
-        start = position['step']
+            write_description(workdir, *_describe_model(config, phases[-1].dataset))
+        images = [len(phase.batches) * phase.config.batch_size for phase in phases]
+        done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (
             MetricWriter(workdir, start, enabled=is_first()) as writer,
-            Progress(
-                num_steps * config.batch_size, start * config.batch_size, enabled=is_first()
-            ) as progress,
+            Progress(sum(images), sum(images[:number]) + done, enabled=is_first()) as progress,
             StopRequest() as stop,
         ):
-            progress.say(_describe(config, program, batches, test_split, start, notes))
-            log = TrainingLog(
-                writer,
-                progress,
-                log_every=config.log_every,
-                steps_per_epoch=batches.per_epoch,
-                schedule=program.schedule,
-                unwritten=position['unwritten'],
-                batch_size=config.batch_size,
-                skipped=position['skipped'],
-                max_skipped=config.data.max_skipped,
-            )
-            data = batches.iterate(start, config.data.workers)
-            alone = jax.process_count() == 1
-            for step in range(start, num_steps + 1):
-                stopping, last = stop.requested if alone else log.stopping, step == num_steps
-                # Whatever is due at the first step was done before its checkpoint was written.
-                if step > start:
-                    evaluation = None
-                    if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
-                        log.flush()
-                        evaluation = evaluate(
-                            program, state, test_split, config.eval_batch_size, config.data
-                        )
-                        epoch = step / batches.per_epoch
-                        writer.write(step, {'epoch': epoch, **evaluation})
-                        progress.say(_report(epoch, evaluation))
-                        log.restart_clock()
-                    every = config.checkpoint.every_steps
-                    if evaluation or stopping or (every and step % every == 0):
-                        unwritten = log.flush()
-                        position = {'step': step, 'unwritten': unwritten, 'skipped': log.skipped}
-                        checkpoints.save(step, state, position, evaluation)
-                if last or stopping:
-                    break
-                with log.waiting():
-                    batch = next(data)
-                if not alone:
-                    # All processes have to stop after the same step: they tell each other with it.
-                    batch['stop'] = np.full(len(batch['label']), stop.requested)
-                state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
-                log.push(step + 1, sums)
-    return last
+            progress.say(_describe(phases, start, notes))
+            for phase, following in zip(
+                phases[number:], [*phases[number + 1 :], None], strict=True
+            ):
+                if len(phases) > 1:
+                    progress.say(_describe_phase(phase))
+                state, finished = _train_phase(
+                    phase,
+                    following,
+                    state,
+                    position,
+                    max(0, start - phase.first_step),
+                    checkpoints=checkpoints,
+                    writer=writer,
+                    progress=progress,
+                    stop=stop,
+                )
+                if not finished:
+                    return False
+                if following:
+                    state = _start(following.program, state.evaluated)
+                    position = _START
+    return True
+
+
+# What a phase begins with, beside its state: sums of no image, and no image that was skipped.
+_START: dict[str, Any] = {'unwritten': {}, 'skipped': 0}
+
+
+def _begin(
+    source: str, phase: Phase, step: int, checkpoints: Checkpoints
+) -> tuple[TrainState, dict[str, Any], list[str]]:
+    """State and position at a step of the run, and what there is to say about them."""
+    if step:
+        state, position = checkpoints.restore(step, phase.program.abstract_state())
+        return state, position, []
+    state = phase.program.init()
+    if not source:
+        return state, _START, []
+    try:
+        variables, kept = fit_weights(
+            phase.program.model, state.variables, load_weights(source), new_classifier=True
+        )
+    except WeightsError as error:
+        raise ConfigError(f'init_from={source}: {error}') from error
+    notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
+    return _start(phase.program, variables), _START, notes
+
+
+def _train_phase(
+    phase: Phase,
+    following: Phase | None,
+    state: TrainState,
+    position: dict[str, Any],
+    start: int,
+    *,
+    checkpoints: Checkpoints,
+    writer: MetricWriter,
+    progress: Progress,
+    stop: StopRequest,
+) -> tuple[TrainState, bool]:
+    """Trains from a step of a phase to its end; returns the state, and whether it got there.
+
+    What the weights do in the phase that follows, before they are trained further, is written as
+    ``extended/...`` (table 9).
+    """
+    config, program, batches = phase.config, phase.program, phase.batches
+
+    def write(step: int, values: Mapping[str, float]) -> None:
+        writer.write(phase.first_step + step, {'epoch': phase.epoch(step), **values})
+
+    def evaluate_in(phase: Phase, state: TrainState) -> dict[str, float]:
+        size, data = phase.config.eval_batch_size, phase.config.data
+        return evaluate(phase.program, state, phase.test_split, size, data)
+
+    log = TrainingLog(
+        write,
+        progress,
+        log_every=config.log_every,
+        schedule=program.schedule,
+        unwritten=position['unwritten'],
+        batch_size=config.batch_size,
+        skipped=position['skipped'],
+        max_skipped=config.data.max_skipped,
+    )
+    data = batches.iterate(start, config.data.workers)
+    alone = jax.process_count() == 1
+    for step in range(start, len(batches) + 1):
+        stopping, last = stop.requested if alone else log.stopping, step == len(batches)
+        # Whatever is due at the first step was done before its checkpoint was written.
+        if step > start:
+            evaluation = None
+            if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
+                log.flush()
+                evaluation = evaluate_in(phase, state)
+                progress.say(_report(f'epoch {phase.epoch(step):g}', evaluation))
+                if last and following:
+                    extended = evaluate_in(following, _start(following.program, state.evaluated))
+                    steps = following.config.model.num_steps
+                    progress.say(_report(f'the same at T={steps}', extended))
+                    evaluation |= {
+                        key.replace('eval/', 'extended/'): value for key, value in extended.items()
+                    }
+                write(step, evaluation)
+                log.restart_clock()
+            every = config.checkpoint.every_steps
+            if evaluation or stopping or (every and step % every == 0):
+                position = {'unwritten': log.flush(), 'skipped': log.skipped}
+                checkpoints.save(phase.first_step + step, state, position, evaluation)
+        if last or stopping:
+            break
+        with log.waiting():
+            batch = next(data)
+        if not alone:
+            # All processes have to stop after the same step: they tell each other with it.
+            batch['stop'] = np.full(len(batch['label']), stop.requested)
+        state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
+        log.push(step + 1, sums)
+    return state, last
 
 
 def evaluate(
@@ -148,48 +220,13 @@ def evaluate(
     return metrics.means(total, 'eval') | ({'eval/skipped': skipped} if skipped else {})
 
 
-def training_batches(config: ml_collections.ConfigDict, split: Split) -> TrainingBatches:
-    """The batches of a run.
-
-    Args:
-      config: of the run.
-      split: its training images.
-
-    Raises:
-      ConfigError: where they are fewer than a batch.
-    """
-    per_epoch = len(split) // config.batch_size
-    if per_epoch == 0:
-        raise ConfigError(
-            f'batch_size={config.batch_size} must be at most the {len(split)} training images'
-        )
-    return TrainingBatches(
-        split,
-        config.batch_size,
-        config.seed,
-        num_batches=config.epochs * per_epoch,
-        mixup=config.data.mixup,
-        cutmix=config.data.cutmix,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-
-
-def _start_from(source: str, program: Program, state: TrainState) -> tuple[TrainState, list[str]]:
-    """A new state with weights from elsewhere, and what there is to say about it."""
-    try:
-        variables, kept = fit_weights(
-            program.model, state.variables, load_weights(source), new_classifier=True
-        )
-    except WeightsError as error:
-        raise ConfigError(f'init_from={source}: {error}') from error
-    variables = jax.device_put(variables, program.state_sharding)
-    notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
-    state = state._replace(**variables)
+def _start(program: Program, variables: Mapping[str, Any]) -> TrainState:
+    """A new state but for its weights."""
+    state = program.init()._replace(**jax.device_put(variables, program.state_sharding.variables))
     if state.average:
         # Of its own: what a step is given it may overwrite.
-        state = state._replace(average=jax.tree.map(jnp.copy, variables))
-    return state, notes
+        state = state._replace(average=jax.tree.map(jnp.copy, state.variables))
+    return state
 
 
 def _describe_model(config: ml_collections.ConfigDict, dataset: Dataset) -> tuple[str, dict]:
@@ -203,31 +240,33 @@ def _describe_model(config: ml_collections.ConfigDict, dataset: Dataset) -> tupl
     return config.model.name, options | shape
 
 
-def _describe(
-    config: ml_collections.ConfigDict,
-    program: Program,
-    batches: TrainingBatches,
-    test_split: Split,
-    start: int,
-    notes: list[str],
-) -> str:
-    parameters = count_parameters(program.abstract_state().params)
+def _describe(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> str:
+    config, last = phases[-1].config, phases[-1]
+    parameters = count_parameters(last.program.abstract_state().params)
     devices = jax.devices()
     begin = f'continuing at step {start:,}' if start else 'starting'
     return (
         f'{config.model.name}: {parameters:,} parameters, {config.model.num_steps} time steps\n'
-        f'{config.data.name}: {len(batches.split):,} training and {len(test_split):,} test images'
-        f'{describe_split(config)}\n'
-        f'{begin} of {len(batches):,} steps of {config.batch_size} images '
+        f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
+        f'test images{describe_split(config)}\n'
+        f'{begin} of {last.last_step:,} steps of {config.batch_size} images '
         f'on {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
         + (f' of {jax.process_count()} processes' if jax.process_count() > 1 else '')
         + ''.join(f'\n{note}' for note in notes)
     )
 
 
-def _report(epoch: float, evaluation: dict[str, float]) -> str:
+def _describe_phase(phase: Phase) -> str:
+    steps = phase.config.model.num_steps
     return (
-        f'epoch {epoch:g}: test loss {evaluation["eval/loss"]:.3f}, '
+        f'{f"phase {phase.name}" if phase.name else "last phase"}: {phase.config.epochs} epochs '
+        f'at {steps} time step{"s" if steps > 1 else ""}, to step {phase.last_step:,}'
+    )
+
+
+def _report(what: str, evaluation: dict[str, float]) -> str:
+    return (
+        f'{what}: test loss {evaluation["eval/loss"]:.3f}, '
         f'accuracy {evaluation["eval/accuracy"]:.4f}, '
         f'firing rate {evaluation["eval/firing_rate"]:.3f}'
     )

@@ -30,7 +30,7 @@ class Program:
       init: ``() -> state``.
       train_step: ``(state, batch) -> (state, sums)``; the old state is donated.
       eval_step: ``(state, batch) -> sums``.
-      state_sharding: of every array of a state.
+      state_sharding: of a state, in its form.
       batch_sharding: of every array of a batch.
     """
 
@@ -39,14 +39,15 @@ class Program:
     init: Callable[[], TrainState]
     train_step: jax.stages.Wrapped
     eval_step: jax.stages.Wrapped
-    state_sharding: NamedSharding
+    state_sharding: TrainState
     batch_sharding: NamedSharding
 
     def abstract_state(self) -> Any:
         """The state's shapes, dtypes and shardings, without computing anything."""
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.state_sharding),
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
             jax.eval_shape(self.init),
+            self.state_sharding,
         )
 
 
@@ -65,11 +66,12 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
         average=config.average_decay > 0,
     )
     everywhere, by_image = sharding.replicated(mesh), sharding.batch_sharded(mesh)
-    jit = functools.partial(jax.jit, in_shardings=(everywhere, by_image), out_shardings=everywhere)
+    of_state = sharding.parameter_shardings(jax.eval_shape(init), mesh)
+    jit = functools.partial(jax.jit, in_shardings=(of_state, by_image))
     return Program(
         model=model,
         schedule=schedule,
-        init=jax.jit(init, out_shardings=everywhere),
+        init=jax.jit(init, out_shardings=of_state),
         train_step=jit(
             make_train_step(
                 model,
@@ -81,9 +83,10 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
                 average_decay=config.average_decay,
                 seed=config.seed,
             ),
+            out_shardings=(of_state, everywhere),
             donate_argnums=0,
         ),
-        eval_step=jit(make_eval_step(model, dataset)),
-        state_sharding=everywhere,
+        eval_step=jit(make_eval_step(model, dataset, mesh), out_shardings=everywhere),
+        state_sharding=of_state,
         batch_sharding=by_image,
     )

@@ -1,4 +1,9 @@
-"""How arrays lie on the devices: one mesh axis, ``data``, over which batches are split."""
+"""How arrays lie on the devices.
+
+The devices are a mesh of two axes. Batches are split over both; parameters and the optimiser's
+state are split over ``fsdp``, and the same for all of ``data``. With one device on the axis
+``fsdp``, which is the default, each has all parameters.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,19 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+BATCH_AXES = ('data', 'fsdp')
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The given devices, or all of all processes, on the axis ``data``."""
+
+def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mesh:
+    """The given devices, or all of all processes.
+
+    Args:
+      devices: in the order in which they share a batch.
+      fsdp: devices that share the parameters; must divide their number.
+    """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), ('data',), (AxisType.Auto,), devices=devices)
+    shape = (len(devices) // fsdp, fsdp)
+    return jax.make_mesh(shape, BATCH_AXES, (AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -23,7 +36,29 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def batch_sharded(mesh: Mesh) -> NamedSharding:
     """The first axis split over the devices."""
-    return NamedSharding(mesh, PartitionSpec('data'))
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
+    """How parameters, or what has their form, lie on the devices.
+
+    Kernels are split over ``fsdp`` along their longest axis that it divides, the last of them if
+    several are. Vectors and numbers, which are small and many, are whole everywhere.
+
+    Args:
+      tree: of arrays, or of their ``jax.ShapeDtypeStruct``s.
+      mesh: of the devices.
+    """
+    parts = mesh.shape['fsdp']
+
+    def choose(leaf: Any) -> NamedSharding:
+        divisible = [(side, axis) for axis, side in enumerate(leaf.shape) if side % parts == 0]
+        if parts == 1 or leaf.ndim < 2 or not divisible:
+            return replicated(mesh)
+        _, chosen = max(divisible)
+        return NamedSharding(mesh, PartitionSpec(*[None] * chosen, 'fsdp'))
+
+    return jax.tree.map(choose, tree)
 
 
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, Any]:
@@ -35,7 +70,7 @@ def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str
 
 def split_batch(batch: dict[str, jax.Array], parts: int, mesh: Mesh) -> dict[str, jax.Array]:
     """(B, ...) -> (parts, B / parts, ...), each device's images staying where they are."""
-    sharding = NamedSharding(mesh, PartitionSpec(None, 'data'))
+    sharding = NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
 
     def split(x: jax.Array) -> jax.Array:
         x = x.reshape(mesh.size, parts, -1, *x.shape[1:]).swapaxes(0, 1)

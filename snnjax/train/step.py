@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from snnjax.data import Dataset
 from snnjax.models import ResNet, mean_firing_rate
 from snnjax.train import metrics
-from snnjax.train.sharding import split_batch
+from snnjax.train.sharding import parameter_shardings, replicated, split_batch
 from snnjax.train.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -46,7 +46,7 @@ def make_train_step(
       model: the network.
       optimizer: of its parameters.
       dataset: of the images, for their statistics.
-      mesh: over whose axis ``data`` batches are divided.
+      mesh: of the devices, over which batches are divided, and the parameters may be.
       label_smoothing: probability that is spread over all classes.
       microbatches: parts of a batch, computed one after the other; the gradient is the mean of
         theirs, and the running statistics are updated by each.
@@ -104,7 +104,11 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        gradient, (batch_stats, sums) = gradient_of(state, batch, key)
+        # The gradient is taken of whole parameters, gathered once, so that no activation moves to
+        # where a part of them is; then each device keeps the part that it updates.
+        whole = state._replace(params=_gather(state.params, mesh))
+        gradient, (batch_stats, sums) = gradient_of(whole, batch, key)
+        gradient = jax.lax.with_sharding_constraint(gradient, parameter_shardings(gradient, mesh))
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(state.step + 1, params, batch_stats, opt_state)
@@ -125,12 +129,19 @@ def _targets(batch: Batch, num_classes: int) -> jax.Array:
     return weight * targets + (1 - weight) * jax.nn.one_hot(batch['mixed_label'], num_classes)
 
 
-def make_eval_step(model: ResNet, dataset: Dataset) -> Callable[[TrainState, Batch], metrics.Sums]:
+def _gather(tree: Any, mesh: Mesh) -> Any:
+    """All of every array, on every device."""
+    return jax.lax.with_sharding_constraint(tree, replicated(mesh))
+
+
+def make_eval_step(
+    model: ResNet, dataset: Dataset, mesh: Mesh
+) -> Callable[[TrainState, Batch], metrics.Sums]:
     """``(state, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
 
     def eval_step(state: TrainState, batch: Batch) -> metrics.Sums:
         logits, updates = model.apply(
-            state.evaluated,
+            _gather(state.evaluated, mesh),
             normalise(batch['image'], dataset),
             mutable=['firing_rates'],
         )

@@ -40,7 +40,7 @@ def test_restores_what_was_saved_though_the_state_was_given_away(tmp_path, state
                 state = advance(state)
     for step in reversed(range(5)):
         with Checkpoints(tmp_path, keep=5) as checkpoints:
-            restored, position = checkpoints.restore_latest(state)
+            restored, position = checkpoints.restore(checkpoints.latest_step(), state)
         chex.assert_trees_all_equal(restored, expected[step])
         assert position == {'step': step, 'unwritten': {'loss': 0.1 + step}}
         remove(tmp_path / str(step))
@@ -48,7 +48,7 @@ def test_restores_what_was_saved_though_the_state_was_given_away(tmp_path, state
 
 def test_an_empty_directory_has_nothing_to_restore(tmp_path, state):
     with Checkpoints(tmp_path / 'new', keep=2) as checkpoints:
-        assert checkpoints.restore_latest(state) is None
+        assert checkpoints.latest_step() is None
 
 
 @pytest.mark.parametrize('stopped', [False, True])
@@ -69,7 +69,7 @@ def test_saving_a_step_twice_leaves_the_first(tmp_path, state):
         checkpoints.save(7, state, {'step': 7})
         checkpoints.save(7, advance(state), {'step': 8})
     with Checkpoints(tmp_path, keep=2) as checkpoints:
-        _, position = checkpoints.restore_latest(advance(jax.tree.map(jnp.zeros_like, state)))
+        _, position = checkpoints.restore(7, advance(jax.tree.map(jnp.zeros_like, state)))
     assert position == {'step': 7}
 
 
@@ -80,7 +80,8 @@ def test_what_a_killed_process_left_unfinished_is_passed_over(tmp_path, state):
     # Orbax writes under a temporary name, and renames when all is there.
     (tmp_path / '2').rename(tmp_path / '3.orbax-checkpoint-tmp')
     with Checkpoints(tmp_path, keep=2) as checkpoints:
-        _, position = checkpoints.restore_latest(state)
+        assert checkpoints.latest_step() == 1
+        _, position = checkpoints.restore(1, state)
     assert position == {'step': 1}
 
 

@@ -1,0 +1,133 @@
+"""The phases of a run: trainings one after the other, each from the weights of the one before.
+
+The paper trains at one time step first, and goes on at six (B.3). Most runs have a single phase. A
+run of several does what several commands with ``init_from`` would do, bit by bit, and can be
+interrupted anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+from jax.sharding import Mesh
+
+from snnjax.data import Dataset, Split
+from snnjax.data.pipeline import TrainingBatches
+from snnjax.train.config import ConfigError, dataset_of, phase_configs
+from snnjax.train.program import Program, build_program
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A training of its own: it begins with a new optimiser, and at its own step 0.
+
+    Attributes:
+      name: '' for the last one.
+      config: as if there were no other phase.
+      dataset: of its images.
+      batches: to train on.
+      test_split: to evaluate on.
+      program: what runs on the devices.
+      first_step: steps of the run before it.
+      first_epoch: epochs before it.
+    """
+
+    name: str
+    config: ml_collections.ConfigDict
+    dataset: Dataset
+    batches: TrainingBatches
+    test_split: Split
+    program: Program
+    first_step: int
+    first_epoch: int
+
+    @property
+    def last_step(self) -> int:
+        """Steps of the run up to its end."""
+        return self.first_step + len(self.batches)
+
+    def epoch(self, step: int) -> float:
+        """Of the run, after so many steps of the phase."""
+        return self.first_epoch + step / self.batches.per_epoch
+
+
+def make_phases(config: ml_collections.ConfigDict, mesh: Mesh) -> list[Phase]:
+    """All phases of a run, in order.
+
+    Args:
+      config: of the run.
+      mesh: of the devices.
+
+    Raises:
+      ConfigError: for a phase with fewer images than a batch, or with another network.
+    """
+    phases: list[Phase] = []
+    step = epoch = 0
+    for name, phase_config in phase_configs(config).items():
+        dataset = dataset_of(phase_config)
+        batches = training_batches(phase_config, dataset.load('train'))
+        phases.append(
+            Phase(
+                name=name,
+                config=phase_config,
+                dataset=dataset,
+                batches=batches,
+                test_split=dataset.load('test'),
+                program=build_program(phase_config, mesh, batches.per_epoch),
+                first_step=step,
+                first_epoch=epoch,
+            )
+        )
+        step, epoch = phases[-1].last_step, epoch + phase_config.epochs
+    _check_same_network(phases)
+    return phases
+
+
+def training_batches(config: ml_collections.ConfigDict, split: Split) -> TrainingBatches:
+    """The batches of a phase.
+
+    Args:
+      config: of the phase.
+      split: its training images.
+
+    Raises:
+      ConfigError: where they are fewer than a batch.
+    """
+    per_epoch = len(split) // config.batch_size
+    if per_epoch == 0:
+        raise ConfigError(
+            f'batch_size={config.batch_size} must be at most the {len(split)} training images'
+        )
+    return TrainingBatches(
+        split,
+        config.batch_size,
+        config.seed,
+        num_batches=config.epochs * per_epoch,
+        mixup=config.data.mixup,
+        cutmix=config.data.cutmix,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _check_same_network(phases: Sequence[Phase]) -> None:
+    """Finds before the first phase that its weights would not fit the next."""
+    if len(phases) == 1:
+        return
+    *earlier, last = (
+        {
+            jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+            for path, leaf in jax.tree.leaves_with_path(phase.program.abstract_state().variables)
+        }
+        for phase in phases
+    )
+    for phase, shapes in zip(phases, earlier, strict=False):
+        for key in sorted(shapes.keys() | last.keys()):
+            if shapes.get(key) != last.get(key):
+                raise ConfigError(
+                    f'earlier_phases.{phase.name}: has another network than the run: {key} is '
+                    f'{shapes.get(key, "missing")}, not {last.get(key, "missing")}'
+                )
