@@ -83,9 +83,9 @@ def alone(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize(('count', 'devices'), [(2, 2)])
-def test_processes_together_train_as_one_does(alone, tmp_path, count, devices):
-    statuses, outputs = finish(start(tmp_path, count, devices, *RUN))
+@pytest.mark.parametrize(('count', 'devices', 'fsdp'), [(2, 2, 1), (2, 2, 4)])
+def test_processes_together_train_as_one_does(alone, tmp_path, count, devices, fsdp):
+    statuses, outputs = finish(start(tmp_path, count, devices, *RUN, f'--config.fsdp={fsdp}'))
     assert statuses == [0] * count, outputs
     # The first one speaks for all.
     assert f'on 4 cpu devices of {count} processes' in outputs[0][0]

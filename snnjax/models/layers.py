@@ -14,6 +14,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from snnjax.neurons import lif
 
@@ -54,7 +55,7 @@ class TDBN(nn.Module):
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
         running_var = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
         if self.train:
-            mean, var = _channel_moments(x)
+            mean, var = checkpoint_name(_channel_moments(x), 'moments')
             if not self.is_initializing():
                 kept = self.momentum
                 running_mean.value = kept * running_mean.value + (1 - kept) * mean
@@ -111,6 +112,7 @@ class ConvNorm(nn.Module):
             use_bias=False,
             name='conv',
         )(x)
+        x = checkpoint_name(x, 'convolution')
         scale, gain = self.threshold, 1.0
         if self.runtime_scale:
             alpha = 1.0 if self.branch is None else math.sqrt(0.5)

@@ -21,6 +21,16 @@ DEFAULT_NUM_STEPS = 6
 STEMS = {'conv3': 3, 'conv7': 7, 'conv3x3x3': 3}
 """Kernel sizes by the name of the stem."""
 
+REMATERIALISATION: dict[str, Any] = {
+    'nothing': None,
+    'elementwise': jax.checkpoint_policies.save_only_these_names(
+        'convolution', 'moments', 'spikes'
+    ),
+    'blocks': jax.checkpoint_policies.nothing_saveable,
+}
+"""What of a block the backward pass computes again, instead of keeping it, and by which policy:
+nothing; all but convolutions, their moments and the packed spikes; or everything."""
+
 
 class ResNet(nn.Module):
     """A deep residual spiking network (tables 1, 7 and 8).
@@ -62,7 +72,8 @@ class ResNet(nn.Module):
       scan_layers: compile a stage's repeated blocks once, over parameters stacked along a leading
         axis (see `snnjax.models.stacking`); 'auto' does so except on CPU, where convolutions in a
         loop are slow.
-      remat: compute a block's activations again in the backward pass instead of keeping them.
+      remat: what of a block the backward pass computes again instead of keeping it, a key of
+        `REMATERIALISATION`.
 
     Raises:
       ValueError: when built with an unknown kind, stem or surrogate, with stages that do not agree
@@ -94,13 +105,14 @@ class ResNet(nn.Module):
     runtime_scale: bool = False
     dtype: Any = None
     scan_layers: bool | Literal['auto'] = False
-    remat: bool = False
+    remat: str = 'nothing'
 
     def __post_init__(self) -> None:
         known: dict[str, Collection[str]] = {
             'kind': BLOCKS,
             'stem': STEMS,
             'surrogate': SURROGATES,
+            'remat': REMATERIALISATION,
         }
         for option, choices in known.items():
             value = getattr(self, option)
@@ -137,15 +149,16 @@ class ResNet(nn.Module):
         x, num_steps = self._stream(images)
         conv_norm = self._conv_norm(train)
         spike = self._spike(num_steps)
+        policy, block_type = REMATERIALISATION[self.remat], BLOCKS[self.kind]
         block = functools.partial(
-            nn.remat(BLOCKS[self.kind]) if self.remat else BLOCKS[self.kind],
+            nn.remat(block_type, policy=policy) if policy else block_type,
             conv_norm=conv_norm,
             spike=spike,
             project_shortcut=self.project_shortcut,
             avgpool_shortcut=self.avgpool_shortcut,
             spiking_shortcut=self.spiking_shortcut,
         )
-        stream_of_spikes = BLOCKS[self.kind].stream_of_spikes
+        stream_of_spikes = block_type.stream_of_spikes
 
         x = self._stem(conv_norm, train)(x)
         if stream_of_spikes:

@@ -82,7 +82,7 @@ def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]
         return out
 
     # Not the rematerialised form: lifted modules are traced more than once.
-    model = model.clone(scan_layers=False, remat=False)
+    model = model.clone(scan_layers=False, remat='nothing')
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with nn.intercept_methods(observe):
         jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)

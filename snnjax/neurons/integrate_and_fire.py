@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from snnjax.neurons.surrogates import Surrogate, rectangular
 
@@ -162,6 +163,8 @@ def _fire_forward(
     )
     encode = functools.partial(_encode_word, neuron, axis, decay, threshold)
     _, saved = lax.scan(encode, potential, chunks, unroll=len(chunks) == 1)
+    # A name by which rematerialisation can keep it.
+    saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
     steps = jnp.arange(num_steps, dtype=saved.word.dtype)
     steps = steps.reshape((num_steps,) + (1,) * (saved.word.ndim - 1 - axis))
     spikes = (jnp.expand_dims(saved.word, axis + 1) >> steps) & 1

@@ -246,22 +246,27 @@ def _describe(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> str:
     devices = jax.devices()
     begin = f'continuing at step {start:,}' if start else 'starting'
     return (
-        f'{config.model.name}: {parameters:,} parameters, {config.model.num_steps} time steps\n'
+        f'{config.model.name}: {parameters:,} parameters, '
+        f'{_count(config.model.num_steps, "time step")}\n'
         f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
         f'test images{describe_split(config)}\n'
         f'{begin} of {last.last_step:,} steps of {config.batch_size} images '
-        f'on {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
+        f'on {_count(len(devices), f"{devices[0].device_kind} device")}'
         + (f' of {jax.process_count()} processes' if jax.process_count() > 1 else '')
         + ''.join(f'\n{note}' for note in notes)
     )
 
 
 def _describe_phase(phase: Phase) -> str:
-    steps = phase.config.model.num_steps
     return (
-        f'{f"phase {phase.name}" if phase.name else "last phase"}: {phase.config.epochs} epochs '
-        f'at {steps} time step{"s" if steps > 1 else ""}, to step {phase.last_step:,}'
+        f'{f"phase {phase.name}" if phase.name else "last phase"}: '
+        f'{_count(phase.config.epochs, "epoch")} at '
+        f'{_count(phase.config.model.num_steps, "time step")}, to step {phase.last_step:,}'
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f'{number} {noun}{"s" if number > 1 else ""}'
 
 
 def _report(what: str, evaluation: dict[str, float]) -> str:

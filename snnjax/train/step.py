@@ -104,11 +104,13 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        # The gradient is taken of whole parameters, gathered once, so that no activation moves to
-        # where a part of them is; then each device keeps the part that it updates.
+        # Parameters are whole while the gradient is taken, and so is the gradient at first: or else
+        # the partitioner moves activations to where a part of them is.
         whole = state._replace(params=_gather(state.params, mesh))
         gradient, (batch_stats, sums) = gradient_of(whole, batch, key)
-        gradient = jax.lax.with_sharding_constraint(gradient, parameter_shardings(gradient, mesh))
+        gradient = jax.lax.with_sharding_constraint(
+            _gather(gradient, mesh), parameter_shardings(gradient, mesh)
+        )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(state.step + 1, params, batch_stats, opt_state)

@@ -20,13 +20,18 @@ def test_collectives_are_counted_with_their_bytes():
       %all-reduce.1 = f32[64,3]{1,0} all-reduce(%x), channel_id=1
       %start = (bf16[8]{0}, bf16[2,4]{1,0}) all-reduce-start(%y, %z), channel_id=2
       %done = (bf16[8]{0}, bf16[2,4]{1,0}) all-reduce-done(%start)
-      %gather = s8[1024]{0:T(128)} all-gather(%x), dimensions={0}
+      %gather = s8[1024]{0:T(128)} all-gather(%x), channel_id=3, dimensions={0}
+      %the_same = s8[1024]{0:T(128)} all-gather(%x), channel_id=3, dimensions={0}
       %scalar = f32[] all-reduce(%x)
       ROOT %other = f32[5]{0} add(%all-reduce.1, %x)
+    }
+%all-reduce-scatter.6 (input_0: f32[64,8]) -> f32[64,1] {
+      %all-reduce.2 = f32[64,8]{1,0} all-reduce(%input_0), channel_id=4
     """
     assert count_collectives(program) == {
         'all-reduce': (3, 64 * 3 * 4 + 2 * 16 + 4),
         'all-gather': (1, 1024),
+        'reduce-scatter': (1, 64 * 8 * 4),
     }
 
 
@@ -84,6 +89,24 @@ def test_a_step_is_compiled_for_a_tpu_and_reduces_only():
     # Two operations for each of the 8 images' multiply-accumulates, forward and twice backward.
     assert 0.5 < plan['flops'] / (6 * 8 * 2 * 737_280) < 2
     assert plan['compute_seconds'] == plan['flops'] / 197e12
+
+
+@needs_libtpu
+def test_shared_parameters_are_gathered_and_their_gradients_scattered_once():
+    arguments = ['--config=configs/digits.py:depth=8,num_steps=2', '--topology=v5e:2x4', '--json']
+    # Wide enough for a kernel to be worth a part on each chip.
+    arguments.append('--config.model.widths=(64,128,256)')
+    whole, shared = (json.loads(run(*arguments, f'--config.fsdp={fsdp}').stdout) for fsdp in (1, 8))
+    assert whole['collectives'].keys() == {'all-reduce'}
+    assert shared['collectives'].keys() == {'all-reduce', 'all-gather', 'reduce-scatter'}
+    kernels = 1_223_744  # Numbers in the ten kernels, all of which are shared.
+    number, gathered = shared['collectives']['all-gather']
+    assert number == 10
+    # The compiler gathers what a matrix unit takes, two bytes a number.
+    assert 2 * kernels <= gathered <= 4 * kernels
+    _, scattered = shared['collectives']['reduce-scatter']
+    assert scattered <= 4 * kernels
+    assert shared['arguments'] < whole['arguments'] / 6
 
 
 @needs_libtpu

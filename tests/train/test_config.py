@@ -60,6 +60,7 @@ def test_a_wrong_choice_gets_the_near_ones():
             3,
             'batch_size=16 must be a multiple of microbatches=3 times the 8 devices',
         ),
+        ('fsdp', 3, 'fsdp=3 must be a divisor of the 8 devices'),
         ('average_decay', 1.0, 'average_decay=1.0 must be at least 0 and below 1'),
         (
             'eval_batch_size',
@@ -69,6 +70,7 @@ def test_a_wrong_choice_gets_the_near_ones():
         ('model.name', 'ms_resnet9', "unknown model 'ms_resnet9'"),
         ('data.name', 'digit', "unknown data set 'digit'; did you mean digits"),
         ('model.stem', 'conv8', "unknown stem 'conv8'"),
+        ('model.remat', 'block', "unknown remat 'block'; did you mean blocks"),
         ('init_from', '/nowhere', 'init_from: /nowhere has no weights'),
     ],
 )
@@ -92,10 +94,16 @@ def test_the_model_is_made_for_its_data(config):
 
 def test_every_option_of_the_network_is_a_key(config):
     config.model.update(
-        {'dropout': 0.3, 'blocks': (1, 2, 1), 'remat': True, 'dtype': 'bfloat16', 'kind': 'plain'}
+        {
+            'dropout': 0.3,
+            'blocks': (1, 2, 1),
+            'remat': 'blocks',
+            'dtype': 'bfloat16',
+            'kind': 'plain',
+        }
     )
     model = build_model(config, dataset_of(config))
-    assert (model.dropout, model.blocks, model.remat) == (0.3, (1, 2, 1), True)
+    assert (model.dropout, model.blocks, model.remat) == (0.3, (1, 2, 1), 'blocks')
     assert (model.dtype, model.kind, model.threshold) == ('bfloat16', 'plain', 0.5)
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from snnjax.data import DataOptions, open_dataset
 from snnjax.data.pipeline import TrainingBatches
+from snnjax.tools.plan_tpu import count_collectives
+from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.loop import evaluate
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh, put_batch
@@ -27,13 +29,14 @@ def abstract_batch(program, batch):
     }
 
 
-@pytest.mark.parametrize('microbatches', [1, 2])
-def test_a_sharded_step_reduces_over_the_devices_and_moves_nothing_else(
-    config, batch, microbatches
+@pytest.mark.parametrize(('microbatches', 'fsdp'), [(1, 1), (2, 1), (1, 8), (2, 4)])
+def test_a_sharded_step_moves_nothing_but_gradients_moments_and_shared_parameters(
+    config, batch, microbatches, fsdp
 ):
     config.microbatches = microbatches
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
-    lowered = program.train_step.lower(program.abstract_state(), abstract_batch(program, batch))
+    program = build_program(config, make_mesh(fsdp=fsdp), steps_per_epoch=10)
+    state = program.abstract_state()
+    lowered = program.train_step.lower(state, abstract_batch(program, batch))
     compiled = lowered.compile().as_text()
     collectives = set(
         re.findall(
@@ -42,17 +45,31 @@ def test_a_sharded_step_reduces_over_the_devices_and_moves_nothing_else(
             compiled,
         )
     )
-    assert collectives == {'all-reduce'}
+    shared = [leaf for leaf in jax.tree.leaves(state.params) if not is_whole(leaf)]
+    if fsdp == 1:
+        assert collectives == {'all-reduce'}
+        assert not shared
+    else:
+        # XLA has no pass for CPUs that makes one of a reduction and the choice of a part.
+        assert collectives == {'all-reduce', 'all-gather'}
+        # Every kernel is gathered once.
+        _, gathered = count_collectives(compiled)['all-gather']
+        assert gathered == sum(4 * leaf.size for leaf in shared)
     # Each device has two of the sixteen images: two time steps of them are folded into four.
     images = {int(n) for n in re.findall(r'= f32\[(\d+),8,8,16\]\S* convolution\(', compiled)}
     assert images <= {2 // microbatches, 4 // microbatches}
     assert images
 
 
-def test_eight_devices_train_as_one_does(config, batch):
+def is_whole(leaf):
+    return leaf.sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize('fsdp', [1, 4])
+def test_eight_devices_train_as_one_does(config, batch, fsdp):
     states, sums = [], []
-    for devices in (jax.devices()[:1], jax.devices()):
-        program = build_program(config, make_mesh(devices), steps_per_epoch=10)
+    for mesh in (make_mesh(jax.devices()[:1]), make_mesh(fsdp=fsdp)):
+        program = build_program(config, mesh, steps_per_epoch=10)
         state, step_sums = program.train_step(
             program.init(), put_batch(batch, program.batch_sharding)
         )
@@ -61,6 +78,32 @@ def test_eight_devices_train_as_one_does(config, batch):
     chex.assert_trees_all_close(*states, rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_close(*sums, rtol=1e-4)
     assert states[0].step == 1
+
+
+def test_shared_parameters_are_stored_once(config):
+    config.average_decay = 0.5
+    state = build_program(config, make_mesh(fsdp=8), steps_per_epoch=10).init()
+    kernels = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim > 1]
+    # Parameters, momentum and average.
+    assert len(kernels) == 3 * len([k for k in jax.tree.leaves(state.params) if k.ndim > 1])
+    for kernel in kernels:
+        assert {shard.data.size for shard in kernel.addressable_shards} == {kernel.size // 8}
+    assert all(is_whole(leaf) for leaf in jax.tree.leaves(state) if leaf.ndim < 2)
+
+
+@pytest.mark.parametrize(('devices', 'fsdp'), [(8, 1), (4, 4), (1, 1)])
+def test_a_checkpoint_of_shared_parameters_fits_other_devices(config, tmp_path, devices, fsdp):
+    program = build_program(config, make_mesh(fsdp=4), steps_per_epoch=10)
+    state = program.init()
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, state, {'skipped': 3})
+    other = build_program(config, make_mesh(jax.devices()[:devices], fsdp), steps_per_epoch=10)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        restored, position = checkpoints.restore(1, other.abstract_state())
+    assert position == {'skipped': 3}
+    chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(state))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, restored)
+    assert shardings == other.state_sharding
 
 
 def test_evaluation_counts_every_image_once(config):
