@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from snnjax.neurons.apart import apart
 from snnjax.neurons.surrogates import Surrogate, rectangular
 
 _STEPS_PER_WORD = 16
@@ -156,13 +157,8 @@ def _fire(
 def _fire_forward(
     current: jax.Array, decay: jax.Array, threshold: jax.Array, neuron: _Neuron, axis: int
 ) -> tuple[jax.Array, Any]:
-    chunks = _split_time(current, axis)
-    num_steps = chunks.shape[axis + 1]
-    potential = jnp.zeros(
-        current.shape[:axis] + current.shape[axis + 1 :], _membrane_dtype(current)
-    )
-    encode = functools.partial(_encode_word, neuron, axis, decay, threshold)
-    _, saved = lax.scan(encode, potential, chunks, unroll=len(chunks) == 1)
+    saved = apart(functools.partial(_encode, neuron, axis))(current, decay, threshold)
+    num_steps = _split_time(current, axis).shape[axis + 1]
     # A name by which rematerialisation can keep it.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
     steps = jnp.arange(num_steps, dtype=saved.word.dtype)
@@ -170,6 +166,19 @@ def _fire_forward(
     spikes = (jnp.expand_dims(saved.word, axis + 1) >> steps) & 1
     spikes = _join_time(spikes.astype(current.dtype), axis, current.shape[axis])
     return spikes, (saved, decay, threshold)
+
+
+def _encode(
+    neuron: _Neuron, axis: int, current: jax.Array, decay: jax.Array, threshold: jax.Array
+) -> _Saved:
+    """Runs the neurons through time; keeps what their spikes and gradients follow from."""
+    chunks = _split_time(current, axis)
+    potential = jnp.zeros(
+        current.shape[:axis] + current.shape[axis + 1 :], _membrane_dtype(current)
+    )
+    encode = functools.partial(_encode_word, neuron, axis, decay, threshold)
+    _, saved = lax.scan(encode, potential, chunks, unroll=len(chunks) == 1)
+    return saved
 
 
 def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Array) -> tuple:

@@ -12,7 +12,7 @@ import ml_collections
 import optax
 from jax.sharding import Mesh, NamedSharding
 
-from snnjax.models import ResNet
+from snnjax.models import ResNet, compiler_options
 from snnjax.train import sharding
 from snnjax.train.config import build_model, dataset_of
 from snnjax.train.optimizer import make_optimizer, make_schedule
@@ -67,7 +67,11 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
     )
     everywhere, by_image = sharding.replicated(mesh), sharding.batch_sharded(mesh)
     of_state = sharding.parameter_shardings(jax.eval_shape(init), mesh)
-    jit = functools.partial(jax.jit, in_shardings=(of_state, by_image))
+    jit = functools.partial(
+        jax.jit,
+        in_shardings=(of_state, by_image),
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+    )
     return Program(
         model=model,
         schedule=schedule,

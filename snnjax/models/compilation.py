@@ -1,0 +1,19 @@
+"""How XLA is to compile these networks."""
+
+from __future__ import annotations
+
+
+def compiler_options(platform: str) -> dict[str, str]:
+    """What to give to `jax.jit` as ``compiler_options`` with a step of training or inference.
+
+    XLA:CPU has two libraries for convolutions. YNNPACK, its choice, took up to twice the time of
+    Eigen for every shape that occurs here (``docs/performance.md``); for reductions it is the
+    faster. Elsewhere there is nothing to choose.
+
+    Args:
+      platform: that the program will run on: 'cpu', 'gpu' or 'tpu'.
+    """
+    if platform != 'cpu':
+        return {}
+    kinds = ('LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT', 'LIBRARY_FUSION_TYPE_REDUCE')
+    return {'xla_cpu_experimental_ynn_fusion_type': ','.join(kinds)}
