@@ -9,11 +9,11 @@ import time
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from snnjax.train.writers import read_metrics
 from tests.conftest import ROOT
+from tests.runs import outcome
 
 SMALL_RUN = [
     '--config=configs/digits.py:depth=8,num_steps=1',
@@ -58,24 +58,6 @@ def stop_at_random(workdir, rng, number):
     process.send_signal(number)
     process.communicate(timeout=120)
     return process.returncode
-
-
-def outcome(workdir):
-    """Everything of a run but its timing: last state and position, and the metrics."""
-    with ocp.CheckpointManager(workdir / 'checkpoints') as manager:
-        step = manager.latest_step()
-        restored = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(), position=ocp.args.JsonRestore()
-            ),
-        )
-        kept = sorted(manager.all_steps())
-    metrics = [
-        {key: value for key, value in record.items() if not key.startswith('time/')}
-        for record in read_metrics(workdir)
-    ]
-    return step, restored.state, restored.position, kept, metrics
 
 
 @pytest.mark.parametrize('seed', [0, 1])

@@ -14,6 +14,7 @@ import pytest
 from snnjax.train.weights import load_weights
 from snnjax.train.writers import read_metrics
 from tests.conftest import ROOT
+from tests.runs import metrics_without_times
 
 # Three steps an epoch: later, a neuron on its threshold makes of rounding another run.
 RUN = [
@@ -67,13 +68,6 @@ def last_step(workdir):
     return max(map(int, steps), default=0)
 
 
-def training_lines(workdir):
-    return [
-        {key: value for key, value in record.items() if not key.startswith('time/')}
-        for record in read_metrics(workdir)
-    ]
-
-
 @pytest.fixture(scope='module')
 def alone(tmp_path_factory):
     """The work directory of one process with four devices."""
@@ -90,7 +84,7 @@ def test_processes_together_train_as_one_does(alone, tmp_path, count, devices, f
     # The first one speaks for all.
     assert f'on 4 cpu devices of {count} processes' in outputs[0][0]
     assert all('epoch' not in out for out, _ in outputs[1:])
-    lines, expected = training_lines(tmp_path), training_lines(alone)
+    lines, expected = metrics_without_times(tmp_path), metrics_without_times(alone)
     assert [line['step'] for line in lines] == [line['step'] for line in expected]
     for line, other in zip(lines, expected, strict=True):
         assert line.keys() == other.keys()
