@@ -231,7 +231,7 @@ def describe(args: argparse.Namespace, results: dict[str, Any]) -> str:
     """A table of the results."""
     lines = [
         f'{args.model}, {args.batch} images of {args.size}x{args.size}, T={args.num_steps}, '
-        f'{args.threads} threads, medians of {args.rounds}',
+        f'{args.threads} threads, medians of {3 * args.rounds}',
         f'{"":14}{"train":>10}{"ratio":>7}{"peak":>10}{"ratio":>7}{"first":>9}'
         f'{"infer":>10}{"ratio":>7}',
     ]
@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument('--num_steps', type=int, default=4)
     parser.add_argument('--rounds', type=int, default=11)
     parser.add_argument('--threads', type=int, default=os.cpu_count())
-    parser.add_argument('--peers', nargs='*', default=PEERS, choices=PEERS)
+    parser.add_argument('--peers', nargs='+', default=PEERS, choices=PEERS)
     parser.add_argument('--tolerance', type=float, default=0.01, help='of losses, relative')
     parser.add_argument('--json', type=Path)
     for internal in ('--worker', '--weights', '--options'):
@@ -276,7 +276,8 @@ def main() -> None:
     results = measure(args)
     print(describe(args, results))
     if args.json:
-        packages = ('jax', 'jaxlib', 'torch', 'spikingjelly', 'snntorch')
+        libraries = [peer for peer in args.peers if peer != 'pytorch']
+        packages = ('jax', 'jaxlib', 'torch', *libraries)
         record = {
             'model': args.model,
             **{key: getattr(args, key) for key in ('size', 'batch', 'num_steps', 'threads')},

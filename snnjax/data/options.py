@@ -69,7 +69,7 @@ class DataOptions:
     mixup: float = 0.0
     cutmix: float = 0.0
     # Photos that cannot be decoded: 'raise', or 'skip', which leaves them out of their batches, up
-    # to `max_skipped` times in a run, and in an evaluation.
+    # to `max_skipped` times in a phase of a run, and in an evaluation.
     on_decode_error: str = 'raise'
     max_skipped: int = 100
     # Events: frames of equally many events, 'number', or of equal length, 'time'; then of so many

@@ -6,9 +6,9 @@ from __future__ import annotations
 def compiler_options(platform: str) -> dict[str, str]:
     """What to give to `jax.jit` as ``compiler_options`` with a step of training or inference.
 
-    XLA:CPU has two libraries for convolutions. YNNPACK, its choice, took up to twice the time of
-    Eigen for every shape that occurs here (``docs/performance.md``); for reductions it is the
-    faster. Elsewhere there is nothing to choose.
+    XLA:CPU has two libraries for convolutions. YNNPACK, its choice, was slower than Eigen for every
+    shape that occurs here, and often took twice the time (``docs/performance.md``); for reductions
+    it is the faster. Elsewhere there is nothing to choose.
 
     Args:
       platform: that the program will run on: 'cpu', 'gpu' or 'tpu'.

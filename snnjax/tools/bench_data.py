@@ -85,7 +85,7 @@ def _train(
     config: ml_collections.ConfigDict, batches: TrainingBatches, steps: int
 ) -> tuple[float, float]:
     """Seconds for which nothing was done but to wait for data, and seconds in all."""
-    program = build_program(config, make_mesh(), batches.per_epoch)
+    program = build_program(config, make_mesh(fsdp=config.fsdp), batches.per_epoch)
     state = program.init()
     made = batches.iterate(0, config.data.workers)
     waiting, start = 0.0, 0.0

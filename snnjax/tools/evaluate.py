@@ -104,12 +104,12 @@ def evaluate_weights(
     config.batch_size = mesh.size
     check(config, mesh.size)
     program = build_program(config, mesh, steps_per_epoch=1)
-    state = program.abstract_state()
-    variables, _ = fit_weights(program.model, state.variables, load_weights(weights))
-    state = state._replace(**jax.device_put(variables, program.state_sharding.variables))
+    like = program.abstract_state().variables
+    variables, _ = fit_weights(program.model, like, load_weights(weights))
+    variables = jax.device_put(variables, program.state_sharding.variables)
     examples = dataset_of(config).load(split)
     described = f'{config.data.name}: {len(examples):,} {split} examples{describe_split(config)}'
-    results = evaluate(program, state, examples, batch_size, config.data)
+    results = evaluate(program, variables, examples, batch_size, config.data)
     return {'data': described, **results}
 
 

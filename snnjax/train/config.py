@@ -159,8 +159,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(_is_within(key, k) for k in RUNTIME_KEYS)
+        if old.get(key) != new.get(key)
+        and not any(_is_within(_without_phase(key), k) for k in RUNTIME_KEYS)
     ]
+
+
+def _without_phase(key: str) -> str:
+    """``earlier_phases.NAME.epochs`` -> ``epochs``."""
+    return key.split('.', 2)[2] if key.startswith('earlier_phases.') else key
 
 
 def _is_within(key: str, other: str) -> bool:
@@ -187,7 +193,10 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
     phases = {}
     for name in sorted(config.earlier_phases):
         phases[name] = last.copy_and_resolve_references()
-        for key, value in flatten(config.earlier_phases[name]).items():
+        own = flatten(config.earlier_phases[name])
+        if not own:
+            raise ConfigError(f'earlier_phases.{name}: has no key of its own; give it epochs, say')
+        for key, value in own.items():
             if key not in known:
                 raise ConfigError(
                     f'earlier_phases.{name}.{key}: no key of a phase; {suggest(key, known)}'

@@ -38,7 +38,7 @@ class TrainingLog:
       unwritten: sums since the last line of a run that is continued.
       batch_size: images in a step, where none is missing.
       skipped: images that were missing before.
-      max_skipped: how many may be missing in all.
+      max_skipped: how many may be missing in the phase.
 
     Attributes:
       skipped: images that were missing so far: photos that could not be decoded.

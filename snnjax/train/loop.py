@@ -51,6 +51,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
 
     with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
         start = checkpoints.latest_step() or 0
+        if start > phases[-1].last_step:
+            raise ConfigError(
+                f'{workdir} has a checkpoint of step {start}, and this run only '
+                f'{phases[-1].last_step} steps: is its data another?'
+            )
         number = next(i for i, phase in enumerate(phases) if start <= phase.last_step)
         state, position, notes = _begin(config.init_from, phases[number], start, checkpoints)
         # Now it is a run: what could not be run has left nothing behind.
@@ -136,9 +141,9 @@ def _train_phase(
     def write(step: int, values: Mapping[str, float]) -> None:
         writer.write(phase.first_step + step, {'epoch': phase.epoch(step), **values})
 
-    def evaluate_in(phase: Phase, state: TrainState) -> dict[str, float]:
+    def evaluate_in(phase: Phase) -> dict[str, float]:
         size, data = phase.config.eval_batch_size, phase.config.data
-        return evaluate(phase.program, state, phase.test_split, size, data)
+        return evaluate(phase.program, state.evaluated, phase.test_split, size, data)
 
     log = TrainingLog(
         write,
@@ -159,10 +164,10 @@ def _train_phase(
             evaluation = None
             if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
                 log.flush()
-                evaluation = evaluate_in(phase, state)
+                evaluation = evaluate_in(phase)
                 progress.say(_report(f'epoch {phase.epoch(step):g}', evaluation))
                 if last and following:
-                    extended = evaluate_in(following, _start(following.program, state.evaluated))
+                    extended = evaluate_in(following)
                     steps = following.config.model.num_steps
                     progress.say(_report(f'the same at T={steps}', extended))
                     evaluation |= {
@@ -173,7 +178,9 @@ def _train_phase(
             every = config.checkpoint.every_steps
             if evaluation or stopping or (every and step % every == 0):
                 position = {'unwritten': log.flush(), 'skipped': log.skipped}
-                checkpoints.save(phase.first_step + step, state, position, evaluation)
+                # The best is that of the last phase: the model is described in its form.
+                best_by = None if following else evaluation
+                checkpoints.save(phase.first_step + step, state, position, best_by)
         if last or stopping:
             break
         with log.waiting():
@@ -183,12 +190,13 @@ def _train_phase(
             batch['stop'] = np.full(len(batch['label']), stop.requested)
         state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
         log.push(step + 1, sums)
-    return state, last
+    # A stop may have come with the last step.
+    return state, last and not (following and log.stopping)
 
 
 def evaluate(
     program: Program,
-    state: TrainState,
+    variables: Mapping[str, Any],
     split: Split,
     batch_size: int,
     data: ml_collections.ConfigDict,
@@ -197,7 +205,7 @@ def evaluate(
 
     Args:
       program: of the run.
-      state: with the weights.
+      variables: of the model, as they lie on the devices.
       split: the images.
       batch_size: over all devices.
       data: the configuration's, for ``workers`` and ``max_skipped``.
@@ -212,7 +220,7 @@ def evaluate(
         split, batch_size, process_index=jax.process_index(), process_count=jax.process_count()
     ).iterate(data.workers)
     total: dict[str, float] = {}
-    results = (program.eval_step(state, put_batch(b, program.batch_sharding)) for b in batches)
+    results = (program.eval_step(variables, put_batch(b, program.batch_sharding)) for b in batches)
     for sums in metrics.fetch_late(results):
         total = metrics.add(total, sums)
     skipped = len(split) - int(total['images'])
@@ -245,12 +253,14 @@ def _describe(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> str:
     parameters = count_parameters(last.program.abstract_state().params)
     devices = jax.devices()
     begin = f'continuing at step {start:,}' if start else 'starting'
+    sizes = {phase.config.batch_size for phase in phases}
+    of_images = f' of {config.batch_size} images' if len(sizes) == 1 else ''
     return (
         f'{config.model.name}: {parameters:,} parameters, '
         f'{_count(config.model.num_steps, "time step")}\n'
         f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
         f'test images{describe_split(config)}\n'
-        f'{begin} of {last.last_step:,} steps of {config.batch_size} images '
+        f'{begin} of {last.last_step:,} steps{of_images} '
         f'on {_count(len(devices), f"{devices[0].device_kind} device")}'
         + (f' of {jax.process_count()} processes' if jax.process_count() > 1 else '')
         + ''.join(f'\n{note}' for note in notes)

@@ -29,7 +29,7 @@ class Program:
       schedule: learning rate by step.
       init: ``() -> state``.
       train_step: ``(state, batch) -> (state, sums)``; the old state is donated.
-      eval_step: ``(state, batch) -> sums``.
+      eval_step: ``(variables, batch) -> sums``.
       state_sharding: of a state, in its form.
       batch_sharding: of every array of a batch.
     """
@@ -68,9 +68,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
     everywhere, by_image = sharding.replicated(mesh), sharding.batch_sharded(mesh)
     of_state = sharding.parameter_shardings(jax.eval_shape(init), mesh)
     jit = functools.partial(
-        jax.jit,
-        in_shardings=(of_state, by_image),
-        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+        jax.jit, compiler_options=compiler_options(mesh.devices.flat[0].platform)
     )
     return Program(
         model=model,
@@ -87,10 +85,15 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
                 average_decay=config.average_decay,
                 seed=config.seed,
             ),
+            in_shardings=(of_state, by_image),
             out_shardings=(of_state, everywhere),
             donate_argnums=0,
         ),
-        eval_step=jit(make_eval_step(model, dataset, mesh), out_shardings=everywhere),
+        eval_step=jit(
+            make_eval_step(model, dataset, mesh),
+            in_shardings=(of_state.variables, by_image),
+            out_shardings=everywhere,
+        ),
         state_sharding=of_state,
         batch_sharding=by_image,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 BATCH_AXES = ('data', 'fsdp')
@@ -21,12 +22,14 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mes
     """The given devices, or all of all processes.
 
     Args:
-      devices: in the order in which they share a batch.
+      devices: some of one kind.
       fsdp: devices that share the parameters; must divide their number.
     """
     devices = jax.devices() if devices is None else devices
     shape = (len(devices) // fsdp, fsdp)
-    return jax.make_mesh(shape, BATCH_AXES, (AxisType.Auto,) * 2, devices=devices)
+    # On TPUs, neighbours share parameters; an axis of theirs may be divided for it.
+    grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(grid, BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -43,7 +46,7 @@ def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
     """How parameters, or what has their form, lie on the devices.
 
     Kernels are split over ``fsdp`` along their longest axis that it divides, the last of them if
-    several are. Vectors and numbers, which are small and many, are whole everywhere.
+    several are. All else, which is small and many, is whole everywhere.
 
     Args:
       tree: of arrays, or of their ``jax.ShapeDtypeStruct``s.
@@ -51,14 +54,15 @@ def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
     """
     parts = mesh.shape['fsdp']
 
-    def choose(leaf: Any) -> NamedSharding:
+    def choose(path: tuple, leaf: Any) -> NamedSharding:
+        is_kernel = jax.tree_util.keystr(path[-1:], simple=True) == 'kernel'
         divisible = [(side, axis) for axis, side in enumerate(leaf.shape) if side % parts == 0]
-        if parts == 1 or leaf.ndim < 2 or not divisible:
+        if parts == 1 or not is_kernel or not divisible:
             return replicated(mesh)
         _, chosen = max(divisible)
         return NamedSharding(mesh, PartitionSpec(*[None] * chosen, 'fsdp'))
 
-    return jax.tree.map(choose, tree)
+    return jax.tree.map_with_path(choose, tree)
 
 
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, Any]:

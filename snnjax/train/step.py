@@ -138,12 +138,12 @@ def _gather(tree: Any, mesh: Mesh) -> Any:
 
 def make_eval_step(
     model: ResNet, dataset: Dataset, mesh: Mesh
-) -> Callable[[TrainState, Batch], metrics.Sums]:
-    """``(state, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
+) -> Callable[[Any, Batch], metrics.Sums]:
+    """``(variables, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
 
-    def eval_step(state: TrainState, batch: Batch) -> metrics.Sums:
+    def eval_step(variables: Any, batch: Batch) -> metrics.Sums:
         logits, updates = model.apply(
-            _gather(state.evaluated, mesh),
+            _gather(variables, mesh),
             normalise(batch['image'], dataset),
             mutable=['firing_rates'],
         )

@@ -16,6 +16,8 @@ def compiled_convolution(options):
 def test_convolutions_on_cpus_are_not_those_of_ynnpack():
     program = compiled_convolution(compiler_options('cpu')).as_text()
     assert ' convolution(' in program
+    # Without them they would be.
+    assert 'ynn_fusion' in compiled_convolution({}).as_text()
     assert 'ynn_fusion' not in program
 
 

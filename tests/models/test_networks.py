@@ -112,10 +112,10 @@ def test_scanned_and_rematerialised_layers_compute_the_same(remat):
     close(stack_layers(gradient), other_gradient)
 
 
-def kept_bytes(remat, dtype=None):
+def kept_bytes(remat):
     """What the forward pass keeps for the backward pass beside the variables."""
     model, variables = deep_network()
-    model = model.clone(remat=remat, dtype=dtype)
+    model = model.clone(remat=remat)
     images = jnp.zeros((2, 8, 8, 3))
 
     def loss(params):
@@ -130,7 +130,8 @@ def kept_bytes(remat, dtype=None):
 
 def test_rematerialisation_keeps_less():
     kept = {remat: kept_bytes(remat) for remat in REMATERIALISATION}
-    assert kept['nothing'] > 1.5 * kept['elementwise'] > 1.5 * kept['blocks']
+    assert kept['nothing'] > 1.5 * kept['elementwise']
+    assert kept['elementwise'] > 1.2 * kept['blocks']
 
 
 def test_scanned_layers_are_initialised_one_by_one():

@@ -123,6 +123,9 @@ def test_differences_leave_out_what_changes_no_result():
     new.log_every = 7
     new.checkpoint.keep = 9
     assert differences(old, new) == []
+    old.earlier_phases = {'first': {'epochs': 3, 'data': {'dir': '/somewhere'}}}
+    new.earlier_phases = {'first': {'epochs': 3, 'data': {'dir': '/elsewhere'}}}
+    assert differences(old, new) == []
     new.optimizer.momentum = 0.5
     with new.unlocked():
         new.extra = 1
