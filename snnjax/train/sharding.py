@@ -27,8 +27,12 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mes
     """
     devices = jax.devices() if devices is None else devices
     shape = (len(devices) // fsdp, fsdp)
-    # On TPUs, neighbours share parameters; an axis of theirs may be divided for it.
-    grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    if len({getattr(device, 'core_on_chip', 0) for device in devices}) > 1:
+        # JAX knows neighbours only where a chip is one device; two of a chip follow each other.
+        grid = np.asarray(devices).reshape(shape)
+    else:
+        # On TPUs, neighbours share parameters; an axis of theirs may be divided for it.
+        grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(grid, BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 

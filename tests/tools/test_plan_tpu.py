@@ -111,6 +111,16 @@ def test_shared_parameters_are_gathered_and_their_gradients_scattered_once():
 
 
 @needs_libtpu
+@pytest.mark.parametrize('topology', ['v4:2x2x1', 'v5p:2x2x1', 'v6e:2x2'])
+def test_every_kind_of_chip_can_be_planned_for(topology):
+    arguments = ['--config=configs/digits.py:depth=8,num_steps=1', f'--topology={topology}']
+    result = run(*arguments, '--images_per_chip=8', '--config.fsdp=2', '--json')
+    assert result.returncode == 0, result.stderr
+    plan = json.loads(result.stdout)
+    assert (plan['chips'], plan['images'], plan['problem']) == (4, 8, '')
+
+
+@needs_libtpu
 def test_what_does_not_fit_is_a_line_of_the_table():
     result = run(
         '--config=configs/digits.py:depth=8,num_steps=2',
