@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -10,18 +11,25 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 
-def apart(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, which XLA:CPU computes once, and not in each place that needs its result.
+@functools.cache
+def apart(function: Callable[..., Any], *constants: Hashable) -> Callable[..., Any]:
+    """``function`` with its first arguments, which XLA:CPU computes once, and not in each reader.
 
     XLA merges what is cheap into what reads it, and computes it again in every reader. On CPUs that
     includes a neuron's whole way through time and the normalisation before it. Elsewhere this
     does nothing.
+
+    Args:
+      function: of arrays, after its constants.
+      *constants: with `function` the key under which what was traced is found again.
     """
+    bound = functools.partial(function, *constants)
+    compiled = jax.jit(bound)
+
+    def compiled_apart(*args: Any) -> Any:
+        return set_xla_metadata(compiled(*args), inlineable='false')
 
     def call(*args: Any) -> Any:
-        def compiled_apart(*args: Any) -> Any:
-            return set_xla_metadata(jax.jit(function)(*args), inlineable='false')
-
-        return lax.platform_dependent(*args, cpu=compiled_apart, default=function)
+        return lax.platform_dependent(*args, cpu=compiled_apart, default=bound)
 
     return call

@@ -157,7 +157,7 @@ def _fire(
 def _fire_forward(
     current: jax.Array, decay: jax.Array, threshold: jax.Array, neuron: _Neuron, axis: int
 ) -> tuple[jax.Array, Any]:
-    saved = apart(functools.partial(_encode, neuron, axis))(current, decay, threshold)
+    saved = apart(_encode, neuron, axis)(current, decay, threshold)
     num_steps = _split_time(current, axis).shape[axis + 1]
     # A name by which rematerialisation can keep it.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
