@@ -2,7 +2,7 @@ r"""CIFAR-10 with the paper's networks (tables 1 and 2, figure 3).
 
 python -m snnjax.main --config=configs/cifar10.py:depth=20,num_steps=4 --workdir=runs/cifar10
 
-Two time steps cost about nine minutes an epoch on two CPU cores and reach 73 % in eight epochs
+Two time steps cost about five minutes an epoch on two CPU cores and reach 73 % in eight epochs
 (``docs/results``). CIFAR-100 is the same with ``--config.data.name=cifar100``.
 
 In two phases, the first at one time step, with a lower rate after it (appendix B.3, table 9):
