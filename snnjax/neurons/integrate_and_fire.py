@@ -158,7 +158,7 @@ def _fire_forward(
     current: jax.Array, decay: jax.Array, threshold: jax.Array, neuron: _Neuron, axis: int
 ) -> tuple[jax.Array, Any]:
     saved = apart(_encode, neuron, axis)(current, decay, threshold)
-    num_steps = _split_time(current, axis).shape[axis + 1]
+    _, num_steps = _count_words(current.shape[axis])
     # A name by which rematerialisation can keep it.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
     steps = jnp.arange(num_steps, dtype=saved.word.dtype)
@@ -318,14 +318,19 @@ def _at(array: jax.Array, t: int, axis: int) -> jax.Array:
     return lax.index_in_dim(array, t, axis, keepdims=False)
 
 
+def _count_words(total: int) -> tuple[int, int]:
+    """How many words T time steps take, and the steps of each."""
+    num_words = math.ceil(total / _STEPS_PER_WORD)
+    return num_words, math.ceil(total / num_words)
+
+
 def _split_time(array: jax.Array, axis: int) -> jax.Array:
     """(..., T, ...) -> (words, ..., steps, ...), as few and as equal words as possible.
 
     Where T does not divide, zeros are added after the last step: they cannot act on earlier ones.
     """
     total = array.shape[axis]
-    num_words = math.ceil(total / _STEPS_PER_WORD)
-    num_steps = math.ceil(total / num_words)
+    num_words, num_steps = _count_words(total)
     padding = [(0, 0)] * array.ndim
     padding[axis] = (0, num_words * num_steps - total)
     array = jnp.pad(array, padding)

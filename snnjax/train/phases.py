@@ -18,6 +18,7 @@ from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import ConfigError, dataset_of, phase_configs
 from snnjax.train.program import Program, build_program
+from snnjax.train.weights import by_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +119,7 @@ def _check_same_network(phases: Sequence[Phase]) -> None:
     if len(phases) == 1:
         return
     *earlier, last = (
-        {
-            jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
-            for path, leaf in jax.tree.leaves_with_path(phase.program.abstract_state().variables)
-        }
+        {key: leaf.shape for key, leaf in by_name(phase.program.abstract_state().variables).items()}
         for phase in phases
     )
     for phase, shapes in zip(phases, earlier, strict=False):

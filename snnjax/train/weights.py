@@ -120,8 +120,8 @@ def fit_weights(
     Raises:
       WeightsError: where something is missing, left over or of another shape; the message has all.
     """
-    expected = _flatten(unstack_layers(like))
-    given = _flatten(variables)
+    expected = by_name(unstack_layers(like))
+    given = by_name(variables)
     problems = [f'missing: {key}' for key in sorted(expected.keys() - given.keys())]
     problems += [f'unexpected: {key}' for key in sorted(given.keys() - expected.keys())]
     kept = []
@@ -148,7 +148,8 @@ def _checkpoint_steps(workdir: Path) -> list[int]:
     return sorted(int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit())
 
 
-def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+def by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of variables by their place, as ``params/stem/conv/kernel``."""
     return {_key(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 

@@ -1,6 +1,5 @@
 """Runs of several phases."""
 
-import json
 import re
 
 import chex
@@ -148,7 +147,7 @@ def test_a_run_that_was_stopped_in_any_phase_ends_as_one_that_was_not(
 
 
 def test_another_phase_makes_another_run(two_phases, tmp_path):
-    (tmp_path / 'config.json').write_text(json.dumps(json.loads(two_phases.to_json())))
+    (tmp_path / 'config.json').write_text(two_phases.to_json())
     two_phases.earlier_phases.first.optimizer.learning_rate = 0.2
     with pytest.raises(ConfigError, match=r'earlier_phases.first.optimizer.learning_rate: 0.1 -> '):
         train(two_phases, tmp_path)
