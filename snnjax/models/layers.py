@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from snnjax.models.convolution import Conv
 from snnjax.neurons import lif
-
-he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 class TDBN(nn.Module):
@@ -104,14 +103,7 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        x = conv(
-            self.features,
-            self.kernel_size,
-            self.stride,
-            dtype=self.dtype,
-            use_bias=False,
-            name='conv',
-        )(x)
+        x = Conv(self.features, self.kernel_size, self.stride, dtype=self.dtype, name='conv')(x)
         x = checkpoint_name(x, 'convolution')
         scale, gain = self.threshold, 1.0
         if self.runtime_scale:
@@ -120,18 +112,6 @@ class ConvNorm(nn.Module):
         if self.zero_init_residual and self.branch == 'residual':
             scale = 0.0
         return TDBN(self.train, initial_scale=scale, gain=gain, name='norm')(x)
-
-
-def conv(features: int, kernel_size: int, stride: int = 1, **options: Any) -> nn.Conv:
-    """A square convolution, padded evenly by zeros so that stride 1 keeps the size."""
-    return nn.Conv(
-        features,
-        (kernel_size, kernel_size),
-        strides=stride,
-        padding=kernel_size // 2,
-        kernel_init=he_normal,
-        **options,
-    )
 
 
 def average_pool(x: jax.Array, size: int) -> jax.Array:

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from snnjax.models.blocks import BLOCKS, Block, Layer
-from snnjax.models.layers import LIF, TDBN, ConvNorm, ReLU, conv
+from snnjax.models.convolution import Conv
+from snnjax.models.layers import LIF, TDBN, ConvNorm, ReLU
 from snnjax.neurons import SURROGATES, lif
 from snnjax.spelling import suggest
 
@@ -249,7 +250,7 @@ class TripleStem(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
         for i, stride in enumerate((self.stride, 1, 1), start=1):
-            x = conv(self.features, 3, stride, dtype=self.dtype, name=f'conv{i}')(x)
+            x = Conv(self.features, 3, stride, use_bias=True, dtype=self.dtype, name=f'conv{i}')(x)
         return self.norm(name='norm')(x)
 
 

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from snnjax.models.convolution import Conv
 from snnjax.models.layers import LIF, TDBN, ReLU
 from snnjax.models.networks import ResNet
 
@@ -65,7 +66,7 @@ def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]
         if isinstance(module, LIF):
             spikes.append(out)
         seen: Any = 'spikes' if any(args[0] is array for array in spikes) else 'real'
-        computes = isinstance(module, nn.Conv | nn.Dense)
+        computes = isinstance(module, Conv | nn.Dense)
         layers.append(
             LayerSummary(
                 path=module.path,
@@ -90,7 +91,7 @@ def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]
 
 
 _KINDS: dict[type[nn.Module], Any] = {
-    nn.Conv: 'convolution',
+    Conv: 'convolution',
     TDBN: 'normalisation',
     LIF: 'neurons',
     ReLU: 'ReLU',

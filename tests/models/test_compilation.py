@@ -3,12 +3,12 @@ import jax.numpy as jnp
 import pytest
 
 from snnjax.models import compiler_options
-from snnjax.models.layers import conv
+from snnjax.models.convolution import Conv
 
 
 def compiled_convolution(options):
-    model = conv(32, 3)
-    images = jnp.zeros((8, 16, 16, 32))
+    model = Conv(32, 3)
+    images = jnp.zeros((8, 1, 16, 16, 32))
     variables = model.init(jax.random.key(0), images)
     return jax.jit(model.apply, compiler_options=options).lower(variables, images).compile()
 

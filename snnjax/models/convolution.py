@@ -1,0 +1,77 @@
+"""Convolutions of what changes over time, in the form that suits the platform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax.linen.dtypes import promote_dtype
+from jax import lax
+
+he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+
+
+class Conv(nn.Module):
+    """A square convolution of each time step, padded evenly by zeros: stride 1 keeps the size.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width of the kernel, a parameter ``(size, size, in, out)``.
+      stride: of the convolution.
+      use_bias: add a parameter to each output channel.
+      dtype: of the computation; None follows input and parameters.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    use_bias: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        size, channels = self.kernel_size, x.shape[-1]
+        kernel = self.param('kernel', he_normal, (size, size, channels, self.features))
+        bias = self.param('bias', nn.initializers.zeros, self.features) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = convolve(x, kernel, self.stride)
+        return y if bias is None else y + bias
+
+
+def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Convolves each time step of each image.
+
+    On TPUs time is a third axis of the convolution, along which the kernel is 1 long. XLA can then
+    lay time outermost in memory, where the neurons take it step by step, and neither they nor the
+    convolution have to copy. Elsewhere time is folded into the batch, since for three axes there
+    are no fast convolutions. Numbers for both are in ``docs/performance.md``.
+
+    Args:
+      x: (B, T, H, W, C).
+      kernel: (height, width, C, features), of odd size.
+      stride: of both axes.
+
+    Returns:
+      (B, T, ceil(H / stride), ceil(W / stride), features).
+    """
+    pads = [(size // 2, size // 2) for size in kernel.shape[:2]]
+
+    def with_time(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(
+            x,
+            kernel[None],
+            (1, stride, stride),
+            [(0, 0), *pads],
+            dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
+        )
+
+    def folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        images = x.reshape(-1, *x.shape[2:])
+        images = lax.conv_general_dilated(
+            images, kernel, (stride, stride), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
+        return images.reshape(*x.shape[:2], *images.shape[1:])
+
+    return lax.platform_dependent(x, kernel, tpu=with_time, default=folded)
