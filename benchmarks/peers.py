@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,6 +133,13 @@ def make_weights(model: str, path: Path) -> dict[str, Any]:
     }
 
 
+def timed(function: Callable[[], float]) -> tuple[float, float]:
+    """What the function gives, and the seconds that it took."""
+    start = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - start
+
+
 def work(name: str, args: argparse.Namespace) -> None:
     """Serves as one of the programs: a command a line, and a line of JSON for each."""
     program: Program
@@ -148,11 +155,10 @@ def work(name: str, args: argparse.Namespace) -> None:
     images = rng.normal(size=(args.batch, args.size, args.size, 3)).astype(np.float32)
     program.put(images, rng.integers(0, options['num_classes'], args.batch, dtype=np.int32))
     for line in sys.stdin:
-        start = time.perf_counter()
-        loss = getattr(program, line.strip())()
+        loss, seconds = timed(getattr(program, line.strip()))
         result = {
             'loss': loss,
-            'seconds': time.perf_counter() - start,
+            'seconds': seconds,
             'peak_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
         print(json.dumps(result), flush=True)

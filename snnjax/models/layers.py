@@ -54,7 +54,7 @@ class TDBN(nn.Module):
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
         running_var = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
         if self.train:
-            mean, var = checkpoint_name(_channel_moments(x), 'moments')
+            mean, var = checkpoint_name(channel_moments(x), 'moments')
             if not self.is_initializing():
                 kept = self.momentum
                 running_mean.value = kept * running_mean.value + (1 - kept) * mean
@@ -65,7 +65,7 @@ class TDBN(nn.Module):
         return (x * slope + (bias - mean * slope)).astype(x.dtype)
 
 
-def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of each channel, in one pass over ``x``."""
     axes = tuple(range(x.ndim - 1))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -75,11 +76,13 @@ class Plan:
       arguments: bytes of parameters, statistics, the optimiser's state and the batch.
       temporaries: bytes of everything else.
       memory: bytes that the chip has.
-      flops: operations.
+      flops: operations; of a network whose layers are scanned neither these nor the traffic is
+        known, as the compiler counts a loop once, and both are zero.
       traffic: bytes moved to and from memory.
       collectives: by name, how many there are and of how many bytes.
       compute_seconds: that the operations take at least.
       memory_seconds: that the traffic takes at least.
+      compile_seconds: that tracing and compiling took here.
     """
 
     topology: str
@@ -94,6 +97,7 @@ class Plan:
     collectives: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     compute_seconds: float = 0
     memory_seconds: float = 0
+    compile_seconds: float = 0
 
     @property
     def images_per_second(self) -> float:
@@ -138,10 +142,9 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
     """
     chip, chips, devices = describe_topology(topology)
     config = _with_known_data(config)
-    if config.model.scan_layers not in (None, 'false'):
+    if config.model.scan_layers == 'auto':
         raise ConfigError(
-            f'model.scan_layers={config.model.scan_layers} must be false here: what a loop does is '
-            f'counted once'
+            "model.scan_layers='auto' would be decided by this machine: say 'true' or 'false'"
         )
     config.batch_size = images * chips or config.batch_size
     config.eval_batch_size = len(devices)
@@ -158,18 +161,20 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
         key: jax.ShapeDtypeStruct(*value, sharding=program.batch_sharding)
         for key, value in batch.items()
     }
+    start = time.perf_counter()
     try:
         compiled = program.train_step.lower(program.abstract_state(), abstract).compile()
     except jax.errors.JaxRuntimeError as error:
         if 'RESOURCE_EXHAUSTED' not in str(error):
             raise
         return dataclasses.replace(plan, problem=_reason(str(error)), memory=chip.memory)
+    seconds = time.perf_counter() - start
     # Some chips show as two devices.
     per_chip = len(devices) / chips
     usage: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
     # The loop over microbatches is counted once, too; nearly all is done in it.
-    times = per_chip * config.microbatches
+    times = 0 if config.model.scan_layers == 'true' else per_chip * config.microbatches
     flops, traffic = cost['flops'] * times, cost['bytes accessed'] * times
     return dataclasses.replace(
         plan,
@@ -181,6 +186,7 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
         collectives=count_collectives(compiled.as_text() or ''),
         compute_seconds=flops / chip.flops,
         memory_seconds=traffic / chip.bandwidth,
+        compile_seconds=seconds,
     )
 
 
@@ -305,14 +311,20 @@ def describe(config: ml_collections.ConfigDict, plan: Plan, most: int | None) ->
             ('state and batch', f'{_short(plan.arguments)}B'),
             ('temporaries', f'{_short(plan.temporaries)}B'),
             ('memory left', f'{_short(free)}B of {_short(plan.memory)}B'),
-            ('operations', f'{_short(plan.flops)}FLOP, {plan.compute_seconds * 1e3:.2f} ms'),
-            ('bytes moved', f'{_short(plan.traffic)}B, {plan.memory_seconds * 1e3:.2f} ms'),
-            ('images a second', f'at most {plan.images_per_second:,.0f} a chip'),
         ]
+        if plan.flops:
+            rows += [
+                ('operations', f'{_short(plan.flops)}FLOP, {plan.compute_seconds * 1e3:.2f} ms'),
+                ('bytes moved', f'{_short(plan.traffic)}B, {plan.memory_seconds * 1e3:.2f} ms'),
+                ('images a second', f'at most {plan.images_per_second:,.0f} a chip'),
+            ]
+        else:
+            rows.append(('operations, bytes moved', 'not counted where layers are scanned'))
         rows += [
             (name, f'{number}, of {_short(size)}B')
             for name, (number, size) in sorted(plan.collectives.items())
         ]
+        rows.append(('compiled in', f'{plan.compile_seconds:.0f} s'))
     if most is not None:
         rows.append(('largest batch', f'{most} images a chip'))
     width = max(len(name) for name, _ in rows) + 2
