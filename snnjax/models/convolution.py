@@ -45,8 +45,8 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
     On TPUs time is a third axis of the convolution, along which the kernel is 1 long. XLA can then
     lay time outermost in memory, where the neurons take it step by step, and neither they nor the
-    convolution have to copy. Elsewhere, and where there is one step only, time is folded into the
-    batch, since for three axes there are no fast convolutions (``docs/performance.md``).
+    convolution have to copy. Elsewhere time is folded into the batch, since for three axes there
+    are no fast convolutions. Numbers for both are in ``docs/performance.md``.
 
     Args:
       x: (B, T, H, W, C).
@@ -74,6 +74,4 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         )
         return images.reshape(*x.shape[:2], *images.shape[1:])
 
-    if x.shape[1] == 1:
-        return folded(x, kernel)
     return lax.platform_dependent(x, kernel, tpu=with_time, default=folded)
