@@ -121,6 +121,23 @@ def test_every_kind_of_chip_can_be_planned_for(topology):
 
 
 @needs_libtpu
+def test_of_scanned_layers_memory_is_planned_and_no_traffic_claimed():
+    arguments = ['--config=configs/digits.py:depth=20,num_steps=2', '--topology=v5e:2x2']
+    result = run(*arguments, '--config.model.scan_layers=true')
+    assert result.returncode == 0, result.stderr
+    assert 'not counted where layers are scanned' in result.stdout
+    assert 'temporaries' in result.stdout
+    assert 'images a second' not in result.stdout
+
+
+@needs_libtpu
+def test_whether_layers_are_scanned_is_not_left_to_this_machine():
+    result = run('--config=configs/digits.py', '--config.model.scan_layers=auto')
+    assert result.returncode == 2
+    assert "model.scan_layers='auto' would be decided by this machine" in result.stderr
+
+
+@needs_libtpu
 def test_what_does_not_fit_is_a_line_of_the_table():
     result = run(
         '--config=configs/digits.py:depth=8,num_steps=2',
