@@ -21,16 +21,14 @@ from typing import Any
 import jax
 import matplotlib.figure
 import numpy as np
-from peers import SnnjaxProgram, make_weights, timed
+from peers import SnnjaxProgram, make_batch, make_weights, timed
 
 SIZE, NUM_STEPS, DEPTH = 32, 2, 20
 
 
 def seconds_of_a_step(cases: list[tuple[int, int]], batch: int, rounds: int) -> list[float]:
     """Medians over the rounds, in each of which every (depth, time steps) has its turn."""
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(batch, SIZE, SIZE, 3)).astype(np.float32)
-    labels = rng.integers(0, 10, batch, dtype=np.int32)
+    images, labels = make_batch(batch, SIZE, num_classes=10)
     programs = []
     with tempfile.TemporaryDirectory() as folder:
         for depth, num_steps in cases:

@@ -28,7 +28,7 @@ from jax.experimental import pallas as pl
 from snnjax.models import networks
 from snnjax.models.blocks import BLOCKS, MSBlock
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import TDBN, channel_moments, record_rate
+from snnjax.models.layers import TDBN, record_rate
 from snnjax.neurons.apart import apart
 from snnjax.tools import plan_tpu
 from snnjax.train.config_flag import run
@@ -147,8 +147,11 @@ def _images(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.transpose(x.reshape(steps, height, width, batch, channels), (3, 0, 1, 2, 4))
 
 
-def _call(kernel: Any, out: Any, inputs: tuple[jax.Array, ...], interpret: bool) -> Any:
-    """Runs a kernel over blocks of pixels, a few at a time; (1, C) is of all of them."""
+def _call(kernel: Any, out: Any, *inputs: jax.Array) -> Any:
+    """Runs a kernel over blocks of pixels, a few at a time; (1, C) is of all of them.
+
+    Without a TPU it is interpreted.
+    """
 
     def spec(array: Any) -> pl.BlockSpec:
         if len(array.shape) == 2:
@@ -160,38 +163,32 @@ def _call(kernel: Any, out: Any, inputs: tuple[jax.Array, ...], interpret: bool)
     pixels = max(array.shape[-3] for array in inputs if array.ndim > 2)
     block = max(n for n in range(1, _PIXELS_PER_BLOCK + 1) if pixels % n == 0)
     moved = sum(a.size * a.dtype.itemsize for a in (*inputs, *jax.tree.leaves(out)))
-    return pl.pallas_call(
+    call = functools.partial(
+        pl.pallas_call,
         kernel,
         out_shape=out,
         grid=(pixels // block,),
         in_specs=[spec(array) for array in inputs],
         out_specs=jax.tree.map(spec, out),
         cost_estimate=pl.CostEstimate(flops=0, transcendentals=0, bytes_accessed=moved),
-        interpret=interpret,
-    )(*inputs)
+    )
+    return lax.platform_dependent(*inputs, tpu=call(), default=call(interpret=True))
 
 
-def _kernel_encode(y: jax.Array, slope: jax.Array, offset: jax.Array, interpret: bool) -> jax.Array:
+def _kernel_encode(y: jax.Array, slope: jax.Array, offset: jax.Array) -> jax.Array:
     x = _pixels(y)
     out = jax.ShapeDtypeStruct(x.shape[1:], _word_dtype(y))
-    return _call(_encode_kernel, out, (x, slope[None], offset[None]), interpret)
+    return _call(_encode_kernel, out, x, slope[None], offset[None])
 
 
-def _kernel_differentiate(y: jax.Array, word: jax.Array, cotangent: jax.Array, interpret: bool):
+def _kernel_differentiate(y: jax.Array, word: jax.Array, cotangent: jax.Array):
     x, sums = _pixels(y), jax.ShapeDtypeStruct((1, y.shape[-1]), jnp.float32)
     out = (jax.ShapeDtypeStruct(x.shape, y.dtype), sums, sums)
-    gradient, total, product = _call(
-        _differentiate_kernel, out, (_pixels(cotangent), word, x), interpret
-    )
+    gradient, total, product = _call(_differentiate_kernel, out, _pixels(cotangent), word, x)
     return _images(gradient, y.shape), total[0], product[0]
 
 
-def _plain_encode(y: jax.Array, slope: jax.Array, offset: jax.Array, interpret: bool) -> jax.Array:
-    del interpret
-    return apart(_encode)(y, slope, offset)
-
-
-def _encode(y: jax.Array, slope: jax.Array, offset: jax.Array) -> jax.Array:
+def _plain_encode(y: jax.Array, slope: jax.Array, offset: jax.Array) -> jax.Array:
     potential = jnp.zeros((y.shape[0], *y.shape[2:]), jnp.float32)
     word = jnp.zeros(potential.shape, _word_dtype(y))
     for t in range(y.shape[1]):
@@ -201,8 +198,7 @@ def _encode(y: jax.Array, slope: jax.Array, offset: jax.Array) -> jax.Array:
     return jnp.transpose(word, (1, 2, 0, 3)).reshape(-1, word.shape[0], word.shape[3])
 
 
-def _plain_differentiate(y: jax.Array, word: jax.Array, cotangent: jax.Array, interpret: bool):
-    del interpret
+def _plain_differentiate(y: jax.Array, word: jax.Array, cotangent: jax.Array):
     word = jnp.transpose(word.reshape(*y.shape[2:4], y.shape[0], y.shape[4]), (2, 0, 1, 3))
     carry, gradients = jnp.zeros(word.shape, jnp.float32), []
     for t in reversed(range(y.shape[1])):
@@ -226,24 +222,23 @@ def make_fire(encode: Callable[..., Any], differentiate: Callable[..., Any]) -> 
     """Neurons with a gradient of their own, from what their two passes compute.
 
     Returns:
-      ``fire(y, slope, offset, interpret=False)``, the spikes of the paper's neurons for the current
-      ``slope * y + offset``; y (B, T, H, W, C) with T at most 8, slope and offset (C,). Kernels run
-      without a TPU if `interpret`.
+      ``fire(y, slope, offset)``, the spikes of the paper's neurons for the current ``slope * y +
+      offset``; y (B, T, H, W, C) with T at most 8, slope and offset (C,).
     """
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-    def fire(y, slope, offset, interpret=False):
-        return forward(y, slope, offset, interpret)[0]
+    @jax.custom_vjp
+    def fire(y, slope, offset):
+        return forward(y, slope, offset)[0]
 
-    def forward(y, slope, offset, interpret):
-        word = encode(y, slope, offset, interpret)
+    def forward(y, slope, offset):
+        word = encode(y, slope, offset)
         steps = jnp.arange(y.shape[1], dtype=word.dtype)[:, None, None, None]
         spikes = ((word[None] >> steps) & 1).astype(y.dtype)
         return _images(spikes, y.shape), (y, slope, word)
 
-    def backward(interpret, residuals, cotangent):
+    def backward(residuals, cotangent):
         y, slope, word = residuals
-        gradient, total, product = differentiate(y, word, cotangent, interpret)
+        gradient, total, product = differentiate(y, word, cotangent)
         return (gradient * slope).astype(y.dtype), product, total
 
     fire.defvjp(forward, backward)
@@ -252,7 +247,7 @@ def make_fire(encode: Callable[..., Any], differentiate: Callable[..., Any]) -> 
 
 FORMS = {
     'pallas': make_fire(_kernel_encode, _kernel_differentiate),
-    'fused': make_fire(_plain_encode, _plain_differentiate),
+    'fused': make_fire(apart(_plain_encode), _plain_differentiate),
 }
 
 
@@ -263,36 +258,15 @@ class ConvNormFire(nn.Module):
     stride: int
     dtype: Any
     fire: Fire
-    interpret: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
         y = Conv(self.features, 3, self.stride, dtype=self.dtype, name='conv')(x)
-        slope, offset = Affine(train=True, name='norm')(y)
-        spikes = self.fire(y, slope, offset, self.interpret)
+        slope, offset = TDBN(train=True, name='norm').affine(y)
+        spikes = self.fire(y, slope, offset)
         record_rate(self, spikes)
         return spikes
-
-
-class Affine(TDBN):
-    """What `TDBN` multiplies by and adds, in training."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(..., C) -> (C,) and (C,)."""
-        channels = x.shape[-1:]
-        scale = self.param('scale', nn.initializers.constant(self.initial_scale), channels)
-        bias = self.param('bias', nn.initializers.zeros, channels)
-        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
-        running_var = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
-        mean, var = channel_moments(x)
-        if not self.is_initializing():
-            kept = self.momentum
-            running_mean.value = kept * running_mean.value + (1 - kept) * mean
-            running_var.value = kept * running_var.value + (1 - kept) * var
-        slope = self.gain * scale * lax.rsqrt(var + self.epsilon)
-        return slope, bias - mean * slope
 
 
 class FusedMSBlock(MSBlock):
@@ -300,17 +274,15 @@ class FusedMSBlock(MSBlock):
 
     Attributes:
       fire: one of `FORMS`.
-      interpret: run kernels without a TPU.
     """
 
     fire: Fire = FORMS['fused']
-    interpret: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
         residual = self.spike(name='spike1')(x)
-        options = (residual.dtype, self.fire, self.interpret)
+        options = (residual.dtype, self.fire)
         residual = ConvNormFire(self.features, self.stride, *options, name='conv1')(residual)
         residual = self.conv_norm(self.features, 3, 1, 'residual', name='conv2')(residual)
         return self.shortcut(x) + residual

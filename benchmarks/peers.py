@@ -133,6 +133,13 @@ def make_weights(model: str, path: Path) -> dict[str, Any]:
     }
 
 
+def make_batch(batch: int, size: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels that `Program.put` takes, the same at every call."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(batch, size, size, 3)).astype(np.float32)
+    return images, rng.integers(0, num_classes, batch, dtype=np.int32)
+
+
 def timed(function: Callable[[], float]) -> tuple[float, float]:
     """What the function gives, and the seconds that it took."""
     start = time.perf_counter()
@@ -151,9 +158,7 @@ def work(name: str, args: argparse.Namespace) -> None:
 
         options |= {'num_steps': args.num_steps, 'stem': tuple(options['stem'])}
         program = TorchProgram(name, options, dict(np.load(args.weights)), args.threads)
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(args.batch, args.size, args.size, 3)).astype(np.float32)
-    program.put(images, rng.integers(0, options['num_classes'], args.batch, dtype=np.int32))
+    program.put(*make_batch(args.batch, args.size, options['num_classes']))
     for line in sys.stdin:
         loss, seconds = timed(getattr(program, line.strip()))
         result = {

@@ -1,5 +1,3 @@
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -24,7 +22,7 @@ def test_fused_neurons_compute_what_ours_do(form, dtype):
     slope, offset = 0.5 + jax.random.uniform(keys[1], (8,)), jax.random.normal(keys[2], (8,))
     cotangent = jax.random.normal(keys[3], y.shape, dtype)
     expected, expected_pullback = jax.vjp(normalise_and_fire, y, slope, offset)
-    spikes, pullback = jax.vjp(functools.partial(FORMS[form], interpret=True), y, slope, offset)
+    spikes, pullback = jax.vjp(FORMS[form], y, slope, offset)
     chex.assert_trees_all_equal(spikes, expected)
     (gradient, *sums), (expected_gradient, *expected_sums) = (
         pull(cotangent) for pull in (pullback, expected_pullback)
@@ -56,11 +54,7 @@ def test_networks_of_other_forms_take_the_same_step(form, monkeypatch):
     if form == 'autodiff':
         monkeypatch.setattr(networks, 'lif', autodiff_lif)
     else:
-
-        class Interpreted(FUSED_BLOCKS[form]):
-            interpret: bool = True
-
-        monkeypatch.setitem(BLOCKS, 'ms', Interpreted)
+        monkeypatch.setitem(BLOCKS, 'ms', FUSED_BLOCKS[form])
     program, step = training_step(model, variables, images)
     assert program != our_program
     chex.assert_trees_all_close(step, expected, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -40,13 +41,15 @@ class Conv(nn.Module):
         return y if bias is None else y + bias
 
 
+@functools.partial(jax.jit, static_argnames='stride', inline=True)
 def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Convolves each time step of each image.
 
     On TPUs time is a third axis of the convolution, along which the kernel is 1 long. XLA can then
     lay time outermost in memory, where the neurons take it step by step, and neither they nor the
     convolution have to copy. Elsewhere time is folded into the batch, since for three axes there
-    are no fast convolutions. Numbers for both are in ``docs/performance.md``.
+    are no fast convolutions. Numbers for both are in ``docs/performance.md``. It is jitted so that
+    layers of the same shapes are traced once.
 
     Args:
       x: (B, T, H, W, C).
@@ -56,22 +59,34 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     Returns:
       (B, T, ceil(H / stride), ceil(W / stride), features).
     """
-    pads = [(size // 2, size // 2) for size in kernel.shape[:2]]
+    return lax.platform_dependent(
+        x,
+        kernel,
+        tpu=functools.partial(_with_time, stride=stride),
+        default=functools.partial(_folded, stride=stride),
+    )
 
-    def with_time(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(
-            x,
-            kernel[None],
-            (1, stride, stride),
-            [(0, 0), *pads],
-            dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
-        )
 
-    def folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        images = x.reshape(-1, *x.shape[2:])
-        images = lax.conv_general_dilated(
-            images, kernel, (stride, stride), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-        )
-        return images.reshape(*x.shape[:2], *images.shape[1:])
+def _with_time(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel[None],
+        (1, stride, stride),
+        [(0, 0), *_pads(kernel)],
+        dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
+    )
 
-    return lax.platform_dependent(x, kernel, tpu=with_time, default=folded)
+
+def _folded(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    images = lax.conv_general_dilated(
+        x.reshape(-1, *x.shape[2:]),
+        kernel,
+        (stride, stride),
+        _pads(kernel),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    return images.reshape(*x.shape[:2], *images.shape[1:])
+
+
+def _pads(kernel: jax.Array) -> list[tuple[int, int]]:
+    return [(size // 2, size // 2) for size in kernel.shape[:2]]

@@ -45,16 +45,21 @@ class TDBN(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
 
-    @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises ``x``, channels last; same shape and dtype."""
+        slope, offset = self.affine(x)
+        return (x * slope + offset).astype(x.dtype)
+
+    @nn.compact
+    def affine(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What ``x`` is multiplied by and what is added to it, of each channel: (C,) and (C,)."""
         channels = x.shape[-1:]
         scale = self.param('scale', nn.initializers.constant(self.initial_scale), channels)
         bias = self.param('bias', nn.initializers.zeros, channels)
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
         running_var = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
         if self.train:
-            mean, var = checkpoint_name(channel_moments(x), 'moments')
+            mean, var = checkpoint_name(_channel_moments(x), 'moments')
             if not self.is_initializing():
                 kept = self.momentum
                 running_mean.value = kept * running_mean.value + (1 - kept) * mean
@@ -62,10 +67,10 @@ class TDBN(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         slope = self.gain * scale * jax.lax.rsqrt(var + self.epsilon)
-        return (x * slope + (bias - mean * slope)).astype(x.dtype)
+        return slope, bias - mean * slope
 
 
-def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance of each channel, in one pass over ``x``."""
     axes = tuple(range(x.ndim - 1))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
