@@ -24,7 +24,8 @@ from pathlib import Path
 import jax
 from absl import flags, logging
 
-from snnjax.analysis.curves import save_learning_curves
+from snnjax.analysis.figures import save_learning_curves
+from snnjax.analysis.runs import mean_test_accuracy
 from snnjax.data import DatasetNotPreparedError, DecodeError
 from snnjax.train import processes
 from snnjax.train.config import ConfigError
@@ -81,20 +82,14 @@ def main(argv: list[str]) -> None:
 def _conclude(workdir: Path) -> None:
     """Draws the learning curves, and prints what came out."""
     records = read_metrics(workdir)
-    accuracies: list[float] = []
-    for record in records:
-        if 'eval/accuracy' in record:
-            accuracies.append(record['eval/accuracy'])
-        if 'extended/accuracy' in record:
-            accuracies = []  # Those of an earlier phase.
     try:
         save_learning_curves(records, workdir / 'curves.png')
         print(f'learning curves: {workdir / "curves.png"}')
     except ImportError:
         print("no learning curves: they need matplotlib, pip install 'snnjax[plots]'")
-    last = accuracies[-5:]
-    print(f'mean test accuracy of the last {len(last)} evaluations: {sum(last) / len(last):.4f}')
-    print(f'test accuracy: {accuracies[-1]:.3f}')
+    mean, evaluations = mean_test_accuracy(records)
+    print(f'mean test accuracy of the last {evaluations} evaluations: {mean:.4f}')
+    print(f'test accuracy: {records[-1]["eval/accuracy"]:.3f}')
 
 
 def _keep_compiled_programs() -> None:

@@ -79,11 +79,22 @@ def create_model(name: str, **options: Any) -> ResNet:
     return ResNet(**form | options)
 
 
-def _form(name: str) -> dict[str, Any]:
-    """Options of the network that a name stands for."""
+def family_and_depth(name: str) -> tuple[str, int]:
+    """``'ms_resnet20x4'`` -> ``('ms_resnet', 20)``; ValueError for no name of a model."""
+    match = _parse(name)
+    return match['family'], int(match['depth'])
+
+
+def _parse(name: str) -> re.Match[str]:
     match = _NAME.fullmatch(name)
     if not match or match['family'] not in KINDS:
         raise ValueError(f'unknown model {name!r}; {suggest(name, list_models())}')
+    return match
+
+
+def _form(name: str) -> dict[str, Any]:
+    """Options of the network that a name stands for."""
+    match = _parse(name)
     family, depth = match['family'], int(match['depth'])
     if depth in IMAGENET_BLOCKS and not match['dvs']:
         form = _imagenet_form(depth)

@@ -1,0 +1,62 @@
+r"""Accuracy by depth of four kinds of networks on CIFAR-10 (table 2, figure 3).
+
+python -m snnjax.tools.sweep --config=configs/depth_analysis.py --workdir=runs/depth_analysis
+
+trains all of table 2 as the paper does: 24 networks, a hundred epochs each. Half a day of two CPU
+cores for each seed, instead, with shallower training (``docs/results`` has what came out):
+
+python -m snnjax.tools.sweep --config=configs/depth_analysis.py:setting=cpu,seeds=0+1 \
+    --workdir=runs/depth_analysis_cpu
+
+One network of them alone:
+
+python -m snnjax.main --config=configs/depth_analysis.py:family=plain_net,depth=44 --workdir=runs/x
+"""
+
+import runpy
+from pathlib import Path
+
+from snnjax.train.config import choose, parse_arguments
+
+SETTINGS = {
+    # Appendix B.2, with momentum and flips, which its authors add. It does not state T.
+    'paper': {'num_steps': 4, 'epochs': 100, 'batch_size': 100, 'learning_rate': 0.1},
+    # A thousand steps. The rate is for the smaller batch.
+    'cpu': {'num_steps': 2, 'epochs': 1, 'batch_size': 50, 'learning_rate': 0.05},
+}
+FAMILIES = ('plain_net', 'vanilla_resnet', 'wo_lif_resnet', 'ms_resnet')
+DEPTHS = {'paper': '8+14+20+32+44+56', 'cpu': '8+20+44+56'}
+
+cifar10 = runpy.run_path(str(Path(__file__).with_name('cifar10.py')))
+
+
+def get_config(arguments=''):
+    """Arguments: ``family`` of models, ``depth`` (6n + 2), ``seed``, ``setting``."""
+    args = parse_arguments(arguments, family='ms_resnet', depth=20, seed=0, setting='paper')
+    setting = choose('setting', args.setting, SETTINGS)
+    family_of = f'family={args.family},depth={args.depth},num_steps={setting["num_steps"]}'
+    config = cifar10['get_config'](family_of)
+    config.seed = args.seed
+    config.epochs = setting['epochs']
+    config.batch_size = setting['batch_size']
+    config.optimizer.learning_rate = setting['learning_rate']
+    return config
+
+
+def get_runs(arguments=''):
+    """Arguments: ``families``, ``depths``, ``seeds``, each with a + between, and ``setting``.
+
+    Returns the arguments of ``get_config`` by the name of the run, the shallow networks first.
+    """
+    args = parse_arguments(
+        arguments, families='+'.join(FAMILIES), depths='', seeds='0', setting='paper'
+    )
+    depths = args.depths or choose('setting', args.setting, DEPTHS)
+    return {
+        f'{family}{depth}_seed{seed}': (
+            f'family={family},depth={depth},seed={seed},setting={args.setting}'
+        )
+        for seed in args.seeds.split('+')
+        for depth in depths.split('+')
+        for family in args.families.split('+')
+    }

@@ -1,0 +1,126 @@
+"""Trains all networks of a sweep, one after the other, and tells what came of each in a table.
+
+  python -m snnjax.tools.sweep --config=configs/depth_analysis.py --workdir=runs/depth_analysis
+
+The config file has, beside `get_config`, a function `get_runs(arguments)`, which gives the arguments
+of `get_config` for each run by its name. Values of the configuration can be changed for all of them,
+as in --config.epochs=5. The work directory gets
+
+  RUN/          the work directory of each run, see `snnjax.main`
+  results.csv   a line for each run that is finished
+  depth.png     accuracy by depth
+  curves.png    accuracy in training by epoch
+
+The same command again goes on where it was stopped. A run with a line in results.csv is not trained
+again, even where its work directory is gone.
+
+Exit status: 0 when all runs are finished; 75 when it was stopped by SIGTERM or Ctrl-C, and the same
+command goes on; 2 when a run, or the sweep, cannot be run as it was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
+from snnjax.analysis.runs import depth_table, read_table, summarise_run, write_table
+from snnjax.train.config import ConfigError
+from snnjax.train.writers import read_metrics
+
+EXIT_USAGE = 2
+TABLE = 'results.csv'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--config', required=True, help='FILE or FILE:ARGUMENTS of get_runs')
+    parser.add_argument('--workdir', required=True, type=Path)
+    args, changes = parser.parse_known_args(argv)
+    path, _, arguments = args.config.partition(':')
+    workdir = args.workdir.expanduser()
+    try:
+        for change in changes:
+            if not change.startswith('--config.') or '=' not in change:
+                raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
+        runs = get_runs(path, arguments)
+        return sweep(path, runs, changes, workdir)
+    except ConfigError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return EXIT_USAGE
+
+
+def get_runs(path: str, arguments: str) -> dict[str, str]:
+    """The arguments of each run of a sweep by its name.
+
+    Raises:
+      ConfigError: for a file that is not there or describes no sweep.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'no config file {path}')
+    module = runpy.run_path(path)
+    if 'get_runs' not in module:
+        raise ConfigError(f'{path} describes a single run: it has no function get_runs')
+    return module['get_runs'](arguments)
+
+
+def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path) -> int:
+    """Trains what is not finished; returns the exit status, see the module.
+
+    Args:
+      path: of the config file.
+      runs: arguments of its ``get_config`` by the name of the run.
+      changes: of the configuration, ``--config.KEY=VALUE``.
+      workdir: of the sweep.
+
+    Raises:
+      ConfigError: where the table has a run of the same name with other arguments.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    rows = {row['run']: row for row in read_table(workdir / TABLE)}
+    described = {name: ' '.join([text, *changes]) for name, text in runs.items()}
+    for name, arguments in described.items():
+        if name in rows and rows[name]['arguments'] != arguments:
+            raise ConfigError(
+                f'{workdir / TABLE} has {name} with other arguments, {rows[name]["arguments"]!r} '
+                f'instead of {arguments!r}: give another --workdir'
+            )
+    for number, (name, arguments) in enumerate(runs.items(), start=1):
+        if name in rows:
+            continue
+        print(f'run {number} of {len(runs)}: {name}', flush=True)
+        # A process of its own: what one compiles and allocates is gone when the next begins.
+        command = [sys.executable, '-m', 'snnjax.main', f'--config={path}:{arguments}']
+        try:
+            status = subprocess.call([*command, f'--workdir={workdir / name}', *changes])
+        except KeyboardInterrupt:  # The run, which heard of it too, has saved and gone.
+            status = 75
+        if status:
+            return status
+        rows[name] = {'run': name, 'arguments': described[name], **summarise_run(workdir / name)}
+        write_table(workdir / TABLE, list(rows.values()))
+    done = [rows[name] for name in runs]
+    print(depth_table(done))
+    _draw(done, workdir)
+    return 0
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
+    metrics = {row['run']: read_metrics(workdir / row['run']) for row in rows}
+    try:
+        save_accuracy_by_depth(rows, workdir / 'depth.png')
+        save_curves_by_depth(rows, metrics, workdir / 'curves.png')
+    except ImportError:
+        print("no figures: they need matplotlib, pip install 'snnjax[plots]'")
+
+
+if __name__ == '__main__':
+    sys.exit(main())
