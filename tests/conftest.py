@@ -29,6 +29,25 @@ def x64():
 
 
 @pytest.fixture(scope='session')
+def digits_run(tmp_path_factory):
+    """The work directory of a short run of MS-ResNet8 on the digits, and its configuration."""
+    from snnjax.train.config import default_config
+    from snnjax.train.loop import train
+
+    config = default_config()
+    config.model.name = 'ms_resnet8'
+    config.model.num_steps = 2
+    config.data.name = 'digits'
+    config.batch_size = 40
+    config.eval_batch_size = 360
+    config.epochs = 1
+    config.log_every = 10
+    path = tmp_path_factory.mktemp('run')
+    assert train(config, path)
+    return path, config
+
+
+@pytest.fixture(scope='session')
 def golden_dir():
     """Numbers of an independent implementation."""
     return _need(SHARED / 'golden')

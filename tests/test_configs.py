@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
 # What stands behind the colon, beside nothing.
 ARGUMENTS = {
+    'depth_analysis': ['family=plain_net,depth=44,seed=1,setting=cpu'],
     'cifar10': [
         'depth=110,recipe=paper_arxiv',
         'family=vanilla_resnet,depth=8',

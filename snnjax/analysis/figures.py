@@ -1,4 +1,4 @@
-"""Figures. Each function draws one, as a PNG, and raises ImportError where there is no matplotlib."""
+"""Figures. Each function draws one as a PNG; without matplotlib it raises ImportError."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnjax.analysis.runs import accuracies_by_depth
+from snnjax.analysis.similarity import Similarity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,10 +62,11 @@ def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Path) -> Non
     for i, (family, by_depth) in enumerate(accuracies_by_depth(rows).items()):
         depths = sorted(by_depth)
         means = [statistics.fmean(by_depth[depth]) for depth in depths]
-        style = {'color': COLOURS[i % len(COLOURS)], 'marker': MARKERS[i % len(MARKERS)]}
-        ax.plot(depths, means, label=family, **style)
-        points = [(depth, value) for depth in depths for value in by_depth[depth]]
-        ax.scatter(*zip(*points, strict=True), alpha=0.4, s=18, **style)
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        ax.plot(depths, means, label=family, color=colour, marker=marker)
+        seeds = [depth for depth in depths for _ in by_depth[depth]]
+        values = [value for depth in depths for value in by_depth[depth]]
+        ax.scatter(seeds, values, alpha=0.4, s=18, color=colour, marker=marker)
     ax.set_xticks(sorted({row['depth'] for row in rows}))
     ax.set_xlabel('depth (layers)')
     ax.set_ylabel('test accuracy (%)')
@@ -119,4 +121,85 @@ def save_curves_by_depth(
         ax.sharey(axes[0])
     axes[0].set_ylabel('accuracy in training (%)')
     axes[-1].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def save_similarity(measured: Mapping[str, Sequence[Similarity]], images: int, path: Path) -> None:
+    """Draws the radar chart of figure 2b: SSIM before and after each block, from 12 o'clock on.
+
+    Blocks that change the resolution, which have none, leave a gap.
+
+    Args:
+      measured: by the name of the network, see `snnjax.analysis.similarity`.
+      images: whose mean it is.
+      path: of the PNG.
+    """
+    import matplotlib.figure
+    import numpy as np
+
+    figure = matplotlib.figure.Figure(figsize=(5.6, 5.6), layout='constrained')
+    ax: Any = figure.add_subplot(projection='polar')
+    ax.set_theta_zero_location('N')
+    ax.set_theta_direction(-1)
+    lowest = 0.0
+    for i, (name, blocks) in enumerate(measured.items()):
+        angles = np.arange(len(blocks)) / len(blocks) * 2 * np.pi
+        values = [np.nan if block.mean is None else block.mean for block in blocks]
+        ax.plot(
+            [*angles, 2 * np.pi],
+            [*values, values[0]],
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=4,
+            label=name,
+        )
+        lowest = min(lowest, *(value for value in values if value == value))
+    longest = max(measured.values(), key=len)
+    numbers = np.arange(len(longest))
+    ax.set_xticks(numbers / len(longest) * 2 * np.pi, [str(n + 1) for n in numbers], fontsize=8)
+    ax.set_ylim(lowest, 1.02)
+    ax.set_title(f'SSIM of firing rates before and after each block, {images:,} images', fontsize=9)
+    ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.05), fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: Path) -> None:
+    """Draws ``phi`` of blocks and of firing decisions, and gradient norms, by depth.
+
+    Args:
+      measured: by the name of the network, see `snnjax.tools.isometry.measure`.
+      images: that passed the networks.
+      path: of the PNG.
+    """
+    figure, (of_blocks, of_gates, of_gradients) = new_figure(13, 3.9, columns=3)
+    for i, (name, results) in enumerate(measured.items()):
+        style: dict[str, Any] = {
+            'color': COLOURS[i % len(COLOURS)],
+            'marker': MARKERS[i % len(MARKERS)],
+            'markersize': 4,
+            'label': name,
+        }
+        blocks, gates = results['blocks'], results['gates']
+        numbers = range(1, len(blocks) + 1)
+        of_blocks.errorbar(
+            numbers, [b['phi'] for b in blocks], yerr=[b['error'] for b in blocks], **style
+        )
+        of_gates.plot(
+            [gate['predicted'] for gate in gates],
+            [gate['phi'] for gate in gates],
+            linestyle='none',
+            **style,
+        )
+        of_gradients.plot(numbers, list(results['gradient_norms'].values()), **style)
+    of_blocks.axhline(1, color='grey', linewidth=1)
+    of_blocks.set_ylabel(r'$\phi(JJ^T)$ of a block')
+    of_gates.axline((0, 0), slope=1, color='grey', linewidth=1)
+    of_gates.set_xlabel(r'$p / a^2$, counted')
+    of_gates.set_ylabel(r'$\phi(J_g J_g^T)$ of a firing decision')
+    of_gradients.set_ylabel('norm of the gradient by parameters')
+    for ax in (of_blocks, of_gradients):
+        ax.set_xlabel('block')
+        ax.set_yscale('log')
+    of_blocks.legend(fontsize=8)
+    figure.suptitle(f'{images:,} images', fontsize=9)
     figure.savefig(path, dpi=150)

@@ -45,14 +45,15 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
     Returns:
       ``family``, ``depth``, ``num_steps``, ``data``, ``epochs``, ``batch_size``, ``seed``,
       ``images`` (that it was trained on, each as often as it was), ``accuracy`` and ``evaluations``
-      (see `mean_test_accuracy`), ``train_accuracy`` (since the last line before), ``firing_rate``,
-      ``images_per_second`` and ``commit``.
+      (see `mean_test_accuracy`), ``firing_rate``, ``train_accuracy`` (of the last line that has it)
+      and ``images_per_second`` (None without such lines), and ``commit``.
     """
     config = json.loads((workdir / 'config.json').read_text())
     environment = json.loads((workdir / 'environment.jsonl').read_text().splitlines()[-1])
     records = read_metrics(workdir)
     accuracy, evaluations = mean_test_accuracy(records)
     training = [record for record in records if 'train/accuracy' in record]
+    speeds = [record['time/images_per_second'] for record in training]
     family, depth = family_and_depth(config['model']['name'])
     return {
         'family': family,
@@ -65,11 +66,9 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
         'images': records[-1]['step'] * config['batch_size'],
         'accuracy': round(accuracy, 6),
         'evaluations': evaluations,
-        'train_accuracy': round(training[-1]['train/accuracy'], 6),
+        'train_accuracy': round(training[-1]['train/accuracy'], 6) if training else None,
         'firing_rate': round(records[-1]['eval/firing_rate'], 6),
-        'images_per_second': round(
-            statistics.median(record['time/images_per_second'] for record in training), 1
-        ),
+        'images_per_second': round(statistics.median(speeds), 1) if speeds else None,
         'commit': environment['commit'],
     }
 

@@ -53,6 +53,33 @@ class Split(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class EvenlySpaced:
+    """Some examples of a split, at even distances: its classes may follow each other.
+
+    Attributes:
+      split: all of them.
+      count: how many to take.
+    """
+
+    split: Split
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
+        """See `Split`."""
+        return self.split.training_batch(self._all(chosen), key, share)
+
+    def examples(self, numbers: np.ndarray) -> Batch:
+        """See `Split`."""
+        return self.split.examples(self._all(numbers))
+
+    def _all(self, numbers: np.ndarray) -> np.ndarray:
+        return numbers * len(self.split) // self.count
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ArraySplit:
     """Images and labels in memory.
 

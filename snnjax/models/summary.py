@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import LIF, TDBN, ReLU
 from snnjax.models.networks import ResNet
+from snnjax.models.observation import Call, observed, unrolled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,11 @@ class LayerSummary:
     macs: int
 
     @property
+    def name(self) -> str:
+        """``stage1/block1/conv1/conv``."""
+        return '/'.join(self.path)
+
+    @property
     def in_residual_path(self) -> bool:
         """Whether it is a convolution of a residual path, which the paper's energy counts."""
         return self.kind == 'convolution' and self.path[-2] in ('conv1', 'conv2')
@@ -56,38 +62,27 @@ def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]
     Raises:
       ValueError: for a shape that the network cannot take.
     """
-    layers: list[LayerSummary] = []
-    spikes: list[Any] = []  # The very arrays that neurons put out.
-
-    def observe(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        module, out = context.module, call(*args, **kwargs)
-        if context.method_name != '__call__' or type(module) not in _KINDS:
-            return out
-        if isinstance(module, LIF):
-            spikes.append(out)
-        seen: Any = 'spikes' if any(args[0] is array for array in spikes) else 'real'
-        computes = isinstance(module, Conv | nn.Dense)
-        layers.append(
-            LayerSummary(
-                path=module.path,
-                kind=_KINDS[type(module)],
-                input=seen if computes else '',
-                shape=out.shape[2:] if out.ndim == 5 else out.shape[1:],
-                runs=out.shape[1] if out.ndim == 5 else 1,
-                parameters=sum(leaf.size for leaf in jax.tree.leaves(module.variables['params']))
-                if 'params' in module.variables
-                else 0,
-                macs=_macs(module, out) if computes else 0,
-            )
-        )
-        return out
-
-    # Not the rematerialised form: lifted modules are traced more than once.
-    model = model.clone(scan_layers=False, remat='nothing')
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with nn.intercept_methods(observe):
-        jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
-    return layers
+    with observed(*_KINDS) as calls:
+        init = functools.partial(unrolled(model).init, train=False)
+        jax.eval_shape(init, jax.random.key(0), images)
+    # The very arrays that neurons put out.
+    spikes = {id(call.output) for call in calls if isinstance(call.module, LIF)}
+    return [_summarise(call, sees_spikes=id(call.input) in spikes) for call in calls]
+
+
+def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
+    out = call.output
+    computes = isinstance(call.module, Conv | nn.Dense)
+    return LayerSummary(
+        path=call.path,
+        kind=_KINDS[type(call.module)],
+        input=('spikes' if sees_spikes else 'real') if computes else '',
+        shape=out.shape[2:] if out.ndim == 5 else out.shape[1:],
+        runs=out.shape[1] if out.ndim == 5 else 1,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(call.variables.get('params', {}))),
+        macs=_macs(call) if computes else 0,
+    )
 
 
 _KINDS: dict[type[nn.Module], Any] = {
@@ -99,11 +94,11 @@ _KINDS: dict[type[nn.Module], Any] = {
 }
 
 
-def _macs(module: nn.Module, out: jax.Array) -> int:
+def _macs(call: Call) -> int:
     """Each output is a sum over the inputs that its part of the kernel multiplies."""
-    kernel = module.variables['params']['kernel']
+    out = call.output
     pixels = out.shape[2] * out.shape[3] if out.ndim == 5 else 1
-    return kernel.size * pixels
+    return call.variables['params']['kernel'].size * pixels
 
 
 def residual_macs(layers: list[LayerSummary]) -> int:

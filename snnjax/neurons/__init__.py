@@ -1,6 +1,7 @@
 """Spiking neurons as pure functions on arrays."""
 
 from snnjax.neurons.integrate_and_fire import lif
+from snnjax.neurons.membrane import membrane_potential
 from snnjax.neurons.surrogates import (
     SURROGATES,
     Surrogate,
@@ -15,6 +16,7 @@ __all__ = [
     'Surrogate',
     'arctan',
     'lif',
+    'membrane_potential',
     'rectangular',
     'sigmoid',
     'triangular',

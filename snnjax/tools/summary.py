@@ -60,7 +60,7 @@ def table(layers: Iterable[LayerSummary]) -> str:
     rows = [('layer', 'kind', 'sees', 'output', 'runs', 'parameters', 'operations')]
     rows += [
         (
-            '/'.join(layer.path),
+            layer.name,
             layer.kind,
             layer.input,
             'x'.join(map(str, layer.shape)),

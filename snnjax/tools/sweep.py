@@ -2,9 +2,9 @@
 
   python -m snnjax.tools.sweep --config=configs/depth_analysis.py --workdir=runs/depth_analysis
 
-The config file has, beside `get_config`, a function `get_runs(arguments)`, which gives the arguments
-of `get_config` for each run by its name. Values of the configuration can be changed for all of them,
-as in --config.epochs=5. The work directory gets
+The config file has, beside `get_config`, a function `get_runs(arguments)`, which gives the
+arguments of `get_config` for each run by its name. Values of the configuration can be changed for
+all of them, as in --config.epochs=5. The work directory gets
 
   RUN/          the work directory of each run, see `snnjax.main`
   results.csv   a line for each run that is finished

@@ -7,35 +7,18 @@ from snnjax.train.loop import train
 from snnjax.train.writers import read_metrics
 
 
-@pytest.fixture(scope='module')
-def workdir(tmp_path_factory):
-    """A short run on the digits."""
-    from snnjax.train.config import default_config
-
-    config = default_config()
-    config.model.name = 'ms_resnet8'
-    config.model.num_steps = 2
-    config.data.name = 'digits'
-    config.batch_size = 40
-    config.eval_batch_size = 360
-    config.epochs = 1
-    path = tmp_path_factory.mktemp('run')
-    assert train(config, path)
-    return path, config
-
-
-def test_a_run_gets_the_accuracy_that_it_measured_itself(workdir, capsys):
-    path, _ = workdir
+def test_a_run_gets_the_accuracy_that_it_measured_itself(digits_run, capsys):
+    path, _ = digits_run
     arguments = [f'--weights={path}', '--dataset=digits', '--batch_size=360']
     assert evaluate.main(arguments) == 0
     out = capsys.readouterr().out
-    assert out.startswith('digits: 360 test examples\n')
+    assert out.startswith('ms_resnet8, T=2; digits: 360 test examples\n')
     measured = read_metrics(path)[-1]['eval/accuracy']
     assert re.search(r'^accuracy: (.*)$', out, re.MULTILINE)[1] == f'{measured:.4f}'
 
 
-def test_another_number_of_time_steps(workdir, capsys):
-    path, _ = workdir
+def test_another_number_of_time_steps(digits_run, capsys):
+    path, _ = digits_run
     arguments = [f'--weights={path}', '--dataset=digits', '--batch_size=360', '--num_steps=3']
     assert evaluate.main(arguments) == 0
     rate = float(re.search(r'^firing rate: (.*)$', capsys.readouterr().out, re.MULTILINE)[1])
@@ -51,14 +34,14 @@ def test_another_number_of_time_steps(workdir, capsys):
         (['--dataset=cifar10', '--data_dir=nowhere'], 'snnjax.tools.prepare cifar10'),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused(workdir, arguments, message, capsys):
-    path, _ = workdir
+def test_what_cannot_be_evaluated_is_refused(digits_run, arguments, message, capsys):
+    path, _ = digits_run
     assert evaluate.main([f'--weights={path}', *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_training_starts_from_the_weights_of_a_run(workdir, tmp_path, capsys):
-    path, config = workdir
+def test_training_starts_from_the_weights_of_a_run(digits_run, tmp_path, capsys):
+    path, config = digits_run
     config = config.copy_and_resolve_references()
     config.init_from = str(path)
     config.optimizer.learning_rate = 1e-9

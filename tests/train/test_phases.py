@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from snnjax.tools.evaluate import evaluate_weights
+from snnjax.analysis.trained import open_trained
 from snnjax.train import loop
 from snnjax.train.config import ConfigError, check, phase_configs
 from snnjax.train.loop import train
@@ -105,7 +105,8 @@ def test_phases_are_what_commands_one_after_the_other_are(two_phases, finished, 
         extended += [record.pop(key) for key in list(record) if key.startswith('extended/')]
         assert record == other
     # What the weights of the first do at two time steps, before they are trained at them.
-    measured = evaluate_weights(str(tmp_path / 'first'), {}, num_steps=2, batch_size=360)
+    trained = open_trained(str(tmp_path / 'first'), num_steps=2, batch_size=360)
+    measured = trained.evaluate()
     np.testing.assert_allclose(extended, [measured[f'eval/{name}'] for name in METRICS], rtol=1e-6)
     at_one_step = next(
         record for record in metrics if record['step'] == 17 and 'eval/loss' in record

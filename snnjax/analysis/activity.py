@@ -1,0 +1,184 @@
+"""How often neurons fire and what synapses do of it, counted over whole splits of data sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.analysis.trained import Trained
+from snnjax.models.convolution import convolve
+from snnjax.models.observation import NEURONS, SYNAPSES, Call, observed
+from snnjax.models.summary import LayerSummary, summarise
+
+
+@dataclasses.dataclass(frozen=True)
+class NeuronActivity:
+    """A layer of neurons.
+
+    Attributes:
+      name: its place, ``stage1/block1/spike1``.
+      spikes: of each neuron (H, W, C) over all images and time steps, int64.
+      steps: time steps times images, the most that there can be of them.
+    """
+
+    name: str
+    spikes: np.ndarray
+    steps: int
+
+    @property
+    def firing_rate(self) -> float:
+        """Firing probability of a neuron per time step (section 5.3)."""
+        return float(self.spikes.mean()) / self.steps
+
+    @property
+    def dead(self) -> int:
+        """How many neurons never fired."""
+        return int((self.spikes == 0).sum())
+
+    @property
+    def saturated(self) -> int:
+        """How many neurons fired in every time step of every image."""
+        return int((self.spikes == self.steps).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class SynapseActivity:
+    """A convolution, or the classifier.
+
+    Attributes:
+      name: its place, ``stage1/block1/conv1/conv``.
+      input_rate: share of its inputs that are not zero.
+      operations: multiplications with an input that is not zero, mean of an image; over all time
+        steps, or once where the input does not change over time. Padding does not count.
+    """
+
+    name: str
+    input_rate: float
+    operations: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Activity:
+    """What was counted.
+
+    Attributes:
+      images: how many.
+      confusion: images by (class, predicted class), int64.
+      neurons: layers of neurons, in the order in which they run.
+      synapses: convolutions and the classifier, likewise.
+    """
+
+    images: int
+    confusion: np.ndarray
+    neurons: list[NeuronActivity]
+    synapses: list[SynapseActivity]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that are classified as what they are."""
+        return float(np.trace(self.confusion)) / self.images
+
+    @property
+    def firing_rate(self) -> float:
+        """Over all neurons of the network."""
+        spikes = sum(int(layer.spikes.sum()) for layer in self.neurons)
+        return spikes / sum(layer.spikes.size * layer.steps for layer in self.neurons)
+
+
+def measure_activity(trained: Trained) -> Activity:
+    """Counts spikes and operations over all examples of a trained model.
+
+    Nothing is estimated or rounded: what is counted are integers, on the device and on the host.
+
+    Args:
+      trained: the model; of an ANN, what counts as a spike is an output above zero.
+
+    Raises:
+      DecodeError: for a photo that cannot be decoded.
+    """
+    model, num_classes = trained.model, trained.dataset.num_classes
+
+    def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
+        mask = batch['mask']
+        with observed(*NEURONS, *SYNAPSES) as calls:
+            logits: Any = model.apply(variables, trained.normalised(batch))
+        neurons = [_count_spikes(call, mask) for call in calls if isinstance(call.module, NEURONS)]
+        synapses = [
+            _count_inputs(call, mask) for call in calls if isinstance(call.module, SYNAPSES)
+        ]
+        predicted = jnp.where(mask, jnp.argmax(logits, axis=-1), num_classes)
+        cells = jnp.zeros((num_classes, num_classes), jnp.int32)
+        confusion = cells.at[batch['label'], predicted].add(1, mode='drop')
+        return {'images': jnp.sum(mask), 'confusion': confusion}, neurons, synapses
+
+    results = trained.measure(step)
+    totals, neurons, synapses = functools.reduce(_add, results)
+    images = int(totals['images'])
+    layers = summarise(model, trained.image_shape)
+    return Activity(
+        images=images,
+        confusion=totals['confusion'],
+        neurons=[
+            NeuronActivity(layer.name, counts['spikes'], int(counts['steps']))
+            for layer, counts in zip(_of(layers, 'neurons', 'ReLU'), neurons, strict=True)
+        ],
+        synapses=[
+            SynapseActivity(
+                layer.name,
+                input_rate=float(counts['nonzero'].sum() / counts['inputs'].sum()),
+                operations=float(counts['reached'].sum() * layer.shape[-1] / images),
+            )
+            for layer, counts in zip(
+                _of(layers, 'convolution', 'classifier'), synapses, strict=True
+            )
+        ],
+    )
+
+
+def _of(layers: Sequence[LayerSummary], *kinds: str) -> list[LayerSummary]:
+    return [layer for layer in layers if layer.kind in kinds]
+
+
+def _add(total: Any, counts: Any) -> Any:
+    """Sums of two batches, in 64 bits."""
+    return jax.tree.map(lambda a, b: np.int64(a) + np.int64(b), total, counts)
+
+
+def _count_spikes(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
+    """Of each neuron over the images that count; and how many there can be."""
+    spikes = call.output
+    fired = (spikes > 0) & _over(mask, spikes)
+    return {
+        'spikes': jnp.sum(fired, axis=(0, 1), dtype=jnp.int32),
+        'steps': jnp.sum(mask, dtype=jnp.int32) * spikes.shape[1],
+    }
+
+
+def _count_inputs(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
+    """By image (B,): inputs, those that are not zero, and how often these reach an output pixel."""
+    x = call.input
+    nonzero = (x != 0) & _over(mask, x)
+    by_image = tuple(range(1, x.ndim))
+    if x.ndim == 2:
+        reached = nonzero
+    else:
+        kernel = call.variables['params']['kernel']
+        channels = jnp.sum(nonzero, axis=-1, keepdims=True, dtype=jnp.float32)
+        # What an output pixel sees is a small integer, which float32 holds exactly.
+        window = jnp.ones((*kernel.shape[:2], 1, 1))
+        reached = convolve(channels, window, call.module.stride).astype(jnp.int32)
+    return {
+        'inputs': jnp.where(mask, x[0].size, 0),
+        'nonzero': jnp.sum(nonzero, axis=by_image, dtype=jnp.int32),
+        'reached': jnp.sum(reached, axis=by_image, dtype=jnp.int32),
+    }
+
+
+def _over(mask: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.expand_dims(mask, range(1, x.ndim))

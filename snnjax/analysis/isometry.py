@@ -1,0 +1,268 @@
+"""Block dynamical isometry, measured (section 4.2, appendix A).
+
+With ``J`` the Jacobian of a block, of its whole output by its whole input over space and time, and
+``phi`` the trace divided by the number of outputs, a network passes gradients on evenly where
+``phi(J J^T)`` is about 1, and ``phi((J J^T)^2) - phi(J J^T)^2`` about 0 for every block (definition
+1). Traces are estimated from random probes ``v`` (Hutchinson): ``E |J^T v|^2`` is that of ``J J^T``
+and ``E |J J^T v|^2`` that of its square, with the surrogate gradient for the derivative of a spike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from snnjax.analysis.trained import UnsuitableModelError
+from snnjax.models import ResNet
+from snnjax.models.blocks import Block
+from snnjax.models.layers import LIF
+from snnjax.models.observation import Call, block_names, observed, unrolled
+from snnjax.neurons import membrane_potential
+from snnjax.train.weights import by_name
+
+Variables = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockMoments:
+    """Of the Jacobian ``J`` of a block.
+
+    Attributes:
+      name: its place, ``stage1/block2``.
+      phi: estimate of ``phi(J J^T)``.
+      error: its standard error, over the probes.
+      phi_of_square: estimate of ``phi((J J^T)^2)``.
+      phi_of_residual: estimate of ``phi(K K^T)`` of the residual path's ``K = J - 1``; None where
+        the block is not its input and a residual path's output added up.
+    """
+
+    name: str
+    phi: float
+    error: float
+    phi_of_square: float
+    phi_of_residual: float | None
+
+    @property
+    def spread(self) -> float:
+        """``phi((J J^T)^2) - phi(J J^T)^2``."""
+        return self.phi_of_square - self.phi**2
+
+    @property
+    def predicted(self) -> float | None:
+        """``1 + phi(K K^T)``: what ``phi`` is where the trace of ``K`` is zero (lemma A.2).
+
+        The paper's ``1 + gamma^2 phi``, with ``gamma`` as a part of ``K``.
+        """
+        return None if self.phi_of_residual is None else 1 + self.phi_of_residual
+
+
+@dataclasses.dataclass(frozen=True)
+class GateMoments:
+    """Of the Jacobian of a layer's firing decision, without its memory (eq. 13).
+
+    Attributes:
+      name: of the layer.
+      inside: share ``p`` of the membrane potentials inside the surrogate's window.
+      predicted: ``p / a^2``, with ``a`` its width.
+      phi: measured.
+    """
+
+    name: str
+    inside: float
+    predicted: float
+    phi: float
+
+
+def jacobian_moments(
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array, probes: int
+) -> dict[str, jax.Array]:
+    """Estimates of the moments of a Jacobian at ``x``, one for each random probe.
+
+    Args:
+      function: of one array.
+      x: where.
+      key: of the probes.
+      probes: how many.
+
+    Returns:
+      ``phi``, ``phi_of_square`` and, for a function that keeps the shape, ``phi_of_residual``;
+      (probes,) each, see `BlockMoments`.
+    """
+    y, pull = jax.vjp(function, x)
+
+    def probe(key: jax.Array) -> dict[str, jax.Array]:
+        v = jax.random.rademacher(key, y.shape, y.dtype)
+        (back,) = pull(v)
+        # What pulls back is linear: pulling back through it pushes forward.
+        _, push = jax.vjp(lambda v: pull(v)[0], v)
+        (forth,) = push(back)
+        moments = {'phi': back, 'phi_of_square': forth}
+        if back.shape == v.shape:
+            moments['phi_of_residual'] = back - v
+        return {name: jnp.sum(jnp.square(z)) / y.size for name, z in moments.items()}
+
+    return jax.lax.map(probe, jax.random.split(key, probes))
+
+
+def measure_blocks(
+    model: ResNet, variables: Variables, images: jax.Array, key: jax.Array, probes: int = 8
+) -> list[BlockMoments]:
+    """Moments of all blocks, each at what it gets when these images pass the network.
+
+    Normalisation is that of training, by the statistics of these images, which are part of what is
+    differentiated.
+
+    Args:
+      model: the network.
+      variables: of it, not stacked.
+      images: normalised, (B, H, W, C) or (B, T, H, W, C).
+      key: of the probes.
+      probes: how many, at least 2; each costs about two backward passes.
+    """
+    model = unrolled(model)
+    modules: list[Any] = []
+
+    @jax.jit
+    def run(variables: Variables, images: jax.Array) -> list[tuple[Variables, jax.Array]]:
+        calls = _training_calls(model, variables, images, Block)
+        modules.extend(call.module for call in calls)
+        return [({k: call.variables[k] for k in variables}, call.input) for call in calls]
+
+    # Blocks of one form are one program.
+    @functools.partial(jax.jit, static_argnums=0)
+    def moments(module: Any, variables: Variables, x: jax.Array, key: jax.Array) -> Any:
+        def block(x: jax.Array) -> jax.Array:
+            return module.apply(variables, x, mutable=['batch_stats'])[0]
+
+        return jacobian_moments(block, x, key, probes)
+
+    results = []
+    inputs = run(variables, images)
+    for number, (name, module) in enumerate(zip(block_names(model), modules, strict=True)):
+        estimates = moments(module, *inputs[number], jax.random.fold_in(key, number))
+        means = {moment: float(np.mean(values)) for moment, values in estimates.items()}
+        results.append(
+            BlockMoments(
+                name,
+                phi=means['phi'],
+                error=float(np.std(estimates['phi'], ddof=1)) / probes**0.5,
+                phi_of_square=means['phi_of_square'],
+                phi_of_residual=None if module.stream_of_spikes else means.get('phi_of_residual'),
+            )
+        )
+    return results
+
+
+def measure_gates(
+    model: ResNet, variables: Variables, images: jax.Array, key: jax.Array
+) -> list[GateMoments]:
+    """Moments of the firing decisions of all layers of neurons; see `measure_blocks`.
+
+    The Jacobian is that of `snnjax.neurons.lif`, for a single time step whose current is the
+    membrane potential; the share inside the window is counted.
+
+    Raises:
+      UnsuitableModelError: for other neurons than those with the rectangular surrogate and constant
+        decay and threshold.
+    """
+    if (
+        model.kind == 'ann'
+        or model.surrogate != 'rectangular'
+        or model.learnable_decay
+        or model.learnable_threshold
+    ):
+        raise UnsuitableModelError(
+            'p / a^2 is about constant neurons with the rectangular surrogate'
+        )
+    model = unrolled(model)
+    names: list[str] = []
+
+    @jax.jit
+    def run(variables: Variables, images: jax.Array) -> list[dict[str, jax.Array]]:
+        calls = _training_calls(model, variables, images, LIF)
+        names.extend('/'.join(call.path) for call in calls)
+        return [_gate_moments(model, call, key) for call in calls]
+
+    measured = run(variables, images)
+    return [
+        GateMoments(name, **{moment: float(value) for moment, value in values.items()})
+        for name, values in zip(names, measured, strict=True)
+    ]
+
+
+def _gate_moments(model: ResNet, call: Call, key: jax.Array) -> dict[str, jax.Array]:
+    neuron: Any = call.module
+    constants: dict[str, Any] = {'decay': model.decay, 'threshold': model.threshold}
+    current = jnp.broadcast_to(call.input, call.output.shape)
+    potential = membrane_potential(current, strict=model.strict, **constants).reshape(-1, 1)
+    distance, half = jnp.abs(potential - model.threshold), model.surrogate_width / 2
+    inside = jnp.mean(distance < half if model.strict else distance <= half)
+    decide = functools.partial(neuron.neuron, **constants)
+    return {
+        'inside': inside,
+        'predicted': inside / model.surrogate_width**2,
+        'phi': jnp.mean(jacobian_moments(decide, potential, key, probes=2)['phi']),
+    }
+
+
+def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:
+    """Variables with the last scale of every block's residual path set to ``gamma``."""
+
+    def scale(path: Any, leaf: jax.Array) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        return jnp.full_like(leaf, gamma) if name.endswith('conv2/norm/scale') else leaf
+
+    return jax.tree.map_with_path(scale, dict(variables))
+
+
+def gradient_norms(
+    model: ResNet, variables: Variables, images: jax.Array, labels: jax.Array
+) -> dict[str, float]:
+    """The norm of the loss's gradient by the parameters of each block, in the network's order.
+
+    Args:
+      model: the network.
+      variables: of it, not stacked.
+      images: normalised.
+      labels: (B,), integers.
+    """
+    model = unrolled(model)
+
+    @jax.jit
+    def gradient(params: Variables) -> Variables:
+        def loss(params: Variables) -> jax.Array:
+            logits, _ = model.clone(dropout=0.0).apply(
+                {**variables, 'params': params}, images, train=True, mutable=['batch_stats']
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return jnp.mean(losses)
+
+        return jax.grad(loss)(params)
+
+    leaves = by_name(jax.device_get(gradient(variables['params'])))
+    return {
+        block: float(
+            np.sqrt(sum(np.sum(np.square(leaf)) for k, leaf in leaves.items() if _in(k, block)))
+        )
+        for block in block_names(model)
+    }
+
+
+def _in(name: str, block: str) -> bool:
+    return name.startswith(block + '/')
+
+
+def _training_calls(
+    model: ResNet, variables: Variables, images: jax.Array, kind: Any
+) -> list[Call]:
+    """The modules of a kind at work in the forward pass of a training step."""
+    with observed(kind) as calls:
+        model.clone(dropout=0.0).apply(variables, images, train=True, mutable=['batch_stats'])
+    return calls

@@ -1,0 +1,131 @@
+"""How alike the firing patterns of successive blocks are (section 4.1, figure 2b)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.analysis.trained import Trained, UnsuitableModelError
+from snnjax.models.blocks import Block
+from snnjax.models.layers import LIF
+from snnjax.models.observation import Call, block_names, observed
+
+# The usual constants for values between 0 and 1 (Wang et al. 2004); the paper does not state its.
+C1, C2 = 0.01**2, 0.03**2
+
+
+def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
+    r"""The structural similarity of two maps of firing rates (eq. 9)::
+
+        (2 mx my + C1) (2 sxy + C2) / ((mx^2 + my^2 + C1) (sx^2 + sy^2 + C2))
+
+    with the means, variances and covariance of all their values. It is between -1 and 1, and 1 only
+    for equal maps.
+
+    Args:
+      x: (B, ...), between 0 and 1, float32 or float64.
+      y: likewise, in the same shape.
+
+    Returns:
+      (B,).
+    """
+    axes = tuple(range(1, x.ndim))
+    mean_x, mean_y = (jnp.mean(z, axes, keepdims=True) for z in (x, y))
+    covariance = jnp.mean((x - mean_x) * (y - mean_y), axes)
+    variances = jnp.mean((x - mean_x) ** 2, axes) + jnp.mean((y - mean_y) ** 2, axes)
+    mean_x, mean_y = mean_x.reshape(-1), mean_y.reshape(-1)
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+    value = luminance * (2 * covariance + C2) / (variances + C2)
+    # Without the rounding of the sums.
+    return jnp.where(jnp.all(x == y, axes), 1.0, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Similarity:
+    """Of the firing patterns before and after a block.
+
+    Attributes:
+      block: its name, ``stage1/block2``.
+      ssim: of each image (B,); None where the block changes the resolution, and its patterns
+        cannot be compared.
+      identical: share of the images for which no neuron fires more or less often after the block;
+        None likewise.
+    """
+
+    block: str
+    ssim: np.ndarray | None
+    identical: float | None
+
+    @property
+    def mean(self) -> float | None:
+        """SSIM over the images."""
+        return None if self.ssim is None else float(self.ssim.mean())
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the block passes on what it gets: its SSIM is exactly 1, for every image."""
+        return self.identical == 1
+
+
+def measure_similarity(trained: Trained) -> list[Similarity]:
+    """The similarity of firing patterns before and after every block, in the network's order.
+
+    A pattern is the firing rate of each neuron over time. It is taken where spikes stand for the
+    network's stream: in the neurons that end a block, or, where the stream is real-valued, in those
+    that begin a block, and in the network's last ones (figure 2a).
+
+    Args:
+      trained: the model, and the images.
+
+    Raises:
+      UnsuitableModelError: for a network with blocks between which there are no spikes.
+    """
+    model = trained.model
+
+    def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
+        with observed(Block, LIF) as calls:
+            model.apply(variables, trained.normalised(batch))
+        patterns = [jnp.mean(spikes, axis=1) for spikes in _patterns(calls)]
+        by_block = [
+            {'ssim': ssim(x, y), 'same': jnp.all(x == y, axis=(1, 2, 3))}
+            if x.shape == y.shape
+            else None
+            for x, y in itertools.pairwise(patterns)
+        ]
+        return by_block, batch['mask']
+
+    batches = [
+        jax.tree.map(lambda values, mask=mask: values[mask], by_block)
+        for by_block, mask in trained.measure(step)
+    ]
+    return [
+        Similarity(name, None, None)
+        if parts[0] is None
+        else Similarity(
+            name,
+            np.concatenate([part['ssim'] for part in parts]),
+            float(np.concatenate([part['same'] for part in parts]).mean()),
+        )
+        for name, *parts in zip(block_names(model), *batches, strict=True)
+    ]
+
+
+def _patterns(calls: Sequence[Call]) -> list[jax.Array]:
+    """Spikes that stand for the stream before the first block, and behind each of them."""
+    blocks = [call for call in calls if isinstance(call.module, Block)]
+    neurons = [call for call in calls if isinstance(call.module, LIF)]
+    spikes = {id(call.output): call.output for call in neurons}
+    spikes |= {id(call.input): call.output for call in neurons}
+    stream = [*(block.input for block in blocks), blocks[-1].output]
+    if any(id(x) not in spikes for x in stream):
+        kind = type(blocks[0].module).__name__
+        raise UnsuitableModelError(
+            f'the stream of a {kind} is never what neurons put out or see as it is'
+        )
+    return [spikes[id(x)] for x in stream]

@@ -1,0 +1,101 @@
+"""Tells how evenly a network's blocks pass gradients on (section 4.2 and appendix A of the paper).
+
+  python -m snnjax.tools.isometry --models ms_resnet20 vanilla_resnet20 --dataset=cifar10 \
+      --num_steps=2 --figure=isometry.png
+  python -m snnjax.tools.isometry --weights runs/cifar10 --json=isometry.json
+
+With the Jacobian J of a block, phi is the trace of J J^T by its number of outputs, and the spread
+phi of its square less the square of phi: 1 and 0 are isometry. For blocks that add a residual path,
+1 + phi of this path is beside it; for the firing decisions the share p of potentials in the
+surrogate's window, and p / a^2. Last, the norm of the loss's gradient by the parameters of a block.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from snnjax.analysis import isometry
+from snnjax.analysis.figures import save_isometry
+from snnjax.analysis.trained import Trained
+from snnjax.tools.weights_arguments import make_parser, open_each, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = make_parser(__doc__, images=64, several=True, initial=True)
+    parser.add_argument('--probes', type=int, default=8, help='random vectors; default 8')
+    parser.add_argument(
+        '--residual_scale', type=float, help='gamma of all residual paths, instead of their own'
+    )
+    parser.add_argument('--figure', type=Path, help='PNG file to write')
+    parser.add_argument('--json', type=Path, help='file to write')
+    return run(_isometry, parser.parse_args(argv))
+
+
+def _isometry(args: argparse.Namespace) -> None:
+    measured = {}
+    for name, trained in open_each(args):
+        measured[name] = measure(trained, args.probes, args.residual_scale)
+        print(f'{trained.describe()}, {args.probes} probes')
+        print(describe(measured[name]))
+    if args.json:
+        args.json.write_text(json.dumps(measured, indent=2) + '\n')
+    if args.figure:
+        save_isometry(measured, len(trained.examples), args.figure)
+
+
+def measure(trained: Trained, probes: int, residual_scale: float | None = None) -> dict[str, Any]:
+    """``blocks``, ``gates`` and ``gradient_norms``, as JSON can hold them.
+
+    Args:
+      trained: the model, and images that it takes all at once.
+      probes: random vectors.
+      residual_scale: see `snnjax.analysis.isometry.scale_residuals`; None for the model's own.
+    """
+    batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
+    images = trained.normalised(batch)
+    model, key = trained.model, jax.random.key(0)
+    variables = trained.variables
+    if residual_scale is not None:
+        variables = isometry.scale_residuals(variables, residual_scale)
+    blocks = isometry.measure_blocks(model, variables, images, key, probes)
+    gates = isometry.measure_gates(model, variables, images, key)
+    return {
+        'blocks': [
+            {**dataclasses.asdict(block), 'spread': block.spread, 'predicted': block.predicted}
+            for block in blocks
+        ],
+        'gates': [dataclasses.asdict(gate) for gate in gates],
+        'gradient_norms': isometry.gradient_norms(model, variables, images, batch['label']),
+    }
+
+
+def describe(measured: dict[str, Any]) -> str:
+    """As text, a line a block and a line a layer of neurons."""
+    lines = [f'{"block":22}{"phi":>16}{"1 + phi(res.)":>15}{"spread":>9}{"|gradient|":>12}']
+    for block in measured['blocks']:
+        predicted = block['predicted']
+        lines.append(
+            f'{block["name"]:22}{block["phi"]:8.3f} ± {block["error"]:5.3f}'
+            + (f'{predicted:15.3f}' if predicted else f'{"-":>15}')
+            + f'{block["spread"]:9.2f}{measured["gradient_norms"][block["name"]]:12.4f}'
+        )
+    product = np.prod([block['phi'] for block in measured['blocks']])
+    lines.append(f'{"product of all":22}{product:8.3g}')
+    lines.append(f'{"firing decision":22}{"phi":>9}{"p / a^2":>10}')
+    for gate in measured['gates']:
+        lines.append(f'{gate["name"]:22}{gate["phi"]:9.4f}{gate["predicted"]:10.4f}')
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,78 @@
+import pytest
+
+from snnjax import create_model
+from snnjax.analysis import energy
+from snnjax.models.summary import summarise
+
+ROWS = {row.model: row for row in energy.paper_tables()}
+DIGITS = {'macs': (1e9, 2), 'ann_joules': (1e-3, 2), 'syops': (1e9, 2), 'snn_joules': (1e-3, 2)}
+
+
+@pytest.mark.parametrize('model', ROWS)
+@pytest.mark.parametrize('quantity', DIGITS)
+def test_the_tables_of_the_paper_are_explained_to_the_printed_digits(model, quantity):
+    row = ROWS[model]
+    unit, digits = DIGITS[quantity]
+    if row.size == 128:
+        unit *= 1e-3
+    assert round(row.reconstructed[quantity] / unit, digits) == pytest.approx(
+        row.printed[quantity] / unit
+    )
+
+
+def test_what_follows_from_the_rates_of_the_paper():
+    of_34, of_104, of_20 = (ROWS[f'ms_resnet{name}'].estimate for name in ('34', '104', '20_dvs'))
+    assert of_34.ann_joules == pytest.approx(16.22e-3, abs=5e-6)
+    assert of_34.snn_joules == pytest.approx(4.284e-3, abs=1e-6)
+    assert of_104.macs == 11_618_353_152
+    assert of_104.snn_joules == pytest.approx(10.04e-3, abs=5e-6)
+    # Not the 8.32 M of table 10.
+    assert of_20.syops == pytest.approx(8.90e6, abs=5e3)
+
+
+def layers_of(name, num_steps, size=224):
+    return summarise(create_model(name, num_steps=num_steps), (size, size, 3))
+
+
+def test_real_valued_layers_of_ms_resnet34_are_charged_as_macs():
+    layers = layers_of('ms_resnet34', 6)
+    rates = {layer.name: 0.225 for layer in layers if layer.macs}
+    once = energy.total(energy.by_layer(layers, rates, 6))
+    every = energy.total(energy.by_layer(layers, rates, 6, every_step=True))
+    # By hand: 118.0 M for the stem and 32.1 M for the shortcuts, of which 12.8 M are of the first.
+    stem, first, others = 112 * 112 * 49 * 3 * 64, 56 * 56 * 64 * 64, 3 * 28 * 28 * 64 * 128
+    classifier = 512 * 1000
+    assert once.macs == stem + first + 6 * others + classifier
+    assert every.macs == 6 * (stem + first + others) + classifier
+    assert every.macs * energy.MAC_JOULES == pytest.approx(4.1e-3, abs=0.05e-3)
+    assert once.acs == every.acs == pytest.approx(3_525_967_872 * 6 * 0.225)
+
+
+def test_a_layer_has_the_rate_of_its_own_input():
+    layers = layers_of('vanilla_resnet8', 2, size=32)
+    spiking = [layer for layer in layers if layer.input == 'spikes']
+    rates = {layer.name: 0.1 * (1 + i % 3) for i, layer in enumerate(spiking)}
+    measured = {layer.name: layer for layer in energy.by_layer(layers, rates, 2)}
+    for layer in spiking:
+        assert measured[layer.name].acs == pytest.approx(2 * layer.macs * rates[layer.name])
+        assert measured[layer.name].macs == 0
+    total = energy.total(list(measured.values()))
+    assert total.joules == pytest.approx(sum(layer.joules for layer in measured.values()))
+
+
+def test_neurobench_keys():
+    layers = layers_of('ms_resnet8', 2, size=32)
+    metrics = energy.neurobench_metrics(
+        layers,
+        footprint=1,
+        connection_sparsity=0.0,
+        accuracy=0.5,
+        firing_rate=0.2,
+        operations={layer.name: 1.0 for layer in layers if layer.macs},
+    )
+    assert metrics['activation_sparsity'] == pytest.approx(0.8)
+    # Six convolutions see spikes; stem, two shortcuts and the classifier do not.
+    assert metrics['synaptic_operations']['Effective_ACs'] == 6
+    assert metrics['synaptic_operations']['Effective_MACs'] == 4
+    neurons = 2 * 16 * 1024 + (16 * 1024 + 32 * 256) + (32 * 256 + 64 * 64) + 64 * 64
+    assert metrics['membrane_updates'] == 2 * neurons

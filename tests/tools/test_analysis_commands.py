@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from snnjax.tools import energy, isometry, similarity
+
+
+def test_energy_of_a_run(digits_run, tmp_path, capsys):
+    path = tmp_path / 'energy.json'
+    assert energy.main([f'--weights={digits_run[0]}', f'--json={path}', '--batch_size=360']) == 0
+    out = capsys.readouterr().out
+    assert 'compute only' in out
+    measured = json.loads(path.read_text())
+    paper = measured['energy_by_mean_rate']
+    rate = 1 - measured['activation_sparsity']
+    assert paper['syops'] == pytest.approx(paper['macs'] * 2 * rate)
+    assert paper['snn_joules'] == pytest.approx(0.9e-12 * paper['syops'])
+    layers = measured['energy_by_layer']
+    joules = sum(layer['joules'] for layer in measured['layers'])
+    assert layers['once']['snn_joules'] == pytest.approx(joules)
+    assert layers['every_step']['snn_joules'] > layers['once']['snn_joules']
+    operations = measured['synaptic_operations']
+    # Padding is no operation, and only spikes are.
+    assert operations['Effective_ACs'] < layers['once']['acs']
+    # Parameters, and running statistics, in four bytes each.
+    norms = 16 + 2 * 16 + 3 * 32 + 3 * 64
+    assert measured['footprint'] == 4 * (77_754 + 2 * norms)
+
+
+def test_the_tables_of_the_paper(capsys):
+    assert energy.main(['--paper']) == 0
+    out = capsys.readouterr().out
+    assert '11.79 G takes the first convolution of a stage' in out
+    assert 'compute only' in out
+
+
+def test_similarity_of_weights(digits_run, tmp_path, capsys):
+    figure, file = tmp_path / 'radar.png', tmp_path / 'similarity.json'
+    arguments = ['--weights', str(digits_run[0]), '--images=16']
+    assert similarity.main([*arguments, f'--figure={figure}', f'--json={file}']) == 0
+    assert 'blocks with a similarity of exactly 1 for every image: 0' in capsys.readouterr().out
+    assert figure.read_bytes().startswith(b'\x89PNG')
+    (blocks,) = json.loads(file.read_text())['blocks'].values()
+    assert [block['block'] for block in blocks] == [
+        'stage1/block1',
+        'stage2/block1',
+        'stage3/block1',
+    ]
+
+
+def test_isometry_of_weights_and_models(digits_run, tmp_path, capsys):
+    figure, file = tmp_path / 'isometry.png', tmp_path / 'isometry.json'
+    arguments = ['--weights', str(digits_run[0]), '--models', 'ms_resnet8', '--dataset=digits']
+    arguments += ['--images=8', '--probes=2', '--num_steps=2', '--residual_scale=0.1']
+    assert isometry.main([*arguments, f'--figure={figure}', f'--json={file}']) == 0
+    assert 'product of all' in capsys.readouterr().out
+    assert figure.read_bytes().startswith(b'\x89PNG')
+    for measured in json.loads(file.read_text()).values():
+        assert len(measured['blocks']) == 3
+        assert len(measured['gates']) == 7
+
+
+@pytest.mark.parametrize(
+    ('command', 'arguments', 'message'),
+    [
+        (isometry, [], 'give --weights or --models'),
+        (similarity, ['--weights', 'nowhere'], 'nowhere has no weights'),
+        (isometry, ['--models', 'ann_resnet8', '--images=8', '--probes=2'], 'rectangular'),
+        (isometry, ['--models', 'ms_resnet8', '--images=400'], 'more than the 360 test examples'),
+        (isometry, ['--models', 'ms_resnet9'], 'the nearest are ms_resnet8'),
+        (energy, ['--weights=nowhere'], 'nowhere has no weights'),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused(command, arguments, message, capsys):
+    assert command.main([*arguments, '--dataset=digits']) == 2
+    assert message in capsys.readouterr().err
