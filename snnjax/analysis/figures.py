@@ -203,3 +203,31 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
     of_blocks.legend(fontsize=8)
     figure.suptitle(f'{images:,} images', fontsize=9)
     figure.savefig(path, dpi=150)
+
+
+def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Path) -> None:
+    """Draws accuracy by time steps, which are the latency, and by energy.
+
+    Args:
+      rows: see `snnjax.analysis.time_steps.measure_time_steps`.
+      trained_at: the time steps of training, which are marked.
+      path: of the PNG.
+    """
+    figure, (by_steps, by_energy) = new_figure(9, 3.6, columns=2)
+    steps = [row['num_steps'] for row in rows]
+    accuracy = [100 * row['accuracy'] for row in rows]
+    by_steps.plot(steps, accuracy, color=COLOURS[0], marker='o')
+    by_steps.axvline(trained_at, color='grey', linestyle=':', label='as in training')
+    by_steps.set_xticks(steps)
+    by_steps.set_xlabel('time steps T')
+    by_steps.set_ylabel('test accuracy (%)')
+    by_steps.legend()
+    for i, (key, label) in enumerate(
+        {'snn_joules': 'residual paths, mean rate', 'joules_by_layer': 'every layer'}.items()
+    ):
+        energy = [1e6 * row[key] for row in rows]
+        by_energy.plot(energy, accuracy, color=COLOURS[i], marker=MARKERS[i], label=label)
+    by_energy.set_xlabel('energy of an image (µJ), compute only')
+    by_energy.legend()
+    figure.suptitle(f'{rows[0]["images"]:,} images', fontsize=9)
+    figure.savefig(path, dpi=150)

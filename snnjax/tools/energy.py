@@ -21,23 +21,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from snnjax.analysis import energy
-from snnjax.analysis.activity import Activity, measure_activity
-from snnjax.analysis.trained import Trained
-from snnjax.models.summary import residual_macs, summarise
+from snnjax.analysis.activity import measure_activity
+from snnjax.analysis.energy import SCOPE, estimate_energy
+from snnjax.analysis.paper_tables import describe_paper_tables
 from snnjax.tools.weights_arguments import make_parser, open_arguments, run
-from snnjax.train.weights import by_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv == ['--paper']:
-        print(energy.describe_paper_tables())
-        print(energy.SCOPE)
+        print(describe_paper_tables())
+        print(SCOPE)
         return 0
     parser = make_parser(__doc__)
     parser.add_argument('--json', type=Path, help='file to write')
@@ -46,65 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _energy(args: argparse.Namespace) -> None:
     trained = open_arguments(args)
-    measured = estimate(trained, measure_activity(trained))
+    measured = estimate_energy(trained, measure_activity(trained))
     print(trained.describe())
     print(describe(measured))
     if args.json:
         args.json.write_text(json.dumps(measured, indent=2) + '\n')
 
 
-def estimate(trained: Trained, activity: Activity) -> dict[str, Any]:
-    """All that there is to say of the energy of a model, as JSON can hold it.
-
-    Args:
-      trained: the model.
-      activity: what was measured of it.
-    """
-    layers = summarise(trained.model, trained.image_shape)
-    paper = energy.Estimate(residual_macs(layers), activity.firing_rate, trained.num_steps)
-    rates = {layer.name: layer.input_rate for layer in activity.synapses}
-    kinds = {'once': False, 'every_step': True}
-    by_layer = {
-        name: energy.by_layer(layers, rates, trained.num_steps, every_step=every_step)
-        for name, every_step in kinds.items()
-    }
-    sums = {name: energy.total(energies) for name, energies in by_layer.items()}
-    leaves = by_name(jax.device_get(dict(trained.variables)))
-    kernels = [leaf for name, leaf in leaves.items() if name.endswith('kernel')]
-    zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels)
-    return {
-        **energy.neurobench_metrics(
-            layers,
-            footprint=sum(leaf.nbytes for leaf in leaves.values()),
-            connection_sparsity=zeros / sum(kernel.size for kernel in kernels),
-            accuracy=activity.accuracy,
-            firing_rate=activity.firing_rate,
-            operations={layer.name: layer.operations for layer in activity.synapses},
-        ),
-        'images': activity.images,
-        'num_steps': trained.num_steps,
-        'scope': energy.SCOPE,
-        'energy_by_mean_rate': {
-            'macs': paper.macs,
-            'syops': paper.syops,
-            'ann_joules': paper.ann_joules,
-            'snn_joules': paper.snn_joules,
-            'ratio': paper.ratio,
-        },
-        'energy_by_layer': {
-            name: {'macs': all_.macs, 'acs': all_.acs, 'snn_joules': all_.joules}
-            for name, all_ in sums.items()
-        }
-        | {'ann_joules': sum(layer.macs for layer in layers) * energy.MAC_JOULES},
-        'layers': [
-            {'name': layer.name, 'input_rate': rates[layer.name], 'joules': layer.joules}
-            for layer in by_layer['once']
-        ],
-    }
-
-
 def describe(measured: dict[str, Any]) -> str:
-    """What `estimate` gives, as text."""
+    """What `estimate_energy` gives, as text."""
     paper, layers = measured['energy_by_mean_rate'], measured['energy_by_layer']
     rate = 1 - measured['activation_sparsity']
     lines = [

@@ -2,9 +2,10 @@ import pytest
 
 from snnjax import create_model
 from snnjax.analysis import energy
+from snnjax.analysis.paper_tables import paper_tables
 from snnjax.models.summary import summarise
 
-ROWS = {row.model: row for row in energy.paper_tables()}
+ROWS = {row.model: row for row in paper_tables()}
 DIGITS = {'macs': (1e9, 2), 'ann_joules': (1e-3, 2), 'syops': (1e9, 2), 'snn_joules': (1e-3, 2)}
 
 

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from snnjax.tools import energy, isometry, similarity
+from snnjax.analysis.runs import read_table
+from snnjax.tools import energy, isometry, similarity, time_steps
+from snnjax.train.writers import read_metrics
 
 
 def test_energy_of_a_run(digits_run, tmp_path, capsys):
@@ -74,3 +76,18 @@ def test_isometry_of_weights_and_models(digits_run, tmp_path, capsys):
 def test_what_cannot_be_looked_at_is_refused(command, arguments, message, capsys):
     assert command.main([*arguments, '--dataset=digits']) == 2
     assert message in capsys.readouterr().err
+
+
+def test_time_steps_of_a_run(digits_run, tmp_path, capsys):
+    table, figure = tmp_path / 'steps.csv', tmp_path / 'steps.png'
+    arguments = [f'--weights={digits_run[0]}', '--max_steps=3', '--batch_size=360']
+    assert time_steps.main([*arguments, f'--csv={table}', f'--figure={figure}']) == 0
+    rows = read_table(table)
+    assert [row['num_steps'] for row in rows] == [1, 2, 3]
+    assert figure.read_bytes().startswith(b'\x89PNG')
+    # The run itself measured its accuracy at two.
+    assert rows[1]['accuracy'] == pytest.approx(read_metrics(digits_run[0])[-1]['eval/accuracy'])
+    for row in rows:
+        expected = 737_280 * row['firing_rate'] * row['num_steps']
+        assert row['syops'] == pytest.approx(expected)
+        assert row['joules_by_layer'] > row['snn_joules']

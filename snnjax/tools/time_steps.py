@@ -1,0 +1,55 @@
+"""Tells what the same weights reach, and cost, at one time step, at two, and so on.
+
+  python -m snnjax.tools.time_steps --weights=runs/cifar10 --max_steps=6 --figure=time_steps.png
+  python -m snnjax.tools.time_steps --weights=runs/imagenet --max_steps=6 --csv=time_steps.csv \
+      --data.eval_size=288 --data.eval_resize=320
+
+A line for each number of time steps: accuracy, firing rate, synaptic operations and energy of an
+image; see `snnjax.tools.energy` for the two conventions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from snnjax.analysis.figures import save_time_steps
+from snnjax.analysis.runs import write_table
+from snnjax.analysis.time_steps import measure_time_steps
+from snnjax.tools.weights_arguments import make_parser, open_arguments, run
+from snnjax.train.config import ConfigError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = make_parser(__doc__)
+    parser.add_argument('--max_steps', type=int, default=6, help='from 1 up to this; default 6')
+    parser.add_argument('--csv', type=Path, help='file to write')
+    parser.add_argument('--figure', type=Path, help='PNG file to write')
+    return run(_time_steps, parser.parse_args(argv))
+
+
+def _time_steps(args: argparse.Namespace) -> None:
+    if args.max_steps < 1:
+        raise ConfigError(f'--max_steps={args.max_steps} must be at least 1')
+    steps = range(1, args.max_steps + 1)
+    trained = open_arguments(args)
+    print(trained.describe())
+    rows = measure_time_steps(lambda t: open_arguments(args, num_steps=t), steps)
+    print(f'{"T":>3}{"accuracy":>10}{"rate":>8}{"SyOPs":>12}{"energy":>12}{"by layer":>12}')
+    for row in rows:
+        print(
+            f'{row["num_steps"]:3}{row["accuracy"]:10.4f}{row["firing_rate"]:8.4f}'
+            f'{row["syops"] / 1e6:10.2f} M{1e6 * row["snn_joules"]:9.2f} uJ'
+            f'{1e6 * row["joules_by_layer"]:9.2f} uJ'
+        )
+    if args.csv:
+        write_table(args.csv, rows)
+    if args.figure:
+        save_time_steps(rows, trained.num_steps, args.figure)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
