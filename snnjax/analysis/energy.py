@@ -165,8 +165,9 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
 
     Returns:
       `neurobench_metrics`; ``energy_by_mean_rate``, the paper's convention; ``energy_by_layer``, the
-      other, with what does not change over time charged ``once`` or at ``every_step``; ``layers``
-      of the former; ``images``, ``num_steps`` and ``scope``. Energies are joules an image.
+      other, with what does not change over time charged ``once`` or at ``every_step``; the
+      ``layers``, so charged once; ``images``, ``num_steps`` and ``scope``. Energies are joules an
+      image.
     """
     layers = summarise(trained.model, trained.image_shape)
     steps = trained.num_steps
@@ -201,7 +202,12 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
             'every_step': _sum(every_step),
         },
         'layers': [
-            {'name': layer.name, 'input_rate': rates[layer.name], 'joules': layer.joules}
+            {
+                'name': layer.name,
+                'input': 'spikes' if layer.acs else 'real',
+                'input_rate': rates[layer.name],
+                'joules': layer.joules,
+            }
             for layer in once
         ],
     }

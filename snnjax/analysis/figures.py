@@ -5,14 +5,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
+from snnjax.analysis.activity import NeuronActivity
 from snnjax.analysis.runs import accuracies_by_depth
 from snnjax.analysis.similarity import Similarity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# A file, or what takes its bytes.
+Output = Path | IO[bytes]
 
 # Told apart in grey and by colour-blind eyes (Okabe and Ito 2008).
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -31,7 +37,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
     return figure, list(axes)
 
 
-def save_learning_curves(records: Sequence[Mapping[str, float]], path: Path) -> None:
+def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -> None:
     """Draws loss, accuracy and firing rate over epochs, in training and on the test images.
 
     Args:
@@ -51,7 +57,7 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Path) -> 
     figure.savefig(path, dpi=150)
 
 
-def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
     """Draws table 2: test accuracy by depth, a line a family; every seed as a point.
 
     Args:
@@ -89,7 +95,7 @@ def _setting(rows: Sequence[Mapping[str, Any]]) -> str:
 def save_curves_by_depth(
     rows: Sequence[Mapping[str, Any]],
     metrics: Mapping[str, Sequence[Mapping[str, float]]],
-    path: Path,
+    path: Output,
 ) -> None:
     """Draws figure 3: accuracy in training by epoch, a panel a family, a line a depth.
 
@@ -124,7 +130,9 @@ def save_curves_by_depth(
     figure.savefig(path, dpi=150)
 
 
-def save_similarity(measured: Mapping[str, Sequence[Similarity]], images: int, path: Path) -> None:
+def save_similarity(
+    measured: Mapping[str, Sequence[Similarity]], images: int, path: Output
+) -> None:
     """Draws the radar chart of figure 2b: SSIM before and after each block, from 12 o'clock on.
 
     Blocks that change the resolution, which have none, leave a gap.
@@ -135,7 +143,6 @@ def save_similarity(measured: Mapping[str, Sequence[Similarity]], images: int, p
       path: of the PNG.
     """
     import matplotlib.figure
-    import numpy as np
 
     figure = matplotlib.figure.Figure(figsize=(5.6, 5.6), layout='constrained')
     ax: Any = figure.add_subplot(projection='polar')
@@ -163,7 +170,7 @@ def save_similarity(measured: Mapping[str, Sequence[Similarity]], images: int, p
     figure.savefig(path, dpi=150)
 
 
-def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: Path) -> None:
+def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: Output) -> None:
     """Draws ``phi`` of blocks and of firing decisions, and gradient norms, by depth.
 
     Args:
@@ -205,7 +212,7 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
     figure.savefig(path, dpi=150)
 
 
-def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Path) -> None:
+def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Output) -> None:
     """Draws accuracy by time steps, which are the latency, and by energy.
 
     Args:
@@ -230,4 +237,76 @@ def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Pa
     by_energy.set_xlabel('energy of an image (µJ), compute only')
     by_energy.legend()
     figure.suptitle(f'{rows[0]["images"]:,} images', fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Output) -> None:
+    """Draws the firing rate of every layer, and the shares of dead and of saturated neurons.
+
+    Args:
+      layers: see `snnjax.analysis.activity`.
+      images: on which they were counted.
+      path: of the PNG.
+    """
+    figure, (of_rates, of_shares) = new_figure(11, 3.6, columns=2)
+    numbers = range(1, len(layers) + 1)
+    of_rates.bar(numbers, [layer.firing_rate for layer in layers], color=COLOURS[0])
+    of_rates.set_ylabel('firing rate (spikes a neuron and time step)')
+    for i, kind in enumerate(('dead', 'saturated')):
+        shares = [100 * getattr(layer, kind) / layer.spikes.size for layer in layers]
+        of_shares.plot(numbers, shares, color=COLOURS[i], marker=MARKERS[i], label=kind)
+    of_shares.set_ylabel('share of the neurons (%)')
+    of_shares.set_ylim(bottom=0)
+    of_shares.legend()
+    for ax in (of_rates, of_shares):
+        ax.set_xlabel('layer of neurons')
+    figure.suptitle(f'{images:,} images', fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def save_confusion(confusion: np.ndarray, path: Output) -> None:
+    """Draws which classes are taken for which; each row adds up to 100 %.
+
+    Args:
+      confusion: images by (class, predicted class).
+      path: of the PNG.
+    """
+    figure, (ax,) = new_figure(6, 5.2)
+    ax.grid(visible=False)
+    shares = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(shares, cmap='Blues', vmin=0, vmax=100)
+    figure.colorbar(image, label='of the images of the class (%)')
+    if len(confusion) <= 20:
+        ax.set_xticks(range(len(confusion)))
+        ax.set_yticks(range(len(confusion)))
+        for (row, column), share in np.ndenumerate(shares):
+            colour = 'white' if share > 50 else 'black'
+            text = f'{share:.0f}'
+            ax.text(column, row, text, ha='center', va='center', color=colour, fontsize=7)
+    ax.set_xlabel('predicted class')
+    ax.set_ylabel('class')
+    ax.set_title(f'{int(confusion.sum()):,} images', fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
+    """Draws the energy of every layer, what sees spikes and what sees real values apart.
+
+    Args:
+      energy: see `snnjax.analysis.energy.estimate_energy`.
+      path: of the PNG.
+    """
+    figure, (ax,) = new_figure(11, 3.4)
+    layers = energy['layers']
+    for i, kind in enumerate(('spikes', 'real')):
+        chosen = [
+            (n, 1e6 * row['joules']) for n, row in enumerate(layers, 1) if row['input'] == kind
+        ]
+        numbers, joules = zip(*chosen, strict=True) if chosen else ((), ())
+        what = {'spikes': 'spikes: accumulates', 'real': 'real values: multiply-accumulates'}[kind]
+        ax.bar(numbers, joules, color=COLOURS[i], label=f'sees {what}')
+    ax.set_xlabel('convolutions, and the classifier')
+    ax.set_ylabel('energy of an image (µJ)')
+    ax.set_title(energy['scope'], fontsize=9)
+    ax.legend()
     figure.savefig(path, dpi=150)
