@@ -42,6 +42,7 @@ def digits_run(tmp_path_factory):
     config.eval_batch_size = 360
     config.epochs = 1
     config.log_every = 10
+    config.gradient_norms = True
     path = tmp_path_factory.mktemp('run')
     assert train(config, path)
     return path, config

@@ -164,10 +164,9 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
       activity: what was measured of it.
 
     Returns:
-      `neurobench_metrics`; ``energy_by_mean_rate``, the paper's convention; ``energy_by_layer``, the
-      other, with what does not change over time charged ``once`` or at ``every_step``; the
-      ``layers``, so charged once; ``images``, ``num_steps`` and ``scope``. Energies are joules an
-      image.
+      `neurobench_metrics`; ``energy_by_mean_rate``, the paper's convention; ``energy_by_layer``,
+      the other, where what does not change over time is charged ``once``, or at ``every_step``;
+      ``layers`` with it charged once; ``images``, ``num_steps`` and ``scope``. Joules an image.
     """
     layers = summarise(trained.model, trained.image_shape)
     steps = trained.num_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for ax in axes:
         ax.grid(alpha=0.3)
+        ax.set_axisbelow(True)
         ax.spines[['top', 'right']].set_visible(False)
     return figure, list(axes)
 
@@ -55,6 +57,38 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
         ax.set_ylabel(label)
         ax.legend()
     figure.savefig(path, dpi=150)
+
+
+def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) -> None:
+    """Draws the norm of the gradient by depth, at up to six points of the training.
+
+    Args:
+      records: lines of ``metrics.jsonl`` of a run with ``gradient_norms``.
+      path: of the PNG.
+    """
+    import matplotlib
+
+    key = 'train/gradient_norm/stage'
+    lines = [record for record in records if any(name.startswith(key) for name in record)]
+    chosen = sorted({round(i) for i in np.linspace(0, len(lines) - 1, 6)})
+    colours = matplotlib.colormaps['viridis'](np.linspace(0, 0.9, len(chosen)))
+    figure, (ax,) = new_figure(7, 3.8)
+    for number, colour in zip(chosen, colours, strict=True):
+        record = lines[number]
+        # In the order of the network: block 10 behind block 9.
+        blocks = sorted((name for name in record if name.startswith(key)), key=_numbers)
+        norms = [record[name] for name in blocks]
+        ax.plot(range(1, len(norms) + 1), norms, color=colour, label=f'epoch {record["epoch"]:.2g}')
+    ax.set_yscale('log')
+    ax.set_xlabel('block')
+    ax.set_ylabel('norm of the gradient by parameters')
+    ax.locator_params(axis='x', integer=True)
+    ax.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r'\d+', name)]
 
 
 def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
@@ -206,6 +240,7 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
     of_gradients.set_ylabel('norm of the gradient by parameters')
     for ax in (of_blocks, of_gradients):
         ax.set_xlabel('block')
+        ax.locator_params(axis='x', integer=True)
         ax.set_yscale('log')
     of_blocks.legend(fontsize=8)
     figure.suptitle(f'{images:,} images', fontsize=9)
@@ -260,6 +295,7 @@ def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Outpu
     of_shares.legend()
     for ax in (of_rates, of_shares):
         ax.set_xlabel('layer of neurons')
+        ax.locator_params(axis='x', integer=True)
     figure.suptitle(f'{images:,} images', fontsize=9)
     figure.savefig(path, dpi=150)
 
@@ -306,6 +342,7 @@ def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
         what = {'spikes': 'spikes: accumulates', 'real': 'real values: multiply-accumulates'}[kind]
         ax.bar(numbers, joules, color=COLOURS[i], label=f'sees {what}')
     ax.set_xlabel('convolutions, and the classifier')
+    ax.locator_params(axis='x', integer=True)
     ax.set_ylabel('energy of an image (µJ)')
     ax.set_title(energy['scope'], fontsize=9)
     ax.legend()

@@ -25,7 +25,7 @@ from snnjax.models.blocks import Block
 from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed, unrolled
 from snnjax.neurons import membrane_potential
-from snnjax.train.weights import by_name
+from snnjax.train.gradients import norms_by_block
 
 Variables = Mapping[str, Any]
 
@@ -233,30 +233,21 @@ def gradient_norms(
       images: normalised.
       labels: (B,), integers.
     """
-    model = unrolled(model)
+    model = unrolled(model).clone(dropout=0.0)
 
     @jax.jit
-    def gradient(params: Variables) -> Variables:
+    def norms(params: Variables) -> dict[str, jax.Array]:
         def loss(params: Variables) -> jax.Array:
-            logits, _ = model.clone(dropout=0.0).apply(
+            logits, _ = model.apply(
                 {**variables, 'params': params}, images, train=True, mutable=['batch_stats']
             )
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return jnp.mean(losses)
 
-        return jax.grad(loss)(params)
+        return norms_by_block(jax.grad(loss)(params))
 
-    leaves = by_name(jax.device_get(gradient(variables['params'])))
-    return {
-        block: float(
-            np.sqrt(sum(np.sum(np.square(leaf)) for k, leaf in leaves.items() if _in(k, block)))
-        )
-        for block in block_names(model)
-    }
-
-
-def _in(name: str, block: str) -> bool:
-    return name.startswith(block + '/')
+    measured = norms(variables['params'])
+    return {block: float(measured[block]) for block in block_names(model)}
 
 
 def _training_calls(

@@ -63,14 +63,20 @@ def make_page(workdir: Path, trained: Trained) -> str:
         _overview(workdir, trained, activity),
         _section(
             'Learning curves',
-            _figure(lambda file: figures.save_learning_curves(read_metrics(workdir), file)),
+            _figure(
+                'learning curves',
+                lambda file: figures.save_learning_curves(read_metrics(workdir), file),
+            ),
         ),
+        *_gradient_norms(read_metrics(workdir)),
         _firing_rates(activity),
         _energy(energy),
         _similarity(name, trained),
         _section(
             'Confusion',
-            _figure(lambda file: figures.save_confusion(activity.confusion, file)),
+            _figure(
+                'confusion matrix', lambda file: figures.save_confusion(activity.confusion, file)
+            ),
         ),
         _configuration(workdir),
     ]
@@ -86,13 +92,30 @@ def _overview(workdir: Path, trained: Trained, activity: Activity) -> str:
         'parameters': f'{count_parameters(trained.variables["params"]):,}',
         'measured on': trained.describe().partition('; ')[2],
         'accuracy': f'{activity.accuracy:.2%}',
-        f'test accuracy, mean of the last {evaluations} evaluations': f'{mean:.2%}',
+        _of_last(evaluations): f'{mean:.2%}',
         'firing rate': f'{activity.firing_rate:.4f}',
-        'trained for': f'{records[-1]["epoch"]:g} epochs, {records[-1]["step"]:,} steps',
+        'trained to': f'epoch {records[-1]["epoch"]:g}, step {records[-1]["step"]:,}',
         'trained on': ', '.join(environment['devices']),
         'commit': environment['commit'] or 'unknown',
     }
     return _table(['', ''], facts.items())
+
+
+def _of_last(evaluations: int) -> str:
+    if evaluations == 1:
+        return 'test accuracy of the run itself'
+    return f'test accuracy of the run itself, mean of the last {evaluations} evaluations'
+
+
+def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
+    """A section, for a run that wrote them."""
+    if not any(name.startswith('train/gradient_norm/') for record in records for name in record):
+        return []
+
+    def save(file: Any) -> None:
+        figures.save_gradient_norms(records, file)
+
+    return [_section('Gradient norms', _figure('gradient norms by block', save))]
 
 
 def _firing_rates(activity: Activity) -> str:
@@ -110,7 +133,10 @@ def _firing_rates(activity: Activity) -> str:
         'Firing rates',
         '<p>Spikes of a neuron in a time step, mean of the layer. Dead neurons fired for no image, '
         'saturated ones in every time step of every image.</p>',
-        _figure(lambda file: figures.save_firing_rates(activity.neurons, activity.images, file)),
+        _figure(
+            'firing rates by layer',
+            lambda file: figures.save_firing_rates(activity.neurons, activity.images, file),
+        ),
         _details('all layers', ['layer', 'neurons', 'rate', 'dead', 'saturated'], rows),
     )
 
@@ -151,7 +177,7 @@ def _energy(energy: dict[str, Any]) -> str:
         'Energy',
         f'<p>Of the operations for an image, 45 nm: 4.6 pJ a MAC, 0.9 pJ an AC. {SCOPE}.</p>',
         _table(['what is counted', 'operations', 'energy (µJ)', 'an ANN takes, times'], rows),
-        _figure(lambda file: figures.save_layer_energy(energy, file)),
+        _figure('energy by layer', lambda file: figures.save_layer_energy(energy, file)),
         _details('all layers', ['layer', 'sees', 'share not zero', 'energy (µJ)'], of_layers),
     )
 
@@ -172,7 +198,10 @@ def _similarity(name: str, trained: Trained) -> str:
         'Similarity of blocks',
         '<p>SSIM of the firing rates before and after each block (equation 9 of the paper); '
         f'{unchanged} of {len(blocks)} blocks leave all rates as they are.</p>',
-        _figure(lambda file: figures.save_similarity({name: blocks}, len(trained.examples), file)),
+        _figure(
+            'similarity by block',
+            lambda file: figures.save_similarity({name: blocks}, len(trained.examples), file),
+        ),
         _details('all blocks', ['block', 'SSIM', 'images without change'], map(cells, blocks)),
     )
 
@@ -187,14 +216,14 @@ def _section(title: str, *parts: str) -> str:
     return '\n'.join([f'<section><h2>{title}</h2>', *parts, '</section>'])
 
 
-def _figure(save: Callable[[Any], None]) -> str:
+def _figure(title: str, save: Callable[[Any], None]) -> str:
     file = io.BytesIO()
     try:
         save(file)
     except ImportError:
         return "<p>No figure: it needs matplotlib, pip install 'snnjax[plots]'.</p>"
     data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="" src="data:image/png;base64,{data}">'
+    return f'<img alt="{title}" src="data:image/png;base64,{data}">'
 
 
 def _details(summary: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -24,6 +24,7 @@ RUNTIME_KEYS = (
     'data.max_skipped',
     'fsdp',
     'log_every',
+    'gradient_norms',
     'checkpoint',
 )
 
@@ -82,6 +83,8 @@ def default_config() -> ml_collections.ConfigDict:
             },
             # Steps between two lines of training metrics.
             'log_every': 50,
+            # Write with them the norm of the gradient by the parameters of each block.
+            'gradient_norms': False,
             # Epochs between two evaluations; the last epoch is always evaluated.
             'eval_every_epochs': 1,
             'checkpoint': {

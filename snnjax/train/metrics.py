@@ -11,6 +11,7 @@ import jax.numpy as jnp
 Sums = dict[str, jax.Array]
 
 _MEANS = {'loss': 'loss', 'accuracy': 'correct', 'firing_rate': 'firing_rate'}
+_NORM = 'gradient_norm/'
 
 
 def batch_sums(
@@ -40,9 +41,18 @@ def batch_sums(
     }
 
 
+def gradient_sums(norms: Mapping[str, jax.Array], images: jax.Array) -> Sums:
+    """The sums ``gradient_norm/BLOCK`` of a batch, whose images all stand for its gradient."""
+    return {f'{_NORM}{block}': norm * images for block, norm in norms.items()}
+
+
 def means(sums: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """``{prefix}/loss``, ``/accuracy`` and ``/firing_rate``, means over the images."""
-    return {f'{prefix}/{name}': sums[key] / max(sums['images'], 1) for name, key in _MEANS.items()}
+    """``{prefix}/loss``, ``/accuracy`` and ``/firing_rate``, means over the images.
+
+    Also ``/gradient_norm/BLOCK``, where there are such sums.
+    """
+    names = _MEANS | {key: key for key in sums if key.startswith(_NORM)}
+    return {f'{prefix}/{name}': sums[key] / max(sums['images'], 1) for name, key in names.items()}
 
 
 def add(total: Mapping[str, float], batch: Mapping[str, Any]) -> dict[str, float]:

@@ -83,6 +83,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
                 label_smoothing=config.label_smoothing,
                 microbatches=config.microbatches,
                 average_decay=config.average_decay,
+                gradient_norms=config.gradient_norms,
                 seed=config.seed,
             ),
             in_shardings=(of_state, by_image),

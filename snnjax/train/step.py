@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from snnjax.data import Dataset
 from snnjax.models import ResNet, mean_firing_rate
 from snnjax.train import metrics
+from snnjax.train.gradients import norms_by_block
 from snnjax.train.sharding import parameter_shardings, replicated, split_batch
 from snnjax.train.state import TrainState
 
@@ -35,6 +36,7 @@ def make_train_step(
     label_smoothing: float = 0.0,
     microbatches: int = 1,
     average_decay: float = 0.0,
+    gradient_norms: bool = False,
     seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
     """``(state, batch) -> (state, sums)``; see `snnjax.data.pipeline.TrainingBatches` for a batch.
@@ -51,6 +53,7 @@ def make_train_step(
       microbatches: parts of a batch, computed one after the other; the gradient is the mean of
         theirs, and the running statistics are updated by each.
       average_decay: share of the average that each step keeps; 0 for no average.
+      gradient_norms: whether the sums have the norms of the gradient by block, too.
       seed: of dropout.
     """
 
@@ -111,6 +114,8 @@ def make_train_step(
         gradient = jax.lax.with_sharding_constraint(
             _gather(gradient, mesh), parameter_shardings(gradient, mesh)
         )
+        if gradient_norms:
+            sums |= metrics.gradient_sums(norms_by_block(gradient), sums['images'])
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(state.step + 1, params, batch_stats, opt_state)

@@ -16,6 +16,7 @@ def page(digits_run, tmp_path_factory):
 def test_a_page_has_all_its_sections(page):
     assert re.findall('<h2>(.*?)</h2>', page) == [
         'Learning curves',
+        'Gradient norms',
         'Firing rates',
         'Energy',
         'Similarity of blocks',
@@ -28,7 +29,7 @@ def test_a_page_has_all_its_sections(page):
 
 def test_a_page_needs_nothing_but_itself(page):
     images = re.findall('src="(.*?)"', page)
-    assert len(images) == 5
+    assert len(images) == 6
     for image in images:
         prefix, _, data = image.partition(',')
         assert prefix == 'data:image/png;base64'

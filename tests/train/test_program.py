@@ -5,10 +5,12 @@ import re
 import chex
 import jax
 import numpy as np
+import optax
 import pytest
 
 from snnjax.data import DataOptions, open_dataset
 from snnjax.data.pipeline import TrainingBatches
+from snnjax.models.stacking import unstack_layers
 from snnjax.tools.plan_tpu import count_collectives
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.loop import evaluate
@@ -211,3 +213,23 @@ def test_the_average_of_the_weights_is_what_is_evaluated(config, batch):
         jax.device_get(ours), jax.device_get(program.eval_step(state.average, masked))
     )
     assert ours['loss'] != program.eval_step(state.variables, masked)['loss']
+
+
+@pytest.mark.parametrize(('microbatches', 'scan'), [(1, 'false'), (2, 'false'), (1, 'true')])
+def test_the_norms_of_the_gradient_are_in_the_sums(config, batch, microbatches, scan):
+    config.model.update({'name': 'ms_resnet20', 'scan_layers': scan})
+    config.gradient_norms = True
+    config.microbatches = microbatches
+    config.optimizer.update({'momentum': 0.0, 'weight_decay': 0.0, 'learning_rate': 0.5})
+    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    before = program.init()
+    params = jax.device_get(before.params)
+    after, sums = program.train_step(before, put_batch(batch, program.batch_sharding))
+    # A step of plain gradient descent is the gradient, times its rate.
+    moved = jax.tree.map(lambda a, b: (a - b) / 0.5, params, jax.device_get(after.params))
+    norms = {name.removeprefix('gradient_norm/'): float(value) / 16 for name, value in sums.items()}
+    stage = unstack_layers({'params': moved})['params']['stage2']
+    expected = [optax.tree.norm(stage[f'block{i}']) for i in (1, 2, 3)]
+    assert [norms[f'stage2/block{i}'] for i in (1, 2, 3)] == pytest.approx(expected, rel=1e-3)
+    assert norms['stem'] == pytest.approx(optax.tree.norm(moved['stem']), rel=1e-3)
+    assert norms['classifier'] == pytest.approx(optax.tree.norm(moved['classifier']), rel=1e-3)
