@@ -242,6 +242,8 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
         ax.set_xlabel('block')
         ax.locator_params(axis='x', integer=True)
         ax.set_yscale('log')
+        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            axis('{x:.2g}')
     of_blocks.legend(fontsize=8)
     figure.suptitle(f'{images:,} images', fontsize=9)
     figure.savefig(path, dpi=150)
