@@ -3,104 +3,97 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from typing import NamedTuple
 
 from snnjax.analysis.energy import Estimate
 from snnjax.models import create_model
 from snnjax.models.summary import residual_macs, summarise
 
 
+class Quantities(NamedTuple):
+    """What a line of the tables has: operations, and joules."""
+
+    macs: float
+    ann_joules: float
+    syops: float
+    snn_joules: float
+
+
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-    """A line of table 5 or 10 of the paper, in units of joules and operations.
+    """A line of table 5 or 10 of the paper.
 
     Attributes:
       model: our name of the network.
       size: of its images.
-      estimate: with the operations as we count them, and the paper's rate and time steps.
-      printed: what the paper has: ``macs``, ``ann_joules``, ``syops``, ``snn_joules``.
-      reconstructed: an estimate that rounds to the printed digits.
+      firing_rate: that the paper gives.
+      num_steps: likewise; the table for event data is of one frame.
+      computed: with the operations as we count them.
+      printed: what the paper has.
+      explained: what rounds to the printed digits.
       remark: how it comes about.
     """
 
     model: str
     size: int
-    estimate: Estimate
-    printed: Mapping[str, float]
-    reconstructed: Mapping[str, float]
+    firing_rate: float
+    num_steps: int
+    computed: Quantities
+    printed: Quantities
+    explained: Quantities
     remark: str
 
 
 def paper_tables() -> list[PaperRow]:
     """Tables 5 and 10 computed again, from the firing rates that the paper gives."""
-    rows = []
     of_34, _ = _count('ms_resnet34', 224)
-    estimate, rounded = Estimate(of_34, 0.225, 6), Estimate(3.53e9, 0.225, 6)
-    rows.append(
-        PaperRow(
-            model='ms_resnet34',
-            size=224,
-            estimate=estimate,
-            printed={
-                'macs': 3.53e9,
-                'ann_joules': 16.22e-3,
-                'syops': 4.77e9,
-                'snn_joules': 4.29e-3,
-            },
-            reconstructed={
-                'macs': estimate.macs,
-                'ann_joules': estimate.ann_joules,
-                'syops': rounded.syops,
-                'snn_joules': rounded.snn_joules,
-            },
-            remark='synaptic operations are those of 3.53 G, rounded before it is multiplied',
-        )
-    )
     of_104, full_width = _count('ms_resnet104', 224)
-    estimate = Estimate(full_width, 0.192, 5)
-    rows.append(
+    of_20, _ = _count('ms_resnet20_dvs', 128)
+    exact_34, rounded_34 = _estimate(of_34, 0.225, 6), _estimate(3.53e9, 0.225, 6)
+    exact_20, rounded_20 = _estimate(of_20, 0.2219, 1), _estimate(40.1e6, 8.32 / 40.1, 1)
+    return [
         PaperRow(
-            model='ms_resnet104',
-            size=224,
-            estimate=Estimate(of_104, 0.192, 5),
-            printed={
-                'macs': 11.79e9,
-                'ann_joules': 54.24e-3,
-                'syops': 11.32e9,
-                'snn_joules': 10.19e-3,
-            },
-            reconstructed=_values(estimate),
+            'ms_resnet34',
+            224,
+            firing_rate=0.225,
+            num_steps=6,
+            computed=exact_34,
+            printed=Quantities(3.53e9, 16.22e-3, 4.77e9, 4.29e-3),
+            explained=Quantities(*exact_34[:2], *rounded_34[2:]),
+            remark='synaptic operations are those of 3.53 G, rounded before it is multiplied',
+        ),
+        PaperRow(
+            'ms_resnet104',
+            224,
+            firing_rate=0.192,
+            num_steps=5,
+            computed=_estimate(of_104, 0.192, 5),
+            printed=Quantities(11.79e9, 54.24e-3, 11.32e9, 10.19e-3),
+            explained=_estimate(full_width, 0.192, 5),
             remark=(
                 '11.79 G takes the first convolution of a stage to have as many input channels as '
                 'output channels, where it has half of them'
             ),
-        )
-    )
-    of_20, _ = _count('ms_resnet20_dvs', 128)
-    estimate, rounded = Estimate(of_20, 0.2219, 1), Estimate(40.1e6, 8.32 / 40.1, 1)
-    rows.append(
+        ),
         PaperRow(
-            model='ms_resnet20_dvs',
-            size=128,
-            estimate=estimate,
-            printed={
-                'macs': 40.11e6,
-                'ann_joules': 184.46e-6,
-                'syops': 8.32e6,
-                'snn_joules': 7.49e-6,
-            },
-            reconstructed={**_values(rounded), 'macs': estimate.macs},
+            'ms_resnet20_dvs',
+            128,
+            firing_rate=0.2219,
+            num_steps=1,
+            computed=exact_20,
+            printed=Quantities(40.11e6, 184.46e-6, 8.32e6, 7.49e-6),
+            explained=Quantities(exact_20.macs, *rounded_20[1:]),
             remark=(
                 '184.46 uJ are those of 40.1 M; 8.32 M are taken as printed: they stand for a rate '
                 'of 0.2075, not for the 0.2219 of the text'
             ),
-        )
-    )
-    return rows
+        ),
+    ]
 
 
-def _values(estimate: Estimate) -> dict[str, float]:
-    return {key: getattr(estimate, key) for key in ('macs', 'ann_joules', 'syops', 'snn_joules')}
+def _estimate(macs: float, firing_rate: float, num_steps: int) -> Quantities:
+    estimate = Estimate(macs, firing_rate, num_steps)
+    return Quantities(macs, estimate.ann_joules, estimate.syops, estimate.snn_joules)
 
 
 def _count(name: str, size: int) -> tuple[int, int]:
@@ -119,21 +112,21 @@ def describe_paper_tables() -> str:
     """Tables 5 and 10, ours and the printed numbers, as text."""
     lines = [f'{"":24}{"MACs":>10}{"E(ANN)":>12}{"SyOPs":>10}{"E(SNN)":>12}{"ratio":>8}']
     for row in paper_tables():
-        kilo, unit, joules = (1e9, 'G', 'mJ') if row.size == 224 else (1e6, 'M', 'uJ')
-        energy = 1e3 if joules == 'mJ' else 1e6
-        estimate = row.estimate
-        lines.append(f'{row.model}, rate {estimate.firing_rate}, T={estimate.num_steps}')
+        of_photos = row.size == 224
+        operations, unit = (1e9, 'G') if of_photos else (1e6, 'M')
+        joules, of_joules = (1e-3, 'mJ') if of_photos else (1e-6, 'uJ')
+        lines.append(f'{row.model}, rate {row.firing_rate}, T={row.num_steps}')
         for what, values in (
-            ('computed', _values(estimate)),
+            ('computed', row.computed),
             ('printed', row.printed),
-            ('printed, explained', row.reconstructed),
+            ('printed, explained', row.explained),
         ):
             lines.append(
-                f'  {what:22}{values["macs"] / kilo:8.2f} {unit}'
-                f'{values["ann_joules"] * energy:9.2f} {joules}'
-                f'{values["syops"] / kilo:8.2f} {unit}'
-                f'{values["snn_joules"] * energy:9.2f} {joules}'
-                f'{values["ann_joules"] / values["snn_joules"]:8.2f}'
+                f'  {what:22}{values.macs / operations:8.2f} {unit}'
+                f'{values.ann_joules / joules:9.2f} {of_joules}'
+                f'{values.syops / operations:8.2f} {unit}'
+                f'{values.snn_joules / joules:9.2f} {of_joules}'
+                f'{values.ann_joules / values.snn_joules:8.2f}'
             )
         lines.append(f'  {row.remark}')
     return '\n'.join(lines)

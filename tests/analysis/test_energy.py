@@ -16,13 +16,12 @@ def test_the_tables_of_the_paper_are_explained_to_the_printed_digits(model, quan
     unit, digits = DIGITS[quantity]
     if row.size == 128:
         unit *= 1e-3
-    assert round(row.reconstructed[quantity] / unit, digits) == pytest.approx(
-        row.printed[quantity] / unit
-    )
+    explained, printed = (getattr(values, quantity) for values in (row.explained, row.printed))
+    assert round(explained / unit, digits) == pytest.approx(printed / unit)
 
 
 def test_what_follows_from_the_rates_of_the_paper():
-    of_34, of_104, of_20 = (ROWS[f'ms_resnet{name}'].estimate for name in ('34', '104', '20_dvs'))
+    of_34, of_104, of_20 = (ROWS[f'ms_resnet{name}'].computed for name in ('34', '104', '20_dvs'))
     assert of_34.ann_joules == pytest.approx(16.22e-3, abs=5e-6)
     assert of_34.snn_joules == pytest.approx(4.284e-3, abs=1e-6)
     assert of_104.macs == 11_618_353_152
