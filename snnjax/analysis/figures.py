@@ -195,9 +195,11 @@ def save_similarity(
             label=name,
         )
         lowest = min(lowest, *(value for value in values if value == value))
-    longest = max(measured.values(), key=len)
-    numbers = np.arange(len(longest))
-    ax.set_xticks(numbers / len(longest) * 2 * np.pi, [str(n + 1) for n in numbers], fontsize=8)
+    depths = {len(blocks) for blocks in measured.values()}
+    # Networks of several depths have the same block at several angles.
+    numbers = np.arange(depths.pop() if len(depths) == 1 else 0)
+    angles = numbers / max(len(numbers), 1) * 2 * np.pi
+    ax.set_xticks(angles, [str(number + 1) for number in numbers], fontsize=8)
     ax.set_ylim(lowest, 1.02)
     ax.set_title(f'SSIM of firing rates before and after each block, {images:,} images', fontsize=9)
     ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.05), fontsize=8)
@@ -242,8 +244,6 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
         ax.set_xlabel('block')
         ax.locator_params(axis='x', integer=True)
         ax.set_yscale('log')
-        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            axis('{x:.2g}')
     of_blocks.legend(fontsize=8)
     figure.suptitle(f'{images:,} images', fontsize=9)
     figure.savefig(path, dpi=150)

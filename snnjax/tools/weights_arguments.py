@@ -86,7 +86,8 @@ def open_each(args: argparse.Namespace) -> Iterator[tuple[str, Trained]]:
         raise ConfigError('nothing to look at: give --weights or --models')
     for weights in args.weights:
         trained = open_trained(weights, **_options(args))
-        yield f'{trained.config.model.name}, {Path(weights).name}', trained
+        model, folder = trained.config.model.name, Path(weights).name
+        yield folder if model in folder else f'{model}, {folder}', trained
     for name in models:
         yield f'{name}, initial', open_initial(name, **_options(args), seed=args.seed)
 
