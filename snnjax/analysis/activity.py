@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnjax.analysis.trained import Trained
-from snnjax.models.convolution import convolve
 from snnjax.models.observation import NEURONS, SYNAPSES, Call, observed
 from snnjax.models.summary import LayerSummary, summarise
 
@@ -164,20 +163,27 @@ def _count_inputs(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
     """By image (B,): inputs, those that are not zero, and how often these reach an output pixel."""
     x = call.input
     nonzero = (x != 0) & _over(mask, x)
-    by_image = tuple(range(1, x.ndim))
     if x.ndim == 2:
         reached = nonzero
     else:
-        kernel = call.variables['params']['kernel']
-        channels = jnp.sum(nonzero, axis=-1, keepdims=True, dtype=jnp.float32)
-        # What an output pixel sees is a small integer, which float32 holds exactly.
-        window = jnp.ones((*kernel.shape[:2], 1, 1))
-        reached = convolve(channels, window, call.module.stride).astype(jnp.int32)
+        size, stride = call.module.kernel_size, call.module.stride
+        reached = jax.lax.reduce_window(
+            jnp.sum(nonzero, axis=-1, dtype=jnp.int32),
+            0,
+            jax.lax.add,
+            window_dimensions=(1, 1, size, size),
+            window_strides=(1, 1, stride, stride),
+            padding=((0, 0), (0, 0), (size // 2, size // 2), (size // 2, size // 2)),
+        )
     return {
         'inputs': jnp.where(mask, x[0].size, 0),
-        'nonzero': jnp.sum(nonzero, axis=by_image, dtype=jnp.int32),
-        'reached': jnp.sum(reached, axis=by_image, dtype=jnp.int32),
+        'nonzero': _sum_by_image(nonzero),
+        'reached': _sum_by_image(reached),
     }
+
+
+def _sum_by_image(x: jax.Array) -> jax.Array:
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)), dtype=jnp.int32)
 
 
 def _over(mask: jax.Array, x: jax.Array) -> jax.Array:
