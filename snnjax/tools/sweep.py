@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -99,10 +100,7 @@ def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path
         print(f'run {number} of {len(runs)}: {name}', flush=True)
         # A process of its own: what one compiles and allocates is gone when the next begins.
         command = [sys.executable, '-m', 'snnjax.main', f'--config={path}:{arguments}']
-        try:
-            status = subprocess.call([*command, f'--workdir={workdir / name}', *changes])
-        except KeyboardInterrupt:  # The run, which heard of it too, has saved and gone.
-            status = 75
+        status = _run([*command, f'--workdir={workdir / name}', *changes])
         if status:
             return status
         rows[name] = {'run': name, 'arguments': described[name], **summarise_run(workdir / name)}
@@ -111,6 +109,20 @@ def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path
     print(depth_table(done))
     _draw(done, workdir)
     return 0
+
+
+def _run(command: Sequence[str]) -> int:
+    """Runs a training to its end, or to where it stops in good order; returns its exit status."""
+    with subprocess.Popen(command) as process:
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            while True:
+                try:
+                    return process.wait()
+                except KeyboardInterrupt:
+                    pass  # The training heard of it, too, and is about to save.
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:

@@ -1,10 +1,12 @@
 import subprocess
 import sys
+import time
 
 import pytest
 
 from snnjax.analysis.runs import read_table
 from snnjax.tools import sweep
+from snnjax.train.writers import read_metrics
 from tests.conftest import ROOT
 
 CONFIG = f'{ROOT}/configs/depth_analysis.py:setting=cpu,families=plain_net+ms_resnet,depths=8'
@@ -31,7 +33,7 @@ def test_every_run_is_a_row_and_there_are_figures(workdir):
 
 
 def test_finished_runs_are_not_trained_again(workdir, monkeypatch, capsys):
-    monkeypatch.setattr(subprocess, 'call', lambda *_: pytest.fail('trained again'))
+    monkeypatch.setattr(sweep, '_run', lambda _: pytest.fail('trained again'))
     assert sweep.main([f'--config={CONFIG}', f'--workdir={workdir}', *CHANGES]) == 0
     assert '| `ms_resnet` | ' in capsys.readouterr().out
 
@@ -42,10 +44,17 @@ def test_a_row_of_another_setting_is_not_taken_for_this_one(workdir, capsys):
     assert 'has plain_net8_seed0 with other arguments' in capsys.readouterr().err
 
 
-def test_a_stopped_sweep_says_so_and_goes_on(tmp_path, monkeypatch):
-    statuses = iter([75])
-    monkeypatch.setattr(subprocess, 'call', lambda *_: next(statuses))
-    assert sweep.main([f'--config={CONFIG}', f'--workdir={tmp_path}', *CHANGES]) == 75
+def test_a_stopped_sweep_has_its_run_save_and_says_so(tmp_path):
+    changes = [*CHANGES, '--config.epochs=1000']
+    command = [sys.executable, '-m', 'snnjax.tools.sweep', f'--config={CONFIG}']
+    run = tmp_path / 'plain_net8_seed0'
+    with subprocess.Popen([*command, f'--workdir={tmp_path}', *changes], cwd=ROOT) as process:
+        while not read_metrics(run):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(timeout=60) == 75
+    assert list((run / 'checkpoints').iterdir())
     assert read_table(tmp_path / 'results.csv') == []
 
 
