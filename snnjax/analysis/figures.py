@@ -210,7 +210,7 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
     """Draws ``phi`` of blocks and of firing decisions, and gradient norms, by depth.
 
     Args:
-      measured: by the name of the network, see `snnjax.tools.isometry.measure`.
+      measured: by the name of the network, see `snnjax.analysis.isometry.measure_isometry`.
       images: that passed the networks.
       path: of the PNG.
     """

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from snnjax.analysis.trained import UnsuitableModelError
+from snnjax.analysis.trained import Trained, UnsuitableModelError
 from snnjax.models import ResNet
 from snnjax.models.blocks import Block
 from snnjax.models.layers import LIF
@@ -257,3 +257,31 @@ def _training_calls(
     with observed(kind) as calls:
         model.clone(dropout=0.0).apply(variables, images, train=True, mutable=['batch_stats'])
     return calls
+
+
+def measure_isometry(
+    trained: Trained, probes: int, residual_scale: float | None = None
+) -> dict[str, Any]:
+    """All of it: ``blocks``, ``gates`` and ``gradient_norms``, as JSON can hold them.
+
+    Args:
+      trained: the model, and images that it takes all at once.
+      probes: random vectors.
+      residual_scale: see `scale_residuals`; None for the model's own.
+    """
+    batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
+    images = trained.normalised(batch)
+    model, key = trained.model, jax.random.key(0)
+    variables = trained.variables
+    if residual_scale is not None:
+        variables = scale_residuals(variables, residual_scale)
+    blocks = measure_blocks(model, variables, images, key, probes)
+    gates = measure_gates(model, variables, images, key)
+    return {
+        'blocks': [
+            {**dataclasses.asdict(block), 'spread': block.spread, 'predicted': block.predicted}
+            for block in blocks
+        ],
+        'gates': [dataclasses.asdict(gate) for gate in gates],
+        'gradient_norms': gradient_norms(model, variables, images, batch['label']),
+    }

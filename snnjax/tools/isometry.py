@@ -13,19 +13,16 @@ surrogate's window, and p / a^2. Last, the norm of the loss's gradient by the pa
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from snnjax.analysis import isometry
 from snnjax.analysis.figures import save_isometry
-from snnjax.analysis.trained import Trained
+from snnjax.analysis.isometry import measure_isometry
 from snnjax.tools.weights_arguments import make_parser, open_each, run
 
 
@@ -44,39 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _isometry(args: argparse.Namespace) -> None:
     measured = {}
     for name, trained in open_each(args):
-        measured[name] = measure(trained, args.probes, args.residual_scale)
+        measured[name] = measure_isometry(trained, args.probes, args.residual_scale)
         print(f'{trained.describe()}, {args.probes} probes')
         print(describe(measured[name]))
     if args.json:
         args.json.write_text(json.dumps(measured, indent=2) + '\n')
     if args.figure:
         save_isometry(measured, len(trained.examples), args.figure)
-
-
-def measure(trained: Trained, probes: int, residual_scale: float | None = None) -> dict[str, Any]:
-    """``blocks``, ``gates`` and ``gradient_norms``, as JSON can hold them.
-
-    Args:
-      trained: the model, and images that it takes all at once.
-      probes: random vectors.
-      residual_scale: see `snnjax.analysis.isometry.scale_residuals`; None for the model's own.
-    """
-    batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
-    images = trained.normalised(batch)
-    model, key = trained.model, jax.random.key(0)
-    variables = trained.variables
-    if residual_scale is not None:
-        variables = isometry.scale_residuals(variables, residual_scale)
-    blocks = isometry.measure_blocks(model, variables, images, key, probes)
-    gates = isometry.measure_gates(model, variables, images, key)
-    return {
-        'blocks': [
-            {**dataclasses.asdict(block), 'spread': block.spread, 'predicted': block.predicted}
-            for block in blocks
-        ],
-        'gates': [dataclasses.asdict(gate) for gate in gates],
-        'gradient_norms': isometry.gradient_norms(model, variables, images, batch['label']),
-    }
 
 
 def describe(measured: dict[str, Any]) -> str:
