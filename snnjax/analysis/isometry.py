@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -112,9 +112,15 @@ def jacobian_moments(
 
 
 def measure_blocks(
-    model: ResNet, variables: Variables, images: jax.Array, key: jax.Array, probes: int = 8
+    model: ResNet,
+    variables: Variables,
+    images: jax.Array,
+    key: jax.Array,
+    probes: int = 8,
+    *,
+    blocks: Collection[str] | None = None,
 ) -> list[BlockMoments]:
-    """Moments of all blocks, each at what it gets when these images pass the network.
+    """Moments of blocks, each at what it gets when these images pass the network.
 
     Normalisation is that of training, by the statistics of these images, which are part of what is
     differentiated.
@@ -125,6 +131,7 @@ def measure_blocks(
       images: normalised, (B, H, W, C) or (B, T, H, W, C).
       key: of the probes.
       probes: how many, at least 2; each costs about two backward passes.
+      blocks: names of those to measure; None for all.
     """
     model = unrolled(model)
     modules: list[Any] = []
@@ -146,6 +153,8 @@ def measure_blocks(
     results = []
     inputs = run(variables, images)
     for number, (name, module) in enumerate(zip(block_names(model), modules, strict=True)):
+        if blocks is not None and name not in blocks:
+            continue
         estimates = moments(module, *inputs[number], jax.random.fold_in(key, number))
         means = {moment: float(np.mean(values)) for moment, values in estimates.items()}
         results.append(

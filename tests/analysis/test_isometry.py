@@ -51,7 +51,11 @@ def test_a_diagonal_jacobian_needs_one_probe(x64):
 
 def test_an_ms_block_that_adds_nothing_is_isometric():
     model, variables = network('ms_resnet14', widths=(8, 8, 16), blocks=(2, 1, 2))
-    blocks = measure_blocks(model, scale_residuals(variables, 0.0), IMAGES, jax.random.key(2), 2)
+    names = ['stage1/block2', 'stage2/block1', 'stage3/block2']
+    blocks = measure_blocks(
+        model, scale_residuals(variables, 0.0), IMAGES, jax.random.key(2), 2, blocks=names
+    )
+    assert [block.name for block in blocks] == names
     by_block = {block.name: block for block in blocks}
     for name in ('stage1/block2', 'stage3/block2'):
         block = by_block[name]
@@ -66,7 +70,9 @@ def test_an_ms_block_departs_from_isometry_with_the_square_of_gamma():
         # The first block gets what does not change over time; the second gets the same from it.
         scaled = scale_residuals(variables, gamma)
         scaled['params']['stage1']['block1'] = variables['params']['stage1']['block1']
-        return measure_blocks(model, scaled, IMAGES, jax.random.key(2), 8)[1]
+        key, blocks = jax.random.key(2), ['stage1/block2']
+        (block,) = measure_blocks(model, scaled, IMAGES, key, 8, blocks=blocks)
+        return block
 
     small, large = second(0.1), second(0.4)
     assert small.phi_of_residual * 16 == pytest.approx(large.phi_of_residual, rel=1e-3)
