@@ -73,12 +73,19 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
     }
 
 
+# Of a commit the first digits may look like a number.
+_TEXT = ('run', 'arguments', 'family', 'data', 'commit')
+
+
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """The lines of a CSV file, numbers as numbers; none where there is no file."""
+    """The lines of a CSV file of runs, numbers as numbers; none where there is no file."""
     if not path.exists():
         return []
     with path.open(newline='') as file:
-        return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
+        return [
+            {key: text if key in _TEXT else _number(text) for key, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
