@@ -15,6 +15,7 @@ SMALL = {
     'depth_degradation': {'families': ('ms_resnet',), 'depths': (8,), 'epochs': 1},
     'ssim_radar': {'depth': 8, 'num_steps': 1, 'epochs': 1, 'images': 40},
     'dynamical_isometry': {
+        'families': ('vanilla_resnet', 'ms_resnet'),
         'depth': 14,
         'images': 8,
         'probes': 2,

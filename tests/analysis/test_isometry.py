@@ -82,8 +82,9 @@ def test_an_ms_block_departs_from_isometry_with_the_square_of_gamma():
         assert block.predicted == pytest.approx(block.phi, abs=0.2 * (block.phi - 1))
 
 
-@pytest.mark.parametrize('width', [0.5, 1.0, 2.0])
-@pytest.mark.parametrize('name', ['ms_resnet8', 'vanilla_resnet8'])
+@pytest.mark.parametrize(
+    ('name', 'width'), [('ms_resnet8', 0.5), ('ms_resnet8', 2.0), ('vanilla_resnet8', 1.0)]
+)
 def test_the_firing_decision_passes_p_over_a_squared(name, width):
     model, variables = network(name, surrogate_width=width)
     gates = measure_gates(model, variables, IMAGES, jax.random.key(3))
