@@ -2,8 +2,8 @@ r"""Accuracy by depth of four kinds of networks on CIFAR-10 (table 2, figure 3).
 
 python -m snnjax.tools.sweep --config=configs/depth_analysis.py --workdir=runs/depth_analysis
 
-trains all of table 2 as the paper does: 24 networks, a hundred epochs each. Half a day of two CPU
-cores for each seed, instead, with shallower training (``docs/results`` has what came out):
+trains all of table 2 as the paper does: 24 networks, a hundred epochs each. Within reach of two CPU
+cores, each network for one epoch (``docs/results`` has what came out):
 
 python -m snnjax.tools.sweep --config=configs/depth_analysis.py:setting=cpu,seeds=0+1 \
     --workdir=runs/depth_analysis_cpu

@@ -172,6 +172,7 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
     steps = trained.num_steps
     paper = Estimate(residual_macs(layers), activity.firing_rate, steps)
     rates = {layer.name: layer.input_rate for layer in activity.synapses}
+    inputs = {layer.name: layer.input for layer in layers}
     once, every_step = (by_layer(layers, rates, steps, every_step=e) for e in (False, True))
     leaves = by_name(jax.device_get(dict(trained.variables)))
     kernels = [leaf for name, leaf in leaves.items() if name.endswith('kernel')]
@@ -203,7 +204,7 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
         'layers': [
             {
                 'name': layer.name,
-                'input': 'spikes' if layer.acs else 'real',
+                'input': inputs[layer.name],
                 'input_rate': rates[layer.name],
                 'joules': layer.joules,
             }

@@ -10,13 +10,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnjax.analysis.activity import NeuronActivity
 from snnjax.analysis.runs import accuracies_by_depth
-from snnjax.analysis.similarity import Similarity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from snnjax.analysis.activity import NeuronActivity
+    from snnjax.analysis.similarity import Similarity
 
 # A file, or what takes its bytes.
 Output = Path | IO[bytes]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import LIF, TDBN, ReLU
 from snnjax.models.networks import ResNet
-from snnjax.models.observation import Call, observed, unrolled
+from snnjax.models.observation import SYNAPSES, Call, observed, unrolled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]
 
 def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
     out = call.output
-    computes = isinstance(call.module, Conv | nn.Dense)
+    computes = isinstance(call.module, SYNAPSES)
     return LayerSummary(
         path=call.path,
         kind=_KINDS[type(call.module)],

@@ -58,17 +58,18 @@ def make_page(workdir: Path, trained: Trained) -> str:
     """
     activity = measure_activity(trained)
     energy = estimate_energy(trained, activity)
+    records = read_metrics(workdir)
     name = trained.config.model.name
     sections = [
-        _overview(workdir, trained, activity),
+        _overview(workdir, records, trained, activity),
         _section(
             'Learning curves',
             _figure(
                 'learning curves',
-                lambda file: figures.save_learning_curves(read_metrics(workdir), file),
+                lambda file: figures.save_learning_curves(records, file),
             ),
         ),
-        *_gradient_norms(read_metrics(workdir)),
+        *_gradient_norms(records),
         _firing_rates(activity),
         _energy(energy),
         _similarity(name, trained),
@@ -83,8 +84,9 @@ def make_page(workdir: Path, trained: Trained) -> str:
     return _PAGE.format(title=html.escape(f'{name}, {workdir.name}'), body='\n'.join(sections))
 
 
-def _overview(workdir: Path, trained: Trained, activity: Activity) -> str:
-    records = read_metrics(workdir)
+def _overview(
+    workdir: Path, records: Sequence[dict[str, Any]], trained: Trained, activity: Activity
+) -> str:
     mean, evaluations = mean_test_accuracy(records)
     environment = json.loads((workdir / 'environment.jsonl').read_text().splitlines()[-1])
     facts = {
