@@ -2,15 +2,18 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import jax
 import numpy as np
 import pytest
 
+from snnjax.train.files import lock
 from snnjax.train.writers import read_metrics
 from tests.conftest import ROOT
 from tests.runs import outcome
@@ -60,9 +63,8 @@ def stop_at_random(workdir, rng, number):
     return process.returncode
 
 
-@pytest.mark.parametrize('seed', [0, 1])
-def test_a_run_that_was_killed_and_stopped_ends_as_one_that_was_not(finished_run, tmp_path, seed):
-    rng = random.Random(seed)
+def test_a_run_that_was_killed_and_stopped_ends_as_one_that_was_not(finished_run, tmp_path):
+    rng = random.Random(0)
     assert stop_at_random(tmp_path, rng, signal.SIGKILL) == -signal.SIGKILL
     assert stop_at_random(tmp_path, rng, signal.SIGTERM) == 75
     result = run(tmp_path, *SMALL_RUN)
@@ -130,7 +132,71 @@ def test_a_wrong_command_says_what_is_wrong(tmp_path, arguments, message):
     assert 'Traceback' not in result.stderr
 
 
+def test_a_work_directory_in_use_is_refused(finished_run):
+    with lock(finished_run[0]):
+        result = run(finished_run[0], *SMALL_RUN)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'error: --workdir={finished_run[0]} is in use by process ')
+
+
+def test_numbers_that_are_not_finite_end_a_run(tmp_path):
+    result = run(tmp_path, *SMALL_RUN, '--config.optimizer.learning_rate=1e38')
+    assert result.returncode == 1
+    assert re.match(r'error: step \d: the \w+ of \S+ (is|are) not finite; the', result.stderr)
+    assert '--config.on_non_finite=skip' in result.stderr
+
+
+def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path):
+    result = run(tmp_path / 'run', *SMALL_RUN, '--dry_run')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith('ms_resnet8: 77,754 parameters, 1 time step\n')
+    for line in (
+        r'  stage3/block1 +57,728',
+        r'training: 176 steps in 4 epochs, evaluated 4 times',
+        r'  batch: image \(32, 8, 8, 1\) uint8, label \(32,\) int32',
+        r'  memory of a step on each device: 0\.6 MB of state and batch, [\d.]+ MB while',
+    ):
+        assert re.search(f'^{line}', result.stdout, re.MULTILINE)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_configuration_can_be_printed(finished_run):
+    command = [sys.executable, '-m', 'snnjax.main', *SMALL_RUN, '--print_config']
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert json.loads(result.stdout) == json.loads((finished_run[0] / 'config.json').read_text())
+
+
 def test_a_work_directory_of_another_run_is_refused(finished_run):
     result = run(finished_run[0], *SMALL_RUN, '--config.seed=5')
     assert result.returncode == 2
     assert 'holds a run with another configuration:\n  seed: 0 -> 5' in result.stderr
+
+
+def test_what_ends_a_run_has_its_exit_status(tmp_path):
+    """What cannot easily be brought about from outside."""
+    code = """
+        from absl import flags
+        from snnjax import data, main
+        from snnjax.train import checkpoints, files, finite
+        flags.FLAGS(sys.argv)
+        for error in (
+            checkpoints.CheckpointWriteError('full'),
+            checkpoints.CheckpointError('damaged'),
+            files.WorkdirError('read-only'),
+            finite.NonFiniteError(3, 'the loss is'),
+            data.WorkerLostError('killed'),
+        ):
+            def fail(*arguments):
+                raise error
+            main.train = fail
+            try:
+                main.main([])
+            except SystemExit as end:
+                print(end.code)
+    """
+    command = [sys.executable, '-c', f'import sys\n{textwrap.dedent(code)}', SMALL_RUN[0]]
+    result = subprocess.run(
+        [*command, f'--workdir={tmp_path}'], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert result.stdout.split() == ['1', '2', '2', '1', '75'], result.stderr
+    assert result.stderr.count('error: ') == 5

@@ -3,6 +3,7 @@
 from snnjax.data.datasets import Dataset, open_dataset
 from snnjax.data.images import DecodeError
 from snnjax.data.options import DataOptions
+from snnjax.data.pipeline import WorkerLostError
 from snnjax.data.records import DatasetNotPreparedError
 from snnjax.data.splits import ArraySplit, Split
 
@@ -13,5 +14,6 @@ __all__ = [
     'DatasetNotPreparedError',
     'DecodeError',
     'Split',
+    'WorkerLostError',
     'open_dataset',
 ]

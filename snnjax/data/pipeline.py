@@ -21,6 +21,10 @@ from snnjax.data.mixing import mix
 from snnjax.data.splits import Batch, Split
 
 
+class WorkerLostError(RuntimeError):
+    """A process that makes batches is gone; the message says how it ended."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingBatches:
     """The batches of a training run, by number: ``batches[0]`` is the first.
@@ -149,4 +153,11 @@ def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
             worker_init_fn=_leave_signals_to_the_run,
         )
-    return iter(dataset)
+    try:
+        yield from dataset
+    except RuntimeError as error:
+        if 'process was terminated' not in str(error):
+            raise
+        raise WorkerLostError(
+            f'a process that reads the data is gone, for want of memory perhaps: {error}'
+        ) from error

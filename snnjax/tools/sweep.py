@@ -32,6 +32,7 @@ from typing import Any
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_table, summarise_run, write_table
 from snnjax.train.config import ConfigError
+from snnjax.train.files import WorkdirError, lock
 from snnjax.train.writers import read_metrics
 
 EXIT_USAGE = 2
@@ -53,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not change.startswith('--config.') or '=' not in change:
                 raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
         runs = get_runs(path, arguments)
-        return sweep(path, runs, changes, workdir)
-    except ConfigError as error:
+        with lock(workdir):
+            return sweep(path, runs, changes, workdir)
+    except (ConfigError, WorkdirError) as error:
         print(f'error: {error}', file=sys.stderr)
         return EXIT_USAGE
 
@@ -85,7 +87,6 @@ def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path
     Raises:
       ConfigError: where the table has a run of the same name with other arguments.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
     rows = {row['run']: row for row in read_table(workdir / TABLE)}
     described = {name: ' '.join([text, *changes]) for name, text in runs.items()}
     for name, arguments in described.items():

@@ -16,7 +16,7 @@ from snnjax.spelling import suggest
 from snnjax.train.weights import WeightsError, describe_weights
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
-# that can be decoded.
+# that can be decoded and numbers that are finite.
 RUNTIME_KEYS = (
     'data.dir',
     'data.workers',
@@ -25,6 +25,8 @@ RUNTIME_KEYS = (
     'fsdp',
     'log_every',
     'gradient_norms',
+    'on_non_finite',
+    'max_non_finite',
     'checkpoint',
 )
 
@@ -58,8 +60,10 @@ def default_config() -> ml_collections.ConfigDict:
             # evaluated; 0 for none.
             'average_decay': 0.0,
             # A folder of weights, or the work directory of another run, to start from instead of
-            # initial parameters; a classifier for another number of classes starts anew.
+            # initial parameters.
             'init_from': '',
+            # Whether the classifier starts anew where those weights have another number of classes.
+            'new_classifier': False,
             # Training that comes first, in phases by name and in the order of their names: each
             # is the run as configured here but for the keys that it has of its own, as in
             # `earlier_phases.t1 = {'epochs': 200, 'model': {'num_steps': 1}}`, and begins with the
@@ -85,6 +89,12 @@ def default_config() -> ml_collections.ConfigDict:
             'log_every': 50,
             # Write with them the norm of the gradient by the parameters of each block.
             'gradient_norms': False,
+            # What is done about a step whose loss, gradient or statistics are not finite: 'stop';
+            # 'skip', go on with the next images; 'rollback', go on with them from the weights of
+            # the checkpoint before. The step itself changes nothing.
+            'on_non_finite': 'stop',
+            # Such steps in a phase before training stops nevertheless.
+            'max_non_finite': 10,
             # Epochs between two evaluations; the last epoch is always evaluated.
             'eval_every_epochs': 1,
             'checkpoint': {
@@ -178,7 +188,7 @@ def _is_within(key: str, other: str) -> bool:
 
 
 # Keys that a phase cannot have of its own.
-_OF_THE_RUN = ('init_from', 'earlier_phases', 'checkpoint', 'fsdp')
+_OF_THE_RUN = ('init_from', 'new_classifier', 'earlier_phases', 'checkpoint', 'fsdp')
 
 
 def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
@@ -283,6 +293,7 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         require(key, 'at least 1', lambda value: value >= 1)
     for key in (
         'seed',
+        'max_non_finite',
         'checkpoint.every_steps',
         'optimizer.weight_decay',
         'optimizer.clip_norm',
@@ -297,6 +308,12 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         f'at least 0 and below epochs={epochs}',
         lambda value: 0 <= value < epochs,
     )
+    policies = ('stop', 'skip', 'rollback')
+    require('on_non_finite', f'one of {", ".join(policies)}', lambda value: value in policies)
+    if config.on_non_finite == 'rollback':
+        # Where a run was stopped in between, the newest is not the one that it would go back to.
+        expected = 'at least 2 where on_non_finite is rollback'
+        require('checkpoint.keep', expected, lambda value: value >= 2)
     devices = f'the {num_devices} devices'
     require('fsdp', f'a divisor of {devices}', lambda value: num_devices % value == 0)
     require_multiple('batch_size', num_devices, devices)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from snnjax.models.stacking import unstack_layers
-from snnjax.train.weights import by_name
+from snnjax.train.weights import block_of, by_name
 
 
 def norms_by_block(gradient: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -23,7 +23,6 @@ def norms_by_block(gradient: Mapping[str, Any]) -> dict[str, jax.Array]:
     """
     squares: dict[str, jax.Array] = {}
     for name, leaf in by_name(unstack_layers({'params': gradient})['params']).items():
-        first, second, *_ = name.split('/')
-        block = f'{first}/{second}' if first.startswith('stage') else first
+        block = block_of(name)
         squares[block] = squares.get(block, jnp.zeros(())) + jnp.sum(jnp.square(leaf))
     return {block: jnp.sqrt(square) for block, square in squares.items()}

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
+import ml_collections
 import optax
 
 from snnjax.data import DecodeError
 from snnjax.train import metrics
+from snnjax.train.finite import NonFiniteError
 from snnjax.train.progress import Progress
+
+# What a phase begins with: sums of no image, no image that was skipped, no step without effect.
+START: dict[str, Any] = {'unwritten': {}, 'skipped': 0, 'non_finite': 0}
 
 
 def check_skipped(skipped: int, max_skipped: int) -> None:
@@ -33,15 +39,14 @@ class TrainingLog:
       write: ``(step, values)``, gets ``train/...`` and ``time/...``: images per second, and the
         share of the time in which the host waited for data.
       progress: is moved on by each step.
-      log_every: steps between two lines.
+      config: of the phase, for ``log_every``, ``batch_size``, and how many photos and steps may be
+        lost.
       schedule: to tell the learning rate.
-      unwritten: sums since the last line of a run that is continued.
-      batch_size: images in a step, where none is missing.
-      skipped: images that were missing before.
-      max_skipped: how many may be missing in the phase.
+      places: of `snnjax.train.finite`.
+      first_step: steps of the run before the phase.
+      position: `START`, or what `flush` gave when the run was saved.
 
     Attributes:
-      skipped: images that were missing so far: photos that could not be decoded.
       stopping: whether any process of the run has been asked to stop, as all of them know.
     """
 
@@ -50,22 +55,23 @@ class TrainingLog:
         write: Callable[[int, Mapping[str, float]], None],
         progress: Progress,
         *,
-        log_every: int,
+        config: ml_collections.ConfigDict,
         schedule: optax.Schedule,
-        unwritten: Mapping[str, float],
-        batch_size: int,
-        skipped: int,
-        max_skipped: int,
+        places: Sequence[str],
+        first_step: int,
+        position: Mapping[str, Any],
     ) -> None:
         self._write_line = write
         self._progress = progress
-        self._log_every = log_every
+        self._config = config
         self._schedule = schedule
-        self._unwritten = dict(unwritten)
-        self._batch_size = batch_size
-        self.skipped = skipped
+        self._places = places
+        self._first_step = first_step
+        position = START | dict(position)
+        self._unwritten = dict(position['unwritten'])
+        self._skipped = position['skipped']
+        self._non_finite = position['non_finite']
         self.stopping = False
-        self._max_skipped = max_skipped
         self._pending: tuple[int, metrics.Sums] | None = None
         self.restart_clock()
 
@@ -74,15 +80,30 @@ class TrainingLog:
 
         Raises:
           DecodeError: where more images are missing than may be.
+          NonFiniteError: where numbers are not finite, unless the configuration has that skipped.
         """
         pending, self._pending = self._pending, (step, sums)
         self._fetch(pending)
 
-    def flush(self) -> dict[str, float]:
-        """Fetches what is pending; returns the sums that no line has been written for."""
+    def flush(self) -> dict[str, Any]:
+        """Fetches what is pending; returns what another log goes on from, numbers by name.
+
+        Raises:
+          DecodeError: as `push` does.
+          NonFiniteError: likewise.
+        """
         pending, self._pending = self._pending, None
         self._fetch(pending)
-        return self._unwritten
+        return self.position
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """What another log goes on from, but for what is pending."""
+        return {
+            'unwritten': self._unwritten,
+            'skipped': self._skipped,
+            'non_finite': self._non_finite,
+        }
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -103,13 +124,30 @@ class TrainingLog:
         step, sums = pending
         host_sums = jax.device_get(sums)
         self.stopping = host_sums.pop('stop', 0) > 0
-        self._unwritten = metrics.add(self._unwritten, host_sums)
-        self.skipped += self._batch_size - int(host_sums['images'])
-        check_skipped(self.skipped, self._max_skipped)
+        fault = int(host_sums.pop('fault'))
+        if fault:
+            self._note_fault(step, self._places[fault - 1])
+        else:
+            self._unwritten = metrics.add(self._unwritten, host_sums)
+        self._skipped += self._config.batch_size - int(host_sums['images'])
+        check_skipped(self._skipped, self._config.data.max_skipped)
         self._clocked_images += float(host_sums['images'])
         self._progress.advance(int(host_sums['images']))
-        if step % self._log_every == 0:
+        if step % self._config.log_every == 0 and self._unwritten:
             self._write(step)
+
+    def _note_fault(self, step: int, place: str) -> None:
+        self._non_finite += 1
+        of_run = self._first_step + step
+        policy, most = self._config.on_non_finite, self._config.max_non_finite
+        if policy == 'stop':
+            raise NonFiniteError(of_run, place)
+        if self._non_finite > most:
+            raise NonFiniteError(of_run, place, f', as in more than max_non_finite={most} steps')
+        self._write_line(step, {'train/non_finite_steps': self._non_finite})
+        if policy == 'rollback':
+            raise NonFiniteError(of_run, place, position=self.position)
+        self._progress.say(f'step {of_run:,} is skipped: {place} not finite')
 
     def _write(self, step: int) -> None:
         means = metrics.means(self._unwritten, 'train')

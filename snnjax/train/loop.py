@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,12 @@ import numpy as np
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.train import metrics
-from snnjax.train.checkpoints import Checkpoints
+from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import ConfigError, check, describe_split
+from snnjax.train.files import lock
+from snnjax.train.finite import NonFiniteError, passed_over, places
 from snnjax.train.interruption import StopRequest
-from snnjax.train.log import TrainingLog, check_skipped
+from snnjax.train.log import START, TrainingLog, check_skipped
 from snnjax.train.phases import Phase, make_phases
 from snnjax.train.processes import is_first
 from snnjax.train.program import Program
@@ -41,23 +44,23 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
 
     Raises:
       ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
+      CheckpointError: where checkpoints cannot be read or written, or are of another model.
       DatasetNotPreparedError: where the data has to be made first.
       DecodeError: for a photo that cannot be decoded, or too many of them to skip.
+      NonFiniteError: where numbers are not finite, and that is not to be passed over.
+      WorkdirError: where ``workdir`` cannot be written to, or another command works in it.
     """
     check(config, jax.device_count())
     mesh = make_mesh(fsdp=config.fsdp)
     check_config(workdir, config)
     phases = make_phases(config, mesh)
 
-    with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
-        start = checkpoints.latest_step() or 0
-        if start > phases[-1].last_step:
-            raise ConfigError(
-                f'{workdir} has a checkpoint of step {start}, and this run only '
-                f'{phases[-1].last_step} steps: is its data another?'
-            )
-        number = next(i for i, phase in enumerate(phases) if start <= phase.last_step)
-        state, position, notes = _begin(config.init_from, phases[number], start, checkpoints)
+    with (
+        lock(workdir) if is_first() else contextlib.nullcontext(),
+        Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints,
+    ):
+        start, state, position, notes = _begin(config, phases, checkpoints)
+        number = _phase_at(phases, start)
         # Now it is a run: what could not be run has left nothing behind.
         if is_first():
             write_config(workdir, config)
@@ -70,73 +73,134 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
             Progress(sum(images), sum(images[:number]) + done, enabled=is_first()) as progress,
             StopRequest() as stop,
         ):
-            progress.say(_describe(phases, start, notes))
+            progress.say(describe_run(phases, start, notes))
+            run = _Run(checkpoints, writer, progress, stop)
             for phase, following in zip(
                 phases[number:], [*phases[number + 1 :], None], strict=True
             ):
                 if len(phases) > 1:
                     progress.say(_describe_phase(phase))
-                state, finished = _train_phase(
-                    phase,
-                    following,
-                    state,
-                    position,
-                    max(0, start - phase.first_step),
-                    checkpoints=checkpoints,
-                    writer=writer,
-                    progress=progress,
-                    stop=stop,
-                )
+                begin = max(0, start - phase.first_step)
+                state, finished = _train_phase(run, phase, following, state, position, begin)
                 if not finished:
                     return False
                 if following:
                     state = _start(following.program, state.evaluated)
-                    position = _START
+                    position = START
     return True
 
 
-# What a phase begins with, beside its state: sums of no image, and no image that was skipped.
-_START: dict[str, Any] = {'unwritten': {}, 'skipped': 0}
+class _Run(NamedTuple):
+    """What a run has beside its phases."""
+
+    checkpoints: Checkpoints
+    writer: MetricWriter
+    progress: Progress
+    stop: StopRequest
 
 
 def _begin(
-    source: str, phase: Phase, step: int, checkpoints: Checkpoints
-) -> tuple[TrainState, dict[str, Any], list[str]]:
-    """State and position at a step of the run, and what there is to say about them."""
-    if step:
-        state, position = checkpoints.restore(step, phase.program.abstract_state())
-        return state, position, []
-    state = phase.program.init()
+    config: ml_collections.ConfigDict, phases: Sequence[Phase], checkpoints: Checkpoints
+) -> tuple[int, TrainState, dict[str, Any], list[str]]:
+    """The step of the run, its state and position there, and what there is to say about them."""
+    newest = checkpoints.restore_newest(
+        lambda step: phases[_phase_at(phases, step)].program.abstract_state()
+    )
+    if newest:
+        return *newest, []
+    program, source = phases[0].program, config.init_from
+    state = program.init()
     if not source:
-        return state, _START, []
+        return 0, state, START, []
     try:
         variables, kept = fit_weights(
-            phase.program.model, state.variables, load_weights(source), new_classifier=True
+            program.model,
+            state.variables,
+            load_weights(source),
+            new_classifier=config.new_classifier,
         )
     except WeightsError as error:
         raise ConfigError(f'init_from={source}: {error}') from error
     notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
-    return _start(phase.program, variables), _START, notes
+    return 0, _start(program, variables), START, notes
+
+
+def _phase_at(phases: Sequence[Phase], step: int) -> int:
+    """The number of the phase that a checkpoint is of.
+
+    Raises:
+      CheckpointError: where it is of none.
+    """
+    for number, phase in enumerate(phases):
+        if step <= phase.last_step:
+            return number
+    raise CheckpointError(
+        f'there is a checkpoint of step {step}, and this run has only {phases[-1].last_step} '
+        'steps: is its data another?'
+    )
 
 
 def _train_phase(
+    run: _Run,
     phase: Phase,
     following: Phase | None,
     state: TrainState,
     position: dict[str, Any],
     start: int,
-    *,
-    checkpoints: Checkpoints,
-    writer: MetricWriter,
-    progress: Progress,
-    stop: StopRequest,
 ) -> tuple[TrainState, bool]:
-    """Trains from a step of a phase to its end; returns the state, and whether it got there.
+    """Trains from a step of a phase to its end; returns the state, and whether it got there."""
+    done = start
+    while True:
+        try:
+            return _train_steps(run, phase, following, state, position, start, done)
+        except NonFiniteError as fault:
+            if fault.position is None:
+                raise
+            state, done = _roll_back(phase, fault, run.checkpoints)
+            start, position = fault.step - phase.first_step, fault.position
+            weights = phase.first_step + done
+            run.progress.say(f'{fault}: going on with the weights of step {weights:,}')
+
+
+def _roll_back(
+    phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints
+) -> tuple[TrainState, int]:
+    """The state to go on from after a step that cannot be taken, and the step its weights are of.
+
+    They are of the last checkpoint that every run writes, not of one where this run was stopped.
+
+    Raises:
+      NonFiniteError: where there is none in the phase.
+    """
+    config, before = phase.config, fault.step - phase.first_step - 1
+    periods = [config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps]
+    done = max(before // period * period for period in periods if period)
+    if done == 0:
+        reason = ', and there is no checkpoint of the phase yet to go back to'
+        raise NonFiniteError(fault.step, fault.place, reason) from fault
+    if phase.first_step + done not in checkpoints.steps():
+        reason = f', and the checkpoint of step {phase.first_step + done:,} to go back to is gone'
+        raise NonFiniteError(fault.step, fault.place, reason) from fault
+    state, _ = checkpoints.restore(phase.first_step + done, phase.program.abstract_state())
+    return passed_over(state, fault.step - phase.first_step - done), done
+
+
+def _train_steps(
+    run: _Run,
+    phase: Phase,
+    following: Phase | None,
+    state: TrainState,
+    position: dict[str, Any],
+    start: int,
+    done: int,
+) -> tuple[TrainState, bool]:
+    """Takes the steps of a phase from ``start`` on; what is due up to ``done`` has been done.
 
     What the weights do in the phase that follows, before they are trained further, is written as
     ``extended/...`` (table 9).
     """
     config, program, batches = phase.config, phase.program, phase.batches
+    checkpoints, writer, progress, stop = run
 
     def write(step: int, values: Mapping[str, float]) -> None:
         writer.write(phase.first_step + step, {'epoch': phase.epoch(step), **values})
@@ -148,19 +212,18 @@ def _train_phase(
     log = TrainingLog(
         write,
         progress,
-        log_every=config.log_every,
+        config=config,
         schedule=program.schedule,
-        unwritten=position['unwritten'],
-        batch_size=config.batch_size,
-        skipped=position['skipped'],
-        max_skipped=config.data.max_skipped,
+        places=places(program.abstract_state().variables),
+        first_step=phase.first_step,
+        position=position,
     )
     data = batches.iterate(start, config.data.workers)
     alone = jax.process_count() == 1
     for step in range(start, len(batches) + 1):
         stopping, last = stop.requested if alone else log.stopping, step == len(batches)
         # Whatever is due at the first step was done before its checkpoint was written.
-        if step > start:
+        if step > done:
             evaluation = None
             if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
                 log.flush()
@@ -177,7 +240,7 @@ def _train_phase(
                 log.restart_clock()
             every = config.checkpoint.every_steps
             if evaluation or stopping or (every and step % every == 0):
-                position = {'unwritten': log.flush(), 'skipped': log.skipped}
+                position = log.flush()
                 # The best is that of the last phase: the model is described in its form.
                 best_by = None if following else evaluation
                 checkpoints.save(phase.first_step + step, state, position, best_by)
@@ -248,7 +311,8 @@ def _describe_model(config: ml_collections.ConfigDict, dataset: Dataset) -> tupl
     return config.model.name, options | shape
 
 
-def _describe(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> str:
+def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> str:
+    """Model, data, steps and devices of a run at its start, in lines, with ``notes`` as more."""
     config, last = phases[-1].config, phases[-1]
     parameters = count_parameters(last.program.abstract_state().params)
     devices = jax.devices()

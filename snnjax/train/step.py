@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from snnjax.data import Dataset
 from snnjax.models import ResNet, mean_firing_rate
-from snnjax.train import metrics
+from snnjax.train import finite, metrics
 from snnjax.train.gradients import norms_by_block
 from snnjax.train.sharding import parameter_shardings, replicated, split_batch
 from snnjax.train.state import TrainState
@@ -43,6 +43,9 @@ def make_train_step(
 
     The loss is the mean cross-entropy; that the metrics show is without the L2 penalty, which acts
     in the optimiser. Dropout is drawn from the seed and the number of the step.
+
+    A step whose statistics, loss or gradient are not finite changes nothing but the number of the
+    step; the sum ``fault`` tells where, see `snnjax.train.finite.places`.
 
     Args:
       model: the network.
@@ -122,7 +125,8 @@ def make_train_step(
         if average_decay:
             average = optax.incremental_update(new.variables, state.average, 1 - average_decay)
             new = new._replace(average=average)
-        return new, sums
+        fault = finite.first_fault(batch_stats, sums['loss'], gradient)
+        return finite.keep_if(fault == 0, new, state), sums | {'fault': fault}
 
     return train_step
 

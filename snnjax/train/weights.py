@@ -153,5 +153,13 @@ def by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {_key(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
+def block_of(name: str) -> str:
+    """The block, or else the layer, of an array: ``stage1/block2/conv1/conv/kernel`` is of
+    ``stage1/block2``, ``stem/conv/kernel`` of ``stem``.
+    """
+    first, second, *_ = name.split('/')
+    return f'{first}/{second}' if first.startswith('stage') else first
+
+
 def _key(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator='/')

@@ -40,7 +40,7 @@ def test_restores_what_was_saved_though_the_state_was_given_away(tmp_path, state
                 state = advance(state)
     for step in reversed(range(5)):
         with Checkpoints(tmp_path, keep=5) as checkpoints:
-            restored, position = checkpoints.restore(checkpoints.latest_step(), state)
+            restored, position = checkpoints.restore(checkpoints.steps()[-1], state)
         chex.assert_trees_all_equal(restored, expected[step])
         assert position == {'step': step, 'unwritten': {'loss': 0.1 + step}}
         remove(tmp_path / str(step))
@@ -48,7 +48,7 @@ def test_restores_what_was_saved_though_the_state_was_given_away(tmp_path, state
 
 def test_an_empty_directory_has_nothing_to_restore(tmp_path, state):
     with Checkpoints(tmp_path / 'new', keep=2) as checkpoints:
-        assert checkpoints.latest_step() is None
+        assert checkpoints.steps() == []
 
 
 @pytest.mark.parametrize('stopped', [False, True])
@@ -80,7 +80,7 @@ def test_what_a_killed_process_left_unfinished_is_passed_over(tmp_path, state):
     # Orbax writes under a temporary name, and renames when all is there.
     (tmp_path / '2').rename(tmp_path / '3.orbax-checkpoint-tmp')
     with Checkpoints(tmp_path, keep=2) as checkpoints:
-        assert checkpoints.latest_step() == 1
+        assert checkpoints.steps() == [1]
         _, position = checkpoints.restore(1, state)
     assert position == {'step': 1}
 

@@ -1,21 +1,24 @@
 """Training on photos: what cannot be decoded, and worker processes."""
 
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from snnjax.data import DecodeError
+from snnjax.data import DecodeError, WorkerLostError
 from snnjax.tools.prepare import main as prepare
 from snnjax.train.loop import train
 from snnjax.train.writers import read_metrics
 from tests.conftest import ROOT
+from tests.runs import outcome
 
 
 def photo(number):
@@ -73,6 +76,29 @@ def test_too_many_of_them_end_the_run(config, tmp_path, limit):
     config.data.max_skipped = limit
     with pytest.raises(DecodeError, match=f'more than data.max_skipped={limit}'):
         train(config, tmp_path)
+
+
+def test_a_worker_that_is_killed_ends_the_run_in_good_order(config, tmp_path):
+    config.data.workers = 1
+    config.epochs = 100
+    config.checkpoint.every_steps = 1
+    killed = []
+
+    def kill_workers():
+        while not list((tmp_path / 'checkpoints').glob('[0-9]*')):
+            time.sleep(0.01)
+        for process in multiprocessing.active_children():
+            killed.append(process.pid)
+            process.kill()
+
+    killer = threading.Thread(target=kill_workers)
+    killer.start()
+    with pytest.raises(WorkerLostError, match=r'process that reads the data .* exit code -9'):
+        train(config, tmp_path)
+    killer.join()
+    assert killed
+    step, state, *_ = outcome(tmp_path)
+    assert state['step'] == step > 0
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

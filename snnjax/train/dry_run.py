@@ -1,0 +1,74 @@
+"""What a run would be, without training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from snnjax.train.config import check
+from snnjax.train.loop import describe_run
+from snnjax.train.phases import Phase, make_phases
+from snnjax.train.sharding import make_mesh
+from snnjax.train.state import count_parameters
+from snnjax.train.weights import block_of, by_name
+from snnjax.train.writers import check_config
+
+
+def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) -> str:
+    """Makes the first batch and compiles the step of each phase; nothing is trained or written.
+
+    Args:
+      config: of the run.
+      workdir: of a run that would be continued, to check that it is the same; None for none.
+
+    Returns:
+      In lines, what the run would begin with, its parameters by block, and for each phase the
+      arrays of a batch, what a step needs of the memory of a device, and how long compiling took.
+
+    Raises:
+      ConfigError: where the run cannot be; see `snnjax.train.loop.train`.
+      DatasetNotPreparedError: where the data has to be made first.
+    """
+    check(config, jax.device_count())
+    if workdir:
+        check_config(workdir, config)
+    phases = make_phases(config, make_mesh(fsdp=config.fsdp))
+    lines = [describe_run(phases, 0, [])]
+    params = phases[-1].program.abstract_state().params
+    lines += ['', 'parameters:', *_by_block(params)]
+    for phase in phases:
+        lines += ['', *_describe_step(phase)]
+    return '\n'.join([*lines, '', 'nothing was trained, and nothing written'])
+
+
+def _by_block(params: Any) -> list[str]:
+    blocks: dict[str, Any] = {}
+    for name, leaf in by_name(params).items():
+        blocks.setdefault(block_of(name), []).append(leaf)
+    width = max(map(len, blocks))
+    return [f'  {name:{width}}  {count_parameters(b):12,}' for name, b in blocks.items()]
+
+
+def _describe_step(phase: Phase) -> list[str]:
+    program, batch = phase.program, phase.batches[0]
+    abstract = {
+        key: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=program.batch_sharding)
+        for key, value in batch.items()
+    }
+    start = time.perf_counter()
+    compiled = program.train_step.lower(program.abstract_state(), abstract).compile()
+    seconds = time.perf_counter() - start
+    usage: Any = compiled.memory_analysis()
+    title = f'phase {phase.name}' if phase.name else 'training'
+    return [
+        f'{title}: {len(phase.batches):,} steps in {phase.config.epochs} epochs, '
+        f'evaluated {-(-phase.config.epochs // phase.config.eval_every_epochs)} times',
+        '  batch: ' + ', '.join(f'{k} {v.shape} {v.dtype}' for k, v in batch.items()),
+        f'  memory of a step on each device: {usage.argument_size_in_bytes / 1e6:,.1f} MB of state '
+        f'and batch, {usage.temp_size_in_bytes / 1e6:,.1f} MB while it is computed',
+        f'  compiled in {seconds:.1f} s',
+    ]

@@ -1,0 +1,106 @@
+"""Numbers that are not finite: found in each step, before it changes anything, and named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from snnjax.models.stacking import unstack_layers
+from snnjax.train.state import TrainState
+from snnjax.train.weights import by_name
+
+
+class NonFiniteError(ArithmeticError):
+    """A training step whose numbers are not all finite.
+
+    Attributes:
+      step: of the run, that would have been taken.
+      place: where they first are not, see `places`.
+      position: of the run's log, to go on from with other weights; None where it has to end.
+    """
+
+    def __init__(
+        self, step: int, place: str, reason: str = '', position: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(f'step {step:,}: {place} not finite{reason}')
+        self.step = step
+        self.place = place
+        self.position = position
+
+
+def places(variables: Mapping[str, Any]) -> list[str]:
+    """What `first_fault` counts, in words, in the order of the computation.
+
+    Statistics of batch normalisation come first, from the first layer to the last: a neuron whose
+    current is not a number does not fire, so that the loss alone would hide it. Then the loss; then
+    gradients, from the last layer to the first.
+
+    Args:
+      variables: of the model, or their shapes, ``params`` and ``batch_stats``.
+    """
+    shapes = jax.eval_shape(lambda: unstack_layers(variables))
+    forward = _by_layer(shapes['batch_stats'])
+    backward = reversed(_by_layer(shapes['params']))
+    return [
+        *(f'the statistics of {layer} are' for layer in forward),
+        'the loss is',
+        *(f'the gradient of {layer} is' for layer in backward),
+    ]
+
+
+def first_fault(
+    batch_stats: Mapping[str, Any], loss: jax.Array, gradient: Mapping[str, Any]
+) -> jax.Array:
+    """What is first not finite, its number in `places` from 1 on, or 0 for nothing; int32 scalar.
+
+    Args:
+      batch_stats: as the step leaves them.
+      loss: of the batch, scalar.
+      gradient: in the form of the parameters, stacked or not.
+    """
+    forward = _by_layer(unstack_layers(batch_stats)).values()
+    backward = reversed(_by_layer(unstack_layers(gradient)).values())
+    finite = jnp.stack([_is_finite(part) for part in (*forward, [loss], *backward)])
+    return jnp.where(jnp.all(finite), 0, 1 + jnp.argmin(finite)).astype(jnp.int32)
+
+
+def keep_if(fault_free: jax.Array, new: TrainState, old: TrainState) -> TrainState:
+    """``new``, or else ``old`` after a step that changed nothing but what counts steps."""
+    return jax.tree.map(
+        lambda after, before: after if _counts(after) else jnp.where(fault_free, after, before),
+        new,
+        old,
+    )
+
+
+def passed_over(state: TrainState, steps: int) -> TrainState:
+    """A state after ``steps`` steps that changed nothing."""
+    return jax.tree.map(lambda leaf: leaf + steps if _counts(leaf) else leaf, state)
+
+
+def _counts(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.integer)
+
+
+def _is_finite(leaves: list[jax.Array]) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def _by_layer(tree: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Arrays by the layer that they are of, as ``stage1/block2/conv1``, in the forward order."""
+    layers: dict[str, list[Any]] = {}
+    for name, leaf in by_name(tree).items():
+        layer = re.sub(r'/(conv|norm)/\w+$|/\w+$', '', name)
+        layers.setdefault(layer, []).append(leaf)
+    return {layer: layers[layer] for layer in sorted(layers, key=_depth)}
+
+
+def _depth(layer: str) -> tuple:
+    """Stem, stages, classifier; the tenth block behind the second."""
+    order = ('stem', 'stage', 'classifier')
+    kind = next((i for i, word in enumerate(order) if layer.startswith(word)), len(order))
+    return kind, [int(n) if n.isdigit() else n for n in re.split(r'(\d+)', layer)]
