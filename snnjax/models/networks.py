@@ -33,6 +33,13 @@ REMATERIALISATION: dict[str, Any] = {
 nothing; all but convolutions, their moments and the packed spikes; or everything."""
 
 
+def _is_floating(dtype: Any) -> bool:
+    try:
+        return dtype is None or bool(jnp.issubdtype(jnp.dtype(dtype), jnp.floating))
+    except TypeError:
+        return False
+
+
 class ResNet(nn.Module):
     """A deep residual spiking network (tables 1, 7 and 8).
 
@@ -78,7 +85,8 @@ class ResNet(nn.Module):
 
     Raises:
       ValueError: when built with an unknown kind, stem or surrogate, with stages that do not agree
-        in number, or with a shortcut's option for a network that has not that shortcut.
+        in number, with a shortcut's option for a network that has not that shortcut, or with a
+        number or dtype that cannot be.
     """
 
     num_classes: int = 10
@@ -128,6 +136,19 @@ class ResNet(nn.Module):
             raise ValueError(f"spiking_shortcut: the shortcuts of kind '{self.kind}' see spikes")
         if self.scan_layers not in (True, False, 'auto'):
             raise ValueError(f"scan_layers={self.scan_layers!r} must be true, false or 'auto'")
+        for option in ('num_classes', 'in_channels', 'stem_stride', 'blocks', 'widths', 'strides'):
+            value = getattr(self, option)
+            if min(value) < 1 if isinstance(value, tuple) else value < 1:
+                raise ValueError(f'{option}={value} must be at least 1')
+        for option, expected, holds in (
+            ('dropout', 'at least 0 and below 1', 0 <= self.dropout < 1),
+            ('decay', 'from 0 to 1', 0 <= self.decay <= 1),
+            ('threshold', 'above 0', self.threshold > 0),
+            ('surrogate_width', 'above 0', self.surrogate_width > 0),
+            ('dtype', "a floating type, as 'bfloat16'", _is_floating(self.dtype)),
+        ):
+            if not holds:
+                raise ValueError(f'{option}={getattr(self, option)} must be {expected}')
         super().__post_init__()
 
     @nn.compact

@@ -21,7 +21,6 @@ command goes on; 2 when a run, or the sweep, cannot be run as it was given.
 from __future__ import annotations
 
 import argparse
-import runpy
 import signal
 import subprocess
 import sys
@@ -32,10 +31,10 @@ from typing import Any
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_table, summarise_run, write_table
 from snnjax.train.config import ConfigError
+from snnjax.train.config_flag import EXIT_USAGE, call_config_file
 from snnjax.train.files import WorkdirError, lock
 from snnjax.train.writers import read_metrics
 
-EXIT_USAGE = 2
 TABLE = 'results.csv'
 
 
@@ -67,12 +66,7 @@ def get_runs(path: str, arguments: str) -> dict[str, str]:
     Raises:
       ConfigError: for a file that is not there or describes no sweep.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f'no config file {path}')
-    module = runpy.run_path(path)
-    if 'get_runs' not in module:
-        raise ConfigError(f'{path} describes a single run: it has no function get_runs')
-    return module['get_runs'](arguments)
+    return dict(call_config_file(path, 'get_runs', arguments))
 
 
 def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path) -> int:

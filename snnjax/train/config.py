@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -301,7 +302,7 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         require(key, 'at least 0', lambda value: value >= 0)
     for key in ('label_smoothing', 'average_decay', 'optimizer.momentum'):
         require(key, 'at least 0 and below 1', lambda value: 0 <= value < 1)
-    require('optimizer.learning_rate', 'above 0', lambda value: value > 0)
+    require('optimizer.learning_rate', 'above 0', lambda value: 0 < value < math.inf)
     epochs = config.epochs
     require(
         'optimizer.warmup_epochs',

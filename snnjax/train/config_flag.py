@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -54,15 +56,38 @@ def fail(message: str) -> NoReturn:
     sys.exit(EXIT_USAGE)
 
 
+def call_config_file(path: str, function: str, *arguments: str) -> Mapping[str, Any]:
+    """What a function of a config file returns: a configuration, or the runs of a sweep.
+
+    Raises:
+      ConfigError: where there is no such file or function, or it fails.
+    """
+    if not Path(path).is_file():
+        known = [str(other) for other in Path(path).parent.glob('*.py')]
+        raise ConfigError(f'no config file {path}' + (f'; {suggest(path, known)}' if known else ''))
+    try:
+        content = runpy.run_path(path)
+        if function not in content:
+            raise ConfigError(f'{path} has no function {function}')
+        result = content[function](*arguments)
+    except ConfigError:
+        raise
+    except Exception as error:  # Whatever is wrong in a file that somebody is just writing.
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        line = f' (line {frames[-1].lineno})' if frames else ''
+        raise ConfigError(f'{path}: {type(error).__name__}: {error}{line}') from error
+    if not isinstance(result, Mapping | ml_collections.ConfigDict):
+        raise ConfigError(f'{path}: {function} has to return a dictionary, not {result!r}')
+    return result
+
+
 def _check_config_flags(argv: list[str]) -> None:
     """Finds a config file that is not there, and keys that it has not, by their whole name."""
     given = [arg.partition('=')[2] for arg in argv if re.match(r'--?config=', arg)]
     if not given:
         return
     path, _, arguments = given[-1].partition(':')
-    if not Path(path).is_file():
-        raise ConfigError(f'no config file {path}')
-    known = flatten(runpy.run_path(path)['get_config'](*filter(None, [arguments])))
+    known = flatten(call_config_file(path, 'get_config', *filter(None, [arguments])))
     for arg in argv:
         override = re.match(r'--?(?:no)?config\.([\w.]+)', arg)
         if override and override[1] not in known:
