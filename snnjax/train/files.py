@@ -1,7 +1,8 @@
-"""Files of a run."""
+"""Files of a run, and of all of them."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -10,3 +11,10 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + '.tmp')
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def compilation_cache() -> Path:
+    """The folder of programs that were compiled before."""
+    given = os.environ.get('JAX_COMPILATION_CACHE_DIR')
+    home = os.environ.get('XDG_CACHE_HOME', '~/.cache')
+    return Path(given or f'{home}/snnjax').expanduser()
