@@ -222,7 +222,9 @@ def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
         rows.append(
             (
                 start['time'],
-                f'commit {start["commit"] or "unknown"}',
+                f'commit {start["commit"]}'
+                if start['commit']
+                else f'version {start.get("version", "unknown")}',
                 ', '.join(f'{number} {kind}' for kind, number in devices.items()),
                 f'Python {start["python"]}, '
                 + ', '.join(f'{name} {version}' for name, version in start['packages'].items()),

@@ -22,6 +22,7 @@ from snnjax.train.config import ConfigError, differences
 from snnjax.train.files import write_whole
 from snnjax.train.loggers import LOGGERS, Forgiving, Logger, TensorBoard, check_loggers
 from snnjax.train.progress import warn
+from snnjax.version import __version__
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -167,6 +168,7 @@ def write_environment(workdir: Path) -> None:
         'python': platform.python_version(),
         'platform': platform.platform(),
         'cpus': os.cpu_count(),
+        'version': __version__,
         'packages': {name: importlib.metadata.version(name) for name in packages},
         'devices': [f'{device.platform} {device.device_kind}' for device in jax.devices()],
         'processes': jax.process_count(),
@@ -178,7 +180,14 @@ def write_environment(workdir: Path) -> None:
 
 def _commit() -> str | None:
     """The git commit of the code that runs, with '-dirty' for local changes; None outside git."""
-    command = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
+    # An installed package may lie in the repository of something else.
+    if not _git('ls-files', Path(__file__).name):
+        return None
+    return _git('describe', '--always', '--dirty')
+
+
+def _git(*arguments: str) -> str | None:
+    command = ['git', '-C', str(Path(__file__).parent), *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
