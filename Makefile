@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format audit clean
 
 demo: $(VENV)/.plots
 	rm -rf runs/demo
@@ -26,6 +26,12 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Versions that are not in the database count as failures, or else an audit of nothing would pass.
+audit: $(VENV)/.audit
+	@status=0; for file in constraints/*.txt; do \
+	  $(BIN)/pip-audit --strict --no-deps --disable-pip --requirement $$file || status=1; \
+	done; exit $$status
 
 clean:
 	rm -rf $(VENV) runs/demo .mypy_cache .pytest_cache .ruff_cache

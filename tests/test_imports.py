@@ -15,7 +15,7 @@ ALLOWED = {
     'neurons': set(),
     'models': {'neurons', 'spelling'},
     'data': {'spelling'},
-    'train': {'data', 'models', 'spelling'},
+    'train': {'data', 'models', 'spelling', 'version'},
     'analysis': {'data', 'models', 'neurons', 'train'},
     'tools': {'analysis', 'data', 'models', 'neurons', 'spelling', 'train'},
     'main': {'analysis', 'data', 'spelling', 'train'},

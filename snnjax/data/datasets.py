@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -89,7 +88,7 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
         return READY[options.name](options)
     makers = [name for name in PLANS if name not in NAMED_BY_USER]
     if options.name not in makers and not records.is_prepared(options.dir, options.name):
-        known = [*makers, *READY, *_prepared_names(options.dir)]
+        known = [*makers, *READY, *records.prepared_names(options.dir)]
         raise ValueError(
             f'unknown data set {options.name!r}; {suggest(options.name, known)} One of your own is '
             f'made with python -m snnjax.tools.prepare folder --name={options.name} --source=FOLDER'
@@ -102,13 +101,6 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
     if isinstance(prepared.features['image'], tfds.features.Image):
         return _open_photos(options, classes, lambda split: _divide(prepared, options.split, split))
     return _open_arrays(options, prepared, classes)
-
-
-def _prepared_names(data_dir: str) -> list[str]:
-    folder = Path(data_dir).expanduser()
-    if not folder.is_dir():
-        return []
-    return [path.name for path in folder.iterdir() if records.is_prepared(folder, path.name)]
 
 
 def _check_split(options: DataOptions, official: bool) -> None:

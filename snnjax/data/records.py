@@ -104,6 +104,14 @@ def is_prepared(data_dir: str | Path, name: str) -> bool:
     return (folder_of(data_dir, name) / 'dataset_info.json').exists()
 
 
+def prepared_names(data_dir: str | Path) -> list[str]:
+    """The data sets that are there, whole."""
+    folder = Path(data_dir).expanduser()
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if is_prepared(folder, path.name))
+
+
 def write(plan: Plan, data_dir: str | Path) -> Path:
     """Writes a data set, or goes on with writing it; what is there already stays.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import runpy
 import sys
@@ -20,8 +21,12 @@ from snnjax.train.config import ConfigError, flatten
 EXIT_USAGE = 2
 
 
+@functools.cache
 def define_config_flag() -> flags.FlagHolder:
-    """Defines ``--config`` and, with the file given, ``--config.KEY`` for each of its keys."""
+    """Defines ``--config`` and, with the file given, ``--config.KEY`` for each of its keys.
+
+    Once: the commands that have it can be imported together, as documentation tools do.
+    """
     return config_flags.DEFINE_config_file('config', help_string='File of the configuration.')
 
 

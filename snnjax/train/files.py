@@ -24,6 +24,13 @@ def write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def compilation_cache() -> Path:
+    """The folder of programs that were compiled before."""
+    given = os.environ.get('JAX_COMPILATION_CACHE_DIR')
+    home = os.environ.get('XDG_CACHE_HOME', '~/.cache')
+    return Path(given or f'{home}/snnjax').expanduser()
+
+
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
     """Keeps a work directory, made where it is missing, to this process while the context lasts.

@@ -55,3 +55,8 @@ class Progress:
             return
         self._bar.write(text, file=sys.stdout)
         sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Prints a line to stderr that does not break a bar."""
+    tqdm.tqdm.write(text, file=sys.stderr)

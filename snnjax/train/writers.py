@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -9,41 +11,56 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
-import tensorboardX
 
 from snnjax.train.config import ConfigError, differences
 from snnjax.train.files import write_whole
+from snnjax.train.loggers import LOGGERS, Forgiving, Logger, TensorBoard, check_loggers
+from snnjax.train.progress import warn
+from snnjax.version import __version__
 
 METRICS_FILE = 'metrics.jsonl'
 
 
 class MetricWriter:
-    """Writes metrics to ``metrics.jsonl`` and as TensorBoard events.
+    """Writes metrics to ``metrics.jsonl``, as TensorBoard events, and to further loggers.
+
+    Nothing of it stops training. A logger that fails is switched off. Lines of ``metrics.jsonl``
+    that cannot be written, since the disk is full, are kept, and written with the next ones.
 
     Args:
-      workdir: of the run.
+      workdir: of the run; has ``config.json`` where loggers are to have it, too.
       start_step: where the run begins or continues. What is there of later steps is dropped: they
         are about to be taken again.
       enabled: False to write nothing, in processes that leave it to another.
+      also: names of further loggers, keys of `snnjax.train.loggers.LOGGERS`.
+
+    Raises:
+      LoggerError: for a logger that is not known or not installed.
     """
 
-    def __init__(self, workdir: Path, start_step: int, *, enabled: bool = True) -> None:
+    def __init__(
+        self, workdir: Path, start_step: int, *, enabled: bool = True, also: Iterable[str] = ()
+    ) -> None:
         self._enabled = enabled
         if not enabled:
             return
-        path = workdir / METRICS_FILE
+        check_loggers(also)
         kept = [record for record in read_metrics(workdir) if record['step'] <= start_step]
-        write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
-        self._file = path.open('a')
-        self._tensorboard = tensorboardX.SummaryWriter(
-            str(workdir / 'tensorboard'), purge_step=start_step + 1
-        )
+        write_whole(workdir / METRICS_FILE, ''.join(json.dumps(record) + '\n' for record in kept))
+        self._lines = _Lines(workdir / METRICS_FILE)
+        makers: dict[str, Callable[[Path], Logger]] = {
+            'TensorBoard': functools.partial(TensorBoard, start_step=start_step),
+            **{name: LOGGERS[name] for name in also},
+        }
+        self._loggers = [
+            Forgiving(name, functools.partial(make, workdir)) for name, make in makers.items()
+        ]
 
     def __enter__(self) -> MetricWriter:
         return self
@@ -51,17 +68,63 @@ class MetricWriter:
     def __exit__(self, *exception: object) -> None:
         if not self._enabled:
             return
-        self._file.close()
-        self._tensorboard.close()
+        self._lines.close()
+        for logger in self._loggers:
+            logger.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics; it has left this process when the call returns."""
         if not self._enabled:
             return
-        self._file.write(json.dumps({'step': step, **values}) + '\n')
-        self._file.flush()
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+        self._lines.write(json.dumps({'step': step, **values}))
+        for logger in self._loggers:
+            logger.write(step, values)
+
+
+class _Lines:
+    """A file that lines are added to, whole or not at all.
+
+    Args:
+      path: of a file that is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open('r+b', buffering=0)
+        # Of the file, up to its last whole line, and what could not be written after it.
+        self._end = self._file.seek(0, os.SEEK_END)
+        self._kept = b''
+
+    def write(self, line: str) -> None:
+        """Adds a line, and those that could not be written before."""
+        failed_before = bool(self._kept)
+        self._kept += line.encode() + b'\n'
+        error = self._write_kept()
+        if error and not failed_before:
+            warn(f'warning: cannot write {self._path}: {error}; training goes on, lines are kept')
+        if failed_before and not error:
+            warn(f'{self._path} is written again, no line is missing')
+
+    def close(self) -> None:
+        """Tries to write what is kept for a last time, or else prints it."""
+        if self._kept and (error := self._write_kept()):
+            warn(f'warning: cannot write {self._path}: {error}; it lacks these lines:')
+            warn(self._kept.decode().rstrip())
+        self._file.close()
+
+    def _write_kept(self) -> OSError | None:
+        written = 0
+        try:
+            while written < len(self._kept):
+                # A full disk may take a part.
+                place = self._end + written
+                written += os.pwrite(self._file.fileno(), self._kept[written:], place)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+            return error
+        self._end, self._kept = self._end + written, b''
+        return None
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
@@ -105,6 +168,7 @@ def write_environment(workdir: Path) -> None:
         'python': platform.python_version(),
         'platform': platform.platform(),
         'cpus': os.cpu_count(),
+        'version': __version__,
         'packages': {name: importlib.metadata.version(name) for name in packages},
         'devices': [f'{device.platform} {device.device_kind}' for device in jax.devices()],
         'processes': jax.process_count(),
@@ -116,7 +180,14 @@ def write_environment(workdir: Path) -> None:
 
 def _commit() -> str | None:
     """The git commit of the code that runs, with '-dirty' for local changes; None outside git."""
-    command = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty']
+    # An installed package may lie in the repository of something else.
+    if not _git('ls-files', Path(__file__).name):
+        return None
+    return _git('describe', '--always', '--dirty')
+
+
+def _git(*arguments: str) -> str | None:
+    command = ['git', '-C', str(Path(__file__).parent), *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

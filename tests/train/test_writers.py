@@ -12,6 +12,7 @@ from snnjax.train.writers import (
     write_config,
     write_environment,
 )
+from snnjax.version import __version__
 
 
 def test_metrics_are_one_object_a_line(tmp_path):
@@ -64,3 +65,4 @@ def test_every_start_records_what_it_runs_on(tmp_path):
     assert len(records) == 2
     assert records[0]['devices'] == ['cpu cpu'] * 8
     assert {'jax', 'flax', 'optax'} <= records[0]['packages'].keys()
+    assert records[0]['version'] == __version__

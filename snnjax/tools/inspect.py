@@ -1,0 +1,261 @@
+"""Tells what a run, or a folder of weights, holds: model, configuration, checkpoints, parameters.
+
+  python -m snnjax.tools.inspect runs/cifar10
+  python -m snnjax.tools.inspect weights/ms_resnet34 --all
+  python -m snnjax.tools.inspect runs/cifar10 --json
+
+Names, shapes and sizes are read, but no arrays: that is quick for the largest network, too. Of a
+run parameters are those of the newest checkpoint. With --all there is a line for every array,
+also of the statistics and the optimiser; with --json all of it, to be read by programs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from snnjax.data.archives import natural_order
+from snnjax.tools.weights_arguments import run
+from snnjax.train.config import default_config, flatten
+from snnjax.train.weights import WeightsError, by_name, describe_weights
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('folder', help='the work directory of a run, or a folder of weights')
+    parser.add_argument('--all', action='store_true', help='a line for every array')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    return run(_inspect, parser.parse_args(argv))
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    found = inspect(Path(args.folder).expanduser())
+    print(json.dumps(found, indent=2) if args.json else describe(found, every=args.all))
+
+
+def inspect(folder: Path) -> dict[str, Any]:
+    """What a folder holds, as JSON can have it.
+
+    Args:
+      folder: the work directory of a run, or a folder of weights.
+
+    Returns:
+      ``model`` (``name`` and ``options``), ``config`` (of a run: values that are not the default,
+      as ``{key: [value, default]}``), ``checkpoints`` (of a run, see `list_checkpoints`),
+      ``arrays`` (of the parameters, statistics and, in a run, the optimiser, by their place:
+      ``shape`` and ``dtype``), ``starts`` (of a run, the lines of ``environment.jsonl``).
+
+    Raises:
+      WeightsError: where there are no weights, or they are damaged.
+    """
+    try:
+        name, options = describe_weights(folder)
+        found: dict[str, Any] = {'folder': str(folder), 'model': {'name': name, 'options': options}}
+        path = folder / 'variables'
+        if not path.exists():
+            found['config'] = changed_values(json.loads((folder / 'config.json').read_text()))
+            found['checkpoints'] = list_checkpoints(folder / 'checkpoints')
+            path = folder / 'checkpoints' / str(found['checkpoints'][-1]['step']) / 'state'
+            found['starts'] = _read_starts(folder / 'environment.jsonl')
+        found['arrays'] = {
+            name: {'shape': list(leaf.shape), 'dtype': str(leaf.dtype)}
+            for name, leaf in _read_metadata(path).items()
+        }
+    except WeightsError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f'{folder} is damaged: {error}') from error
+    return found
+
+
+def changed_values(config: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Values of a configuration that are not the default, and the default; None where is none."""
+    defaults = flatten(default_config().to_dict())
+    return {
+        key: [value, defaults.get(key)]
+        for key, value in flatten(config).items()
+        if value != defaults.get(key)
+    }
+
+
+def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
+    """The checkpoints of a run, oldest first.
+
+    Args:
+      directory: of the checkpoints.
+
+    Returns:
+      Of each ``step``, ``bytes`` on disk, ``evaluation`` (None where it has none), and whether it
+      is the ``newest`` and the ``best``.
+    """
+    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=_accuracy)
+    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+        evaluations = {step: manager.metrics(step) for step in sorted(manager.all_steps())}
+    evaluated = [step for step, evaluation in evaluations.items() if evaluation]
+    best = max(evaluated, key=lambda step: _accuracy(evaluations[step]), default=None)
+    return [
+        {
+            'step': step,
+            'bytes': _bytes(directory / str(step)),
+            'evaluation': evaluation,
+            'newest': step == max(evaluations),
+            'best': step == best,
+        }
+        for step, evaluation in evaluations.items()
+    ]
+
+
+def _bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob('*') if path.is_file())
+
+
+def _accuracy(evaluation: Mapping[str, float]) -> float:
+    return evaluation['eval/accuracy']
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """Shapes and dtypes of what a checkpoint holds, by place."""
+    return by_name(dict(ocp.PyTreeCheckpointHandler().metadata(path.absolute()).tree))
+
+
+def _read_starts(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().rpartition('\n')[0].splitlines()]
+
+
+def describe(found: Mapping[str, Any], every: bool = False) -> str:
+    """What `inspect` gives, as text.
+
+    Args:
+      found: see there.
+      every: whether to list every array.
+    """
+    model, arrays = found['model'], found['arrays']
+    sections = [_model(model)]
+    if 'config' in found:
+        sections += [_config(found['config']), _checkpoints(found['checkpoints'])]
+    sections += [_parameters(arrays), _others(arrays)]
+    if every:
+        rows = [(name, _shape(a['shape']), a['dtype']) for name, a in arrays.items()]
+        sections.append(_section('arrays', rows))
+    if 'starts' in found:
+        sections.append(_starts(found['starts']))
+    return '\n\n'.join(sections)
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    return _section(model['name'], [(key, str(value)) for key, value in model['options'].items()])
+
+
+def _config(config: Mapping[str, Sequence[Any]]) -> str:
+    rows = [(key, str(value), f'default {default}') for key, (value, default) in config.items()]
+    return _section('configuration, where it is not the default', rows)
+
+
+def _checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for checkpoint in checkpoints:
+        evaluation = checkpoint['evaluation'] or {}
+        what = [word for word in ('newest', 'best') if checkpoint[word]]
+        rows.append(
+            (
+                f'step {checkpoint["step"]:,}',
+                f'{checkpoint["bytes"] / 2**20:,.1f} MiB',
+                f'accuracy {_accuracy(evaluation):.4f}' if evaluation else 'not evaluated',
+                ', '.join(what),
+            )
+        )
+    return _section('checkpoints', rows)
+
+
+def _parameters(arrays: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row for each block, in the order of the network."""
+    blocks: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    for name, array in arrays.items():
+        kind, _, place = name.partition('/')
+        if kind == 'params':
+            parts = place.split('/')
+            blocks['/'.join(parts[: 2 if parts[0].startswith('stage') else 1])].append(array)
+    ends = {'stem': -1, 'classifier': 1}
+    order = sorted(blocks, key=lambda block: (ends.get(block, 0), natural_order(block)))
+    rows = [
+        (block, f'{_size(blocks[block]):,}', _dtypes(blocks[block]), _shapes(blocks[block]))
+        for block in order
+    ]
+    total = sum(_size(block) for block in blocks.values())
+    return _section(f'{total:,} parameters', rows)
+
+
+def _others(arrays: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row for each part of the state that is not the parameters."""
+    parameters = {name.partition('/')[2] for name in arrays if name.startswith('params/')}
+    parts: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    for name, array in arrays.items():
+        kind, _, place = name.partition('/')
+        if kind == 'opt_state':
+            # What the optimiser has for every parameter counts as one.
+            ends = (place[i + 1 :] for i, letter in enumerate(place) if letter == '/')
+            end = next((end for end in ends if end in parameters), '')
+            parts[f'optimiser {place.removesuffix(f"/{end}")}'].append(array)
+        elif kind != 'params':
+            parts[kind].append(array)
+    rows = [(name, f'{_size(part):,}', _dtypes(part)) for name, part in sorted(parts.items())]
+    return _section('beside them', rows)
+
+
+def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for start in starts:
+        devices = collections.Counter(start['devices'])
+        rows.append(
+            (
+                start['time'],
+                f'commit {start["commit"]}'
+                if start['commit']
+                else f'version {start.get("version", "unknown")}',
+                ', '.join(f'{number} {kind}' for kind, number in devices.items()),
+                f'Python {start["python"]}, '
+                + ', '.join(f'{name} {version}' for name, version in start['packages'].items()),
+            )
+        )
+    return _section('starts', rows)
+
+
+def _size(arrays: Iterable[Mapping[str, Any]]) -> int:
+    return sum(math.prod(array['shape']) for array in arrays)
+
+
+def _dtypes(arrays: Iterable[Mapping[str, Any]]) -> str:
+    return ', '.join(sorted({array['dtype'] for array in arrays}))
+
+
+def _shapes(arrays: Iterable[Mapping[str, Any]]) -> str:
+    counted = collections.Counter(_shape(array['shape']) for array in arrays)
+    return ', '.join(f'{n} of {shape}' if n > 1 else shape for shape, n in counted.items())
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return 'x'.join(map(str, shape)) or 'scalar'
+
+
+def _section(title: str, rows: Sequence[Sequence[str]]) -> str:
+    """A title, and rows under it with their columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return '\n'.join([title, *(f'  {line}' for line in lines)])
+
+
+if __name__ == '__main__':
+    sys.exit(main())
