@@ -159,9 +159,7 @@ class _Builder:
         """Neurons, or a convolution with its normalisation."""
         return self._spike(x, path) if path in self._calls else self.conv_norm(x, path)
 
-    def conv_norm(
-        self, x: Stream, path: Path, convolutions: tuple[str, ...] = ('conv',)
-    ) -> Stream:
+    def conv_norm(self, x: Stream, path: Path, convolutions: tuple[str, ...] = ('conv',)) -> Stream:
         """Convolutions, the last with the normalisation after it."""
         import nir
 

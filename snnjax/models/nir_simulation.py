@@ -10,7 +10,14 @@ import graphlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from snnjax.models.layers import LIF
+from snnjax.models.networks import ResNet
+from snnjax.models.nir_graph import node_name
+from snnjax.models.observation import observed, unrolled
 
 if TYPE_CHECKING:
     import nir
@@ -116,3 +123,42 @@ def _windows(x: np.ndarray, size: Any, stride: Any, padding: Any) -> np.ndarray:
     padded = np.pad(x, ((0, 0), (0, 0), (above, above), (left, left)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(size), axis=(2, 3))
     return windows[:, :, ::down, ::right]
+
+
+def run_model(
+    model: ResNet, variables: Mapping[str, Any], images: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the network itself computes, to compare with `simulate`.
+
+    Args:
+      model: the network.
+      variables: of it, repeated layers not stacked.
+      images: (B, H, W, C) or (B, T, H, W, C); their dtype is that of the computation.
+
+    Returns:
+      Logits (B, classes), and the spikes of its neurons by the name of their node.
+    """
+    model = unrolled(model).clone(dtype=None)
+
+    def run(variables: Any, images: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        with observed(LIF) as calls:
+            logits = model.apply(variables, images)
+        spikes = {node_name(call.path): call.output > 0 for call in calls}
+        return logits, {name: jnp.moveaxis(fired, -1, 2) for name, fired in spikes.items()}
+
+    with jax.enable_x64(images.dtype == np.float64):
+        variables = jax.tree.map(lambda leaf: np.asarray(leaf, images.dtype), variables)
+        return jax.device_get(jax.jit(run)(variables, images))
+
+
+def equal_share(spikes: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """The share of neurons and time steps, over all layers, in which both fire or neither does."""
+    equal = sum(np.count_nonzero(spikes[name] == fired) for name, fired in expected.items())
+    return equal / sum(fired.size for fired in expected.values())
+
+
+def to_inputs(images: np.ndarray, num_steps: int) -> np.ndarray:
+    """Images (B, H, W, C), or frames (B, T, H, W, C), as graphs take them: (B, T, C, H, W)."""
+    if images.ndim == 4:
+        images = np.repeat(images[:, None], num_steps, axis=1)
+    return np.moveaxis(images, -1, 2)
