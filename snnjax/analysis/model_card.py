@@ -74,7 +74,9 @@ def read_image_format(weights: str) -> ImageFormat | None:
     """What `make_card` has written of the images, if it has."""
     path = Path(weights).expanduser() / 'model.json'
     match json.loads(path.read_text()).get('images'):
-        case {'shape': [*shape], 'mean': [*mean], 'std': [*std]}:
+        case {'shape': [*shape], 'mean': [*mean], 'std': [*std]} if all(
+            isinstance(number, int | float) for number in (*shape, *mean, *std)
+        ):
             return ImageFormat(tuple(shape), tuple(mean), tuple(std))
     return None
 

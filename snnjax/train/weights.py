@@ -132,10 +132,10 @@ def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[ResN
         options['num_steps'] = num_steps
     try:
         model = unrolled(create_model(name, **options))
+        image = jax.ShapeDtypeStruct((1, 64, 64, model.in_channels), 'float32')
+        like = jax.eval_shape(model.init, jax.random.key(0), image)
     except (TypeError, ValueError) as error:
         raise WeightsError(f'{source}: {error}') from error
-    image = jax.ShapeDtypeStruct((1, 64, 64, model.in_channels), 'float32')
-    like = jax.eval_shape(model.init, jax.random.key(0), image)
     like = {key: like[key] for key in ('params', 'batch_stats')}
     return model, fit_weights(model, like, load_weights(source))[0]
 
