@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -24,12 +25,12 @@ def write_inference(path: Path, infer: Inference, image_shape: tuple[int, ...]) 
     Raises:
       ImportError: without the package ``flatbuffers``.
     """
-    (batch,) = jax.export.symbolic_shape('b')
+    (batch,) = export.symbolic_shape('b')
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
-    exported = jax.export.export(jax.jit(infer), platforms=PLATFORMS)(images)
-    path.write_bytes(exported.serialize())
+    program = export.export(jax.jit(infer), platforms=PLATFORMS)(images)
+    path.write_bytes(program.serialize())
 
 
 def read_inference(path: Path) -> Inference:
     """The function in a file of `write_inference`; files from elsewhere need the same trust."""
-    return jax.export.deserialize(bytearray(path.read_bytes())).call
+    return export.deserialize(bytearray(path.read_bytes())).call

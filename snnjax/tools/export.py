@@ -8,9 +8,10 @@ safetensors is a folder that `--weights` of all commands and the configuration's
 the variables, and model.json, which says what they are. stablehlo is a program, from pixels as they
 are stored to logits, for CPUs, CUDA and TPUs and every batch size, that needs JAX alone:
 
-  import pathlib, jax
-  data = bytearray(pathlib.Path('cifar10.stablehlo').read_bytes())
-  logits = jax.jit(jax.export.deserialize(data).call)(pixels)  # (B, 32, 32, 3) uint8
+  from pathlib import Path
+  from jax import export
+  program = export.deserialize(bytearray(Path('cifar10.stablehlo').read_bytes()))
+  logits = program.call(pixels)  # (B, 32, 32, 3) uint8 -> (B, 10) float32
 
 nir is a graph for the simulators and chips that know the Neuromorphic Intermediate Representation.
 What is written is read back, run, and compared with the model; a file that differs is not kept.

@@ -93,6 +93,6 @@ def test_what_is_damaged_below_is_read_when_it_is_not(tmp_path):
 def test_what_is_damaged_is_refused_with_the_name_of_the_file(content, message, tmp_path):
     path = tmp_path / 'variables.safetensors'
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='variables.safetensors cannot be read') as raised:
+    with pytest.raises(ValueError, match=r'variables\.safetensors cannot be read') as raised:
         read_safetensors(path)
     assert message in str(raised.value)

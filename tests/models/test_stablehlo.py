@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
 
@@ -23,6 +23,6 @@ def test_what_is_read_takes_batches_of_any_size(path, count):
 
 
 def test_the_program_is_for_all_platforms(path):
-    exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    exported = export.deserialize(bytearray(path.read_bytes()))
     assert exported.platforms == PLATFORMS
     assert exported.in_avals[0].dtype == jnp.uint8
