@@ -128,14 +128,7 @@ def open_trained(
       WeightsError: where there are no weights, or others than the model's.
     """
     name, options = describe_weights(weights)
-    data = dict(data or {})
-    trained_on = Path(weights).expanduser() / 'config.json'
-    if trained_on.exists():
-        trained = json.loads(trained_on.read_text())['data']
-        if data.get('name', trained['name']) == trained['name']:
-            data = {key: trained[key] for key in EVALUATION} | data
-    elif 'name' not in data:
-        raise ConfigError(f'{weights} does not say which data set: give --dataset')
+    data = data_as_trained(weights, data or {})
 
     def load(program: Program) -> Any:
         like = program.abstract_state().variables
@@ -151,6 +144,22 @@ def open_trained(
     if num_steps is not None:
         options['num_steps'] = num_steps
     return _open(name, options, data, load, **choice)
+
+
+def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `DataOptions`: those that weights were trained with, but for the changes.
+
+    Raises:
+      ConfigError: where nothing says which data set.
+    """
+    trained_on = Path(weights).expanduser() / 'config.json'
+    if trained_on.exists():
+        trained = json.loads(trained_on.read_text())['data']
+        if changes.get('name', trained['name']) == trained['name']:
+            return {key: trained[key] for key in EVALUATION} | dict(changes)
+    elif 'name' not in changes:
+        raise ConfigError(f'{weights} does not say which data set: give --dataset')
+    return dict(changes)
 
 
 def open_initial(

@@ -60,6 +60,12 @@ def make_parser(
     parser.add_argument(
         '--images', type=int, default=images, help=f'how many, at even distances; {of_split}'
     )
+    add_data_arguments(parser)
+    return parser
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that `data_changes` reads."""
     data = parser.add_argument_group('data', 'default: as in training')
     for field in dataclasses.fields(DataOptions):
         if field.name in EVALUATION:
@@ -67,7 +73,15 @@ def make_parser(
             flag = flags.get(field.name, f'--data.{field.name}')
             kind = type(field.default)
             data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
-    return parser
+
+
+def data_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of `DataOptions` that the arguments say."""
+    return {
+        key.removeprefix('data.'): value
+        for key, value in vars(args).items()
+        if key.startswith('data.') and value is not None
+    }
 
 
 def open_arguments(args: argparse.Namespace, **changes: Any) -> Trained:
@@ -93,13 +107,8 @@ def open_each(args: argparse.Namespace) -> Iterator[tuple[str, Trained]]:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    data = {
-        key.removeprefix('data.'): value
-        for key, value in vars(args).items()
-        if key.startswith('data.') and value is not None
-    }
     names = ('split', 'num_steps', 'batch_size', 'images')
-    return {'data': data, **{name: getattr(args, name) for name in names}}
+    return {'data': data_changes(args), **{name: getattr(args, name) for name in names}}
 
 
 def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,18 @@ from snnjax.train.state import TrainState
 Batch = dict[str, jax.Array]
 
 
-def normalise(images: jax.Array, dataset: Dataset) -> jax.Array:
+class Statistics(Protocol):
+    """Of pixels, by channel: what a `snnjax.data.Dataset` has."""
+
+    @property
+    def mean(self) -> Sequence[float]: ...  # noqa: D102
+    @property
+    def std(self) -> Sequence[float]: ...  # noqa: D102
+
+
+def normalise(images: jax.Array, of: Statistics) -> jax.Array:
     """Stored pixels (B, …, C) -> float32 of mean 0 and standard deviation 1 by channel."""
-    mean, std = np.asarray(dataset.mean, np.float32), np.asarray(dataset.std, np.float32)
+    mean, std = np.asarray(of.mean, np.float32), np.asarray(of.std, np.float32)
     return (images.astype(jnp.float32) - mean) / std
 
 

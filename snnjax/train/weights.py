@@ -5,8 +5,9 @@ evaluate a model, to start another training from it (more time steps, another da
 weights over from elsewhere.
 
 A folder of weights has ``model.json``, the model's name and options, and ``variables/``, its
-parameters and statistics. The work directory of a run has the former, too, and ``checkpoints/``
-instead of the latter; the newest counts.
+parameters and statistics, or ``variables.safetensors``, which has the same and can be sent to
+others. The work directory of a run has the former, too, and ``checkpoints/`` instead of the latter;
+the newest counts.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from snnjax.models import ResNet
+from snnjax.models import ResNet, create_model
+from snnjax.models.observation import unrolled
+from snnjax.models.safetensors_weights import read_safetensors, write_safetensors
 from snnjax.models.stacking import stack_layers, unstack_layers
 from snnjax.train.files import write_whole
 
 Variables = dict[str, Any]
+
+SAFETENSORS_FILE = 'variables.safetensors'
 
 
 class WeightsError(ValueError):
@@ -55,9 +60,36 @@ def save_weights(
     write_description(directory, name, options)
 
 
-def write_description(directory: Path, name: str, options: Mapping[str, Any]) -> None:
-    """Writes ``model.json``, the name and the options of a model, what JSON can hold."""
-    description = {'name': name, 'options': dict(options)}
+def save_safetensors(
+    directory: Path,
+    variables: Mapping[str, Any],
+    name: str,
+    options: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> None:
+    """Writes a folder of weights that can be sent to others.
+
+    Args:
+      directory: that is made, or empty.
+      variables: as for `save_weights`.
+      name: likewise.
+      options: likewise.
+      about: goes into ``model.json`` and into the header of the arrays, too.
+
+    Raises:
+      ImportError: without the package ``safetensors``.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    card = json.dumps({'name': name, 'options': dict(options), **about})
+    write_safetensors(directory / SAFETENSORS_FILE, variables, {'model': card})
+    write_description(directory, name, options, about)
+
+
+def write_description(
+    directory: Path, name: str, options: Mapping[str, Any], about: Mapping[str, Any] | None = None
+) -> None:
+    """Writes ``model.json``, the name and the options of a model, what JSON can hold, and more."""
+    description = {'name': name, 'options': dict(options), **(about or {})}
     write_whole(directory / 'model.json', json.dumps(description, indent=2) + '\n')
 
 
@@ -65,17 +97,47 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     """Name and options of the model that a folder of weights, or a work directory, is of.
 
     Raises:
-      WeightsError: where it is neither.
+      WeightsError: where it is neither, or its ``model.json`` does not say.
     """
     directory = Path(source).expanduser()
-    has_weights = (directory / 'variables').exists() or _checkpoint_steps(directory)
-    if not ((directory / 'model.json').exists() and has_weights):
+    kept = (directory / 'variables', directory / SAFETENSORS_FILE)
+    has_weights = any(path.exists() for path in kept) or checkpoint_steps(directory)
+    path = directory / 'model.json'
+    if not (path.exists() and has_weights):
         raise WeightsError(
             f'{directory} has no weights: model.json and variables, as a folder of weights has, or '
             f'model.json and a checkpoint, as a run has'
         )
-    description = json.loads((directory / 'model.json').read_text())
-    return description['name'], description['options']
+    try:
+        match json.loads(path.read_text()):
+            case {'name': str(name), 'options': dict(options)}:
+                return name, options
+    except ValueError as error:
+        raise WeightsError(f'{path} is not JSON: {error}') from error
+    raise WeightsError(f'{path} does not describe a model: it needs a name and options')
+
+
+def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[ResNet, Variables]:
+    """The model that weights are of, each of its layers for itself, and its variables.
+
+    Args:
+      source: a folder of weights or a work directory.
+      num_steps: time steps; None for those of training.
+
+    Raises:
+      WeightsError: where there are none, or others than the model's.
+    """
+    name, options = describe_weights(source)
+    if num_steps is not None:
+        options['num_steps'] = num_steps
+    try:
+        model = unrolled(create_model(name, **options))
+        image = jax.ShapeDtypeStruct((1, 64, 64, model.in_channels), 'float32')
+        like = jax.eval_shape(model.init, jax.random.key(0), image)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f'{source}: {error}') from error
+    like = {key: like[key] for key in ('params', 'batch_stats')}
+    return model, fit_weights(model, like, load_weights(source))[0]
 
 
 def load_weights(source: str | Path) -> Variables:
@@ -90,8 +152,10 @@ def load_weights(source: str | Path) -> Variables:
     describe_weights(source)
     directory = Path(source).expanduser().absolute()
     path = directory / 'variables'
+    if not path.exists() and (directory / SAFETENSORS_FILE).exists():
+        return _load_safetensors(directory / SAFETENSORS_FILE)
     if not path.exists():
-        path = directory / 'checkpoints' / str(_checkpoint_steps(directory)[-1]) / 'state'
+        path = directory / 'checkpoints' / str(checkpoint_steps(directory)[-1]) / 'state'
     handler = ocp.PyTreeCheckpointHandler()
     # As NumPy arrays, on whatever devices they were when they were saved.
     arguments = jax.tree.map(
@@ -100,6 +164,15 @@ def load_weights(source: str | Path) -> Variables:
     restored = handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=arguments))
     restored = restored.get('average') or restored
     return unstack_layers({key: restored[key] for key in ('params', 'batch_stats')})
+
+
+def _load_safetensors(path: Path) -> Variables:
+    try:
+        return read_safetensors(path)
+    except ImportError as error:
+        raise WeightsError(f"{path} needs safetensors: pip install 'snnjax[export]'") from error
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
 
 
 def fit_weights(
@@ -143,7 +216,7 @@ def fit_weights(
     return (stack_layers(fitted) if model.scans_layers else fitted), kept
 
 
-def _checkpoint_steps(workdir: Path) -> list[int]:
+def checkpoint_steps(workdir: Path) -> list[int]:
     """Steps of the complete checkpoints; those being written have another name."""
     return sorted(int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit())
 

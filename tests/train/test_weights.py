@@ -13,6 +13,8 @@ from snnjax.train.weights import (
     describe_weights,
     fit_weights,
     load_weights,
+    open_weights,
+    save_safetensors,
     save_weights,
 )
 
@@ -89,3 +91,40 @@ def test_the_description_is_json_that_people_can_read(tmp_path):
         'name': 'ms_resnet20',
         'options': {'blocks': [1, 3, 1], 'widths': [2, 3, 4], 'num_classes': 5},
     }
+
+
+def test_safetensors_are_weights_too(tmp_path):
+    pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
+    model, variables = random_variables()
+    save_safetensors(tmp_path, variables, 'ms_resnet20', OPTIONS, {'licence': 'MIT'})
+    fitted, _ = fit_weights(model, variables, load_weights(tmp_path))
+    chex.assert_trees_all_equal(fitted, variables)
+    opened, variables = open_weights(tmp_path, num_steps=3)
+    assert opened == model.clone(num_steps=3)
+    chex.assert_trees_all_equal(variables, fitted)
+
+
+def test_damaged_safetensors_are_no_weights(tmp_path):
+    pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
+    (tmp_path / 'model.json').write_text('{"name": "ms_resnet20", "options": {}}')
+    (tmp_path / 'variables.safetensors').write_bytes(b'12345')
+    with pytest.raises(WeightsError, match=r'variables\.safetensors cannot be read as variables'):
+        load_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{', r'model\.json is not JSON'),
+        ('[]', r'model\.json does not describe a model'),
+        ('{"name": 1, "options": {}}', r'model\.json does not describe a model'),
+        ('{"name": "ms_resnet9", "options": {}}', 'the nearest are ms_resnet8'),
+        ('{"name": "ms_resnet8", "options": {"depth": 3}}', "has no option 'depth'"),
+        ('{"name": "ms_resnet8", "options": {"widths": 3}}', 'len'),
+    ],
+)
+def test_a_description_that_is_none_is_refused(tmp_path, text, message):
+    (tmp_path / 'model.json').write_text(text)
+    (tmp_path / 'variables.safetensors').write_bytes(b'')
+    with pytest.raises(WeightsError, match=message):
+        open_weights(tmp_path)

@@ -1,0 +1,268 @@
+"""Networks as graphs of NIR, the exchange format of simulators and neuromorphic chips.
+
+A graph takes one normalised image, or frame, a time step, (C, H, W), and puts out the classifier's
+scores of each; the logits are their mean over time. In it
+
+- normalisation by the running statistics is part of the convolution before it;
+- a sum has no node of its own: all that is added leads to the nodes that read the sum;
+- neurons are ``tau dv/dt = v_leak - v + r I``, one step ``v + dt / tau * (v_leak - v + r I)`` of
+  which is ``decay * v + I`` for ``tau = dt / (1 - decay)`` and ``r = 1 / (1 - decay)``;
+- they fire at ``v > v_threshold``. The threshold of neurons that fire at it, too, as these do
+  unless they are strict, is the next smaller number of the graph's dtype.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.models.blocks import BLOCKS
+from snnjax.models.convolution import Conv
+from snnjax.models.layers import LIF, TDBN
+from snnjax.models.networks import DEFAULT_NUM_STEPS, ResNet
+from snnjax.models.observation import observed, unrolled
+
+if TYPE_CHECKING:
+    import nir
+
+Path = tuple[str, ...]
+Stream = tuple[str, ...]  # Names of the nodes that it is the sum of.
+
+_RESIDUAL_PATHS = {
+    'ms': ('spike1', 'conv1', 'spike2', 'conv2'),
+    'vanilla': ('conv1', 'spike1', 'conv2'),
+    'plain': ('conv1', 'spike1', 'conv2', 'spike2'),
+    'wo_lif': ('conv1', 'spike1', 'conv2'),
+    'lif_before_add': ('conv1', 'spike1', 'conv2', 'spike2'),
+}
+
+
+def to_graph(
+    model: ResNet,
+    variables: Mapping[str, Any],
+    image_size: tuple[int, int],
+    *,
+    dt: float = 1.0,
+    dtype: Any = np.float32,
+) -> nir.NIRGraph:
+    """The graph of a network in inference.
+
+    Args:
+      model: the network; that it may compute in bfloat16 is not in the graph.
+      variables: its own, repeated layers not stacked.
+      image_size: (H, W).
+      dt: length of a time step, in the unit of ``tau``.
+      dtype: of the graph's arrays. What goes into them is computed in float64.
+
+    Returns:
+      The graph; its nodes are named as `node_name` says, its metadata has ``num_steps`` and ``dt``.
+
+    Raises:
+      ImportError: without the package ``nir``.
+      ValueError: for a network that NIR has no nodes for.
+    """
+    if model.kind not in _RESIDUAL_PATHS:
+        raise ValueError(
+            f"NIR has no node for the ReLU of kind '{model.kind}': only spiking networks can be "
+            f'written to it'
+        )
+    import nir
+
+    height, width = image_size
+    builder = _Builder(model, variables, (height, width, model.in_channels), dt, dtype)
+    x = builder.input((model.in_channels, height, width))
+    if model.stem == 'conv3x3x3':
+        x = builder.conv_norm(x, ('stem',), convolutions=('conv1', 'conv2', 'conv3'))
+    else:
+        x = builder.layer(x, ('stem',))
+    stream_of_spikes = BLOCKS[model.kind].stream_of_spikes
+    if stream_of_spikes:
+        x = builder.layer(x, ('spike',))
+    for stage, (count, stride) in enumerate(zip(model.blocks, model.strides, strict=True), start=1):
+        for block in range(1, count + 1):
+            place = (f'stage{stage}', f'block{block}')
+            x = _block(builder, model.kind, x, place, stride if block == 1 else 1)
+    if not stream_of_spikes:
+        x = builder.layer(x, ('spike',))
+    builder.head(x)
+    return nir.NIRGraph(
+        builder.nodes,
+        builder.edges,
+        metadata={'num_steps': model.num_steps or DEFAULT_NUM_STEPS, 'dt': dt},
+    )
+
+
+def node_name(path: Path) -> str:
+    """``('stage1', 'block1', 'spike1')`` -> 'stage1_block1_spike1'."""
+    return '_'.join(path)
+
+
+def _block(builder: _Builder, kind: str, x: Stream, place: Path, stride: int) -> Stream:
+    """See `snnjax.models.blocks`."""
+    residual = x
+    for name in _RESIDUAL_PATHS[kind]:
+        residual = builder.layer(residual, (*place, name))
+    if kind == 'plain':
+        return residual
+    x = builder.shortcut(x, place, stride, spikes_added=kind == 'lif_before_add') + residual
+    return builder.layer(x, (*place, 'spike2')) if kind == 'vanilla' else x
+
+
+class _Builder:
+    """The nodes and edges of a graph, from the layers of a network.
+
+    Args:
+      model: the network.
+      variables: of it.
+      image_shape: (H, W, C).
+      dt: see `to_graph`.
+      dtype: likewise.
+
+    Attributes:
+      nodes: so far, by name.
+      edges: so far.
+    """
+
+    def __init__(
+        self,
+        model: ResNet,
+        variables: Mapping[str, Any],
+        image_shape: tuple[int, int, int],
+        dt: float,
+        dtype: Any,
+    ) -> None:
+        self.nodes: dict[str, nir.NIRNode] = {}
+        self.edges: list[tuple[str, str]] = []
+        self._strict, self._variables, self._dt, self._dtype = model.strict, variables, dt, dtype
+        # Shapes and what modules are made with; nothing is computed.
+        with observed(Conv, TDBN, LIF, nn.Dense) as calls:
+            jax.eval_shape(
+                functools.partial(unrolled(model).clone(dtype=None).apply, train=False),
+                variables,
+                jax.ShapeDtypeStruct((1, *image_shape), jnp.float32),
+            )
+        self._calls = {call.path: call for call in calls}
+
+    def input(self, shape: tuple[int, int, int]) -> Stream:
+        """The images, (C, H, W)."""
+        import nir
+
+        return self._add('input', nir.Input({'input': np.array(shape)}), ())
+
+    def layer(self, x: Stream, path: Path) -> Stream:
+        """Neurons, or a convolution with its normalisation."""
+        return self._spike(x, path) if path in self._calls else self.conv_norm(x, path)
+
+    def conv_norm(self, x: Stream, path: Path, convolutions: tuple[str, ...] = ('conv',)) -> Stream:
+        """Convolutions, the last with the normalisation after it."""
+        import nir
+
+        *_, last = convolutions
+        for name in convolutions:
+            call = self._calls[*path, name]
+            of_conv = self._arrays('params', *path, name)
+            kernel, bias = of_conv['kernel'], of_conv.get('bias', 0.0)
+            if name == last:
+                slope, offset = self._normalisation((*path, 'norm'))
+                kernel, bias = kernel * slope, bias * slope + offset
+            size, stride = call.module.kernel_size, call.module.stride
+            node = nir.Conv2d(
+                input_shape=call.input.shape[2:4],
+                weight=self._cast(kernel.transpose(3, 2, 0, 1)),
+                stride=(stride, stride),
+                padding=(size // 2, size // 2),
+                dilation=(1, 1),
+                groups=1,
+                bias=self._cast(bias),
+            )
+            x = self._add(node_name(path if name == 'conv' else (*path, name)), node, x)
+        return x
+
+    def shortcut(self, x: Stream, place: Path, stride: int, *, spikes_added: bool) -> Stream:
+        """The stream in the shape of the block's output, see `snnjax.models.blocks.Block`."""
+        path, neurons = (*place, 'shortcut'), (*place, 'shortcut_spike')
+        conv = self._calls.get((*path, 'conv'))
+        has_neurons = neurons in self._calls
+        if has_neurons and not spikes_added:
+            x = self._spike(x, neurons)
+        if stride > 1 and (conv is None or conv.module.stride == 1):
+            x = self._pool(x, (*place, 'pool'), (stride, stride))
+        if conv is not None:
+            x = self.conv_norm(x, path)
+        return self._spike(x, neurons) if has_neurons and spikes_added else x
+
+    def head(self, x: Stream) -> None:
+        """Means over space, and the classifier."""
+        import nir
+
+        height, width, channels = next(
+            call.output.shape[2:]
+            for call in reversed(self._calls.values())
+            if isinstance(call.module, LIF)
+        )
+        x = self._pool(x, ('pool',), (height, width))
+        flatten = nir.Flatten({'input': np.array([channels, 1, 1])}, start_dim=0, end_dim=-1)
+        x = self._add('flatten', flatten, x)
+        arrays = self._arrays('params', 'classifier')
+        affine = nir.Affine(self._cast(arrays['kernel'].T), self._cast(arrays['bias']))
+        x = self._add('classifier', affine, x)
+        self._add('output', nir.Output({'output': np.array(arrays['bias'].shape)}), x)
+
+    def _spike(self, x: Stream, path: Path) -> Stream:
+        import nir
+
+        call = self._calls[path]
+        learned = self._arrays('params', *path)
+        decay, threshold = call.module.decay, call.module.threshold
+        if 'decay_logit' in learned:
+            decay = 1 / (1 + np.exp(-learned['decay_logit']))
+        threshold = self._cast(learned.get('threshold', threshold))
+        if not 0 <= decay < 1:
+            raise ValueError(
+                f'neurons of decay {decay} cannot be written: those of NIR have one of 0 to 1'
+            )
+        if not self._strict:
+            threshold = np.nextafter(threshold, self._cast(-np.inf))
+        height, width, channels = call.output.shape[2:]
+        full = functools.partial(np.full, (channels, height, width))
+        node = nir.LIF(
+            tau=full(self._cast(self._dt / (1 - decay))),
+            r=full(self._cast(1 / (1 - decay))),
+            v_leak=full(self._cast(0)),
+            v_threshold=full(threshold),
+            v_reset=full(self._cast(0)),
+        )
+        return self._add(node_name(path), node, x)
+
+    def _pool(self, x: Stream, path: Path, size: tuple[int, int]) -> Stream:
+        import nir
+
+        node = nir.AvgPool2d(np.array(size), stride=np.array(size), padding=np.array([0, 0]))
+        return self._add(node_name(path), node, x)
+
+    def _normalisation(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """What a convolution's output is multiplied by and what is added to it, by channel."""
+        norm = self._calls[path].module
+        params, statistics = self._arrays('params', *path), self._arrays('batch_stats', *path)
+        deviation = np.sqrt(statistics['var'] + norm.epsilon)
+        slope = norm.gain * params['scale'] / deviation
+        return slope, params['bias'] - statistics['mean'] * slope
+
+    def _arrays(self, *path: str) -> dict[str, np.ndarray]:
+        """Variables of a module, float64."""
+        tree = functools.reduce(lambda tree, name: tree.get(name, {}), path, self._variables)
+        return {name: np.asarray(leaf, np.float64) for name, leaf in tree.items()}
+
+    def _cast(self, value: Any) -> np.ndarray:
+        return np.asarray(value, self._dtype)
+
+    def _add(self, name: str, node: nir.NIRNode, inputs: Stream) -> Stream:
+        self.nodes[name] = node
+        self.edges += [(source, name) for source in inputs]
+        return (name,)
