@@ -18,7 +18,6 @@ finite, a checkpoint that cannot be written, or a fault of the program.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -34,7 +33,7 @@ from snnjax.train.checkpoints import CheckpointError, CheckpointWriteError
 from snnjax.train.config import ConfigError
 from snnjax.train.config_flag import EXIT_USAGE, define_config_flag, run
 from snnjax.train.dry_run import describe_dry_run
-from snnjax.train.files import WorkdirError
+from snnjax.train.files import WorkdirError, compilation_cache
 from snnjax.train.finite import NonFiniteError
 from snnjax.train.loop import train
 from snnjax.train.processes import ProcessesError
@@ -138,9 +137,7 @@ def _conclude(workdir: Path) -> None:
 
 def _keep_compiled_programs() -> None:
     """Lets a program that was compiled once start at once the next time."""
-    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-        cache = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'snnjax'
-        jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_compilation_cache_dir', str(compilation_cache()))
 
 
 _USAGE = 'python -m snnjax.main --config=configs/NAME.py --workdir=DIR'

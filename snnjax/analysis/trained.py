@@ -206,8 +206,10 @@ def _open(
     program = build_program(config, mesh, steps_per_epoch=1)
     dataset = dataset_of(config)
     examples = dataset.load(split)
-    if images > len(examples):
-        raise ConfigError(f'{images} images are more than the {len(examples):,} {split} examples')
+    if not 0 <= images <= len(examples):
+        raise ConfigError(
+            f'--images={images} must be 0, for all, to {len(examples)}, the {split} examples'
+        )
     if images:
         examples = EvenlySpaced(examples, images)
     return Trained(config, dataset, program, make_variables(program), split, examples)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
 from snnjax.train.weights import by_name
 
@@ -60,7 +60,7 @@ class Checkpoints:
             ]
         )
         # Orbax reads all evaluations when it opens the directory, and would not open it.
-        self._set_aside(_without_readable_evaluation(self._directory))
+        _set_aside(_damaged_evaluations(self._directory))
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
@@ -160,7 +160,7 @@ class Checkpoints:
                 _say(f'the checkpoint of step {number} cannot be read: {reason}')
             if unreadable:
                 _say(f'going on from the one before, of step {step}')
-                self._set_aside([self._directory / str(number) for number in unreadable])
+                _set_aside([self._directory / str(number) for number in unreadable])
                 self._manager.reload()
             return Restored(step, state, position)
         if unreadable:
@@ -204,29 +204,30 @@ class Checkpoints:
                 'or optimiser:\n  ' + '\n  '.join(different[:8]) + more
             )
 
-    def _set_aside(self, paths: list[Path]) -> None:
-        """Gives checkpoints another name, under which they do not count, and are not removed."""
-        if paths and jax.process_index() == 0:
-            for path in paths:
-                path.rename(_free(path.with_name(f'{path.name}.unreadable')))
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices('set aside')
-
 
 def _complete(directory: Path) -> list[Path]:
     return [path for path in directory.glob('*') if path.name.isdigit()]
 
 
-def _without_readable_evaluation(directory: Path) -> list[Path]:
+def _set_aside(paths: Sequence[Path]) -> None:
+    """Gives files or folders another name, under which they do not count, and are not removed."""
+    if paths and jax.process_index() == 0:
+        for path in paths:
+            path.rename(_free(path.with_name(f'{path.name}.unreadable')))
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices('set aside')
+
+
+def _damaged_evaluations(directory: Path) -> list[Path]:
     damaged = []
     for path in _complete(directory):
         file = path / 'metrics' / 'metrics'
         try:
             if file.exists():
                 json.loads(file.read_text())
-        except ValueError as error:
-            _say(f'the checkpoint of step {path.name} cannot be read: its evaluation: {error}')
-            damaged.append(path)
+        except ValueError:
+            _say(f'the evaluation of step {path.name} cannot be read: it is not known to be best')
+            damaged.append(file)
     return damaged
 
 
@@ -242,7 +243,7 @@ def _free(path: Path) -> Path:
 
 def _say(text: str) -> None:
     if jax.process_index() == 0:
-        print(f'warning: {text}', file=sys.stderr, flush=True)
+        warn(f'warning: {text}')
 
 
 def _first_line(error: Exception) -> str:

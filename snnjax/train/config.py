@@ -14,6 +14,7 @@ from ml_collections import config_dict
 from snnjax.data import DataOptions, Dataset, open_dataset
 from snnjax.models import ResNet, create_model
 from snnjax.spelling import suggest
+from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.weights import WeightsError, describe_weights
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
@@ -25,6 +26,7 @@ RUNTIME_KEYS = (
     'data.max_skipped',
     'fsdp',
     'log_every',
+    'loggers',
     'gradient_norms',
     'on_non_finite',
     'max_non_finite',
@@ -88,6 +90,9 @@ def default_config() -> ml_collections.ConfigDict:
             },
             # Steps between two lines of training metrics.
             'log_every': 50,
+            # What they are sent to beside metrics.jsonl and TensorBoard: wandb, mlflow or trackio,
+            # or several of them with commas between.
+            'loggers': '',
             # Write with them the norm of the gradient by the parameters of each block.
             'gradient_norms': False,
             # What is done about a step whose loss, gradient or statistics are not finite: 'stop';
@@ -189,7 +194,7 @@ def _is_within(key: str, other: str) -> bool:
 
 
 # Keys that a phase cannot have of its own.
-_OF_THE_RUN = ('init_from', 'new_classifier', 'earlier_phases', 'checkpoint', 'fsdp')
+_OF_THE_RUN = ('init_from', 'new_classifier', 'earlier_phases', 'checkpoint', 'fsdp', 'loggers')
 
 
 def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
@@ -220,6 +225,11 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
             except TypeError as error:
                 raise ConfigError(f'earlier_phases.{name}.{key}={value!r}: {error}') from error
     return phases | {'': last}
+
+
+def logger_names(config: ml_collections.ConfigDict) -> list[str]:
+    """The names in ``loggers``."""
+    return [name for name in config.loggers.split(',') if name]
 
 
 def dataset_of(config: ml_collections.ConfigDict) -> Dataset:
@@ -309,6 +319,10 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         f'at least 0 and below epochs={epochs}',
         lambda value: 0 <= value < epochs,
     )
+    try:
+        check_loggers(logger_names(config))
+    except LoggerError as error:
+        raise ConfigError(f'loggers: {error}') from error
     policies = ('stop', 'skip', 'rollback')
     require('on_non_finite', f'one of {", ".join(policies)}', lambda value: value in policies)
     if config.on_non_finite == 'rollback':

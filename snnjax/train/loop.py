@@ -16,7 +16,7 @@ from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.train import metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
-from snnjax.train.config import ConfigError, check, describe_split
+from snnjax.train.config import ConfigError, check, describe_split, logger_names
 from snnjax.train.files import lock
 from snnjax.train.finite import NonFiniteError, passed_over, places
 from snnjax.train.interruption import StopRequest
@@ -69,7 +69,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
         images = [len(phase.batches) * phase.config.batch_size for phase in phases]
         done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (
-            MetricWriter(workdir, start, enabled=is_first()) as writer,
+            MetricWriter(workdir, start, enabled=is_first(), also=logger_names(config)) as writer,
             Progress(sum(images), sum(images[:number]) + done, enabled=is_first()) as progress,
             StopRequest() as stop,
         ):

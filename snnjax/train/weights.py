@@ -147,7 +147,7 @@ def load_weights(source: str | Path) -> Variables:
       ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays; repeated layers are not stacked.
 
     Raises:
-      WeightsError: where there are none.
+      WeightsError: where there are none, or they are damaged.
     """
     describe_weights(source)
     directory = Path(source).expanduser().absolute()
@@ -156,14 +156,26 @@ def load_weights(source: str | Path) -> Variables:
         return _load_safetensors(directory / SAFETENSORS_FILE)
     if not path.exists():
         path = directory / 'checkpoints' / str(checkpoint_steps(directory)[-1]) / 'state'
+    try:
+        restored = _restore_arrays(path)
+    # Orbax and TensorStore have errors of many kinds for files that are damaged.
+    except Exception as error:
+        reason = str(error).partition('\n')[0][:200]
+        raise WeightsError(
+            f'{path} cannot be read: {reason}\nPut back a copy; if it is of a run, the command of '
+            f'the run goes on from the checkpoint before'
+        ) from error
+    restored = restored.get('average') or restored
+    return unstack_layers({key: restored[key] for key in ('params', 'batch_stats')})
+
+
+def _restore_arrays(path: Path) -> dict[str, Any]:
     handler = ocp.PyTreeCheckpointHandler()
     # As NumPy arrays, on whatever devices they were when they were saved.
     arguments = jax.tree.map(
         lambda _: ocp.RestoreArgs(restore_type=np.ndarray), dict(handler.metadata(path).tree)
     )
-    restored = handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=arguments))
-    restored = restored.get('average') or restored
-    return unstack_layers({key: restored[key] for key in ('params', 'batch_stats')})
+    return handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=arguments))
 
 
 def _load_safetensors(path: Path) -> Variables:

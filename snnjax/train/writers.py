@@ -128,23 +128,40 @@ class _Lines:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``, without a last one that was cut off."""
+    """The lines of ``metrics.jsonl``, without a last one that was cut off.
+
+    Raises:
+      ConfigError: for another line that is damaged.
+    """
     path = workdir / METRICS_FILE
     if not path.exists():
         return []
     complete = path.read_text().rpartition('\n')[0]
-    return [json.loads(line) for line in complete.splitlines()]
+    records = []
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise ConfigError(f'{path}, line {number} is damaged: mend or remove it') from error
+    return records
 
 
 def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
     """Checks that a run in ``workdir``, if there is one, has the same configuration.
 
     Raises:
-      ConfigError: where it has another one; the message lists the keys.
+      ConfigError: where it has another one; the message lists the keys. Or one that is damaged.
     """
     path = workdir / 'config.json'
     if path.exists():
-        changes = differences(json.loads(path.read_text()), config)
+        try:
+            kept = json.loads(path.read_text())
+        except ValueError as error:
+            raise ConfigError(
+                f'{path} is damaged: put back a copy, or the output of --print_config of the '
+                f'command that the run was started with'
+            ) from error
+        changes = differences(kept, config)
         if changes:
             raise ConfigError(
                 f'{workdir} holds a run with another configuration:\n  '

@@ -90,9 +90,12 @@ def test_a_checkpoint_with_a_damaged_file_is_whole_or_passed_over(directory, sta
         newest = restore(copy, state)
         jax.tree.map(np.testing.assert_array_equal, newest.state, state)
         assert newest.position == {'number': newest.step}
+        warning = capfd.readouterr().err
+        if str(name) == 'metrics/metrics' and how != 'gone':
+            assert 'the evaluation of step 3 cannot be read' in warning
         if newest.step == 2:
             passed_over.add(name.name)
-            assert 'the checkpoint of step 3 cannot be read' in capfd.readouterr().err
+            assert 'the checkpoint of step 3 cannot be read' in warning
             assert not (copy / '3').exists()
             assert len(files_of(copy / '3.unreadable')) >= len(files_of(directory / '3')) - 1
         else:
