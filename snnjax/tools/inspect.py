@@ -219,12 +219,13 @@ def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for start in starts:
         devices = collections.Counter(start['devices'])
+        # An installed package has no commit; runs from before it was written have no version.
+        version = f'version {start.get("version", "unknown")}'
+        code = f'commit {start["commit"]}' if start['commit'] else version
         rows.append(
             (
                 start['time'],
-                f'commit {start["commit"]}'
-                if start['commit']
-                else f'version {start.get("version", "unknown")}',
+                code,
                 ', '.join(f'{number} {kind}' for kind, number in devices.items()),
                 f'Python {start["python"]}, '
                 + ', '.join(f'{name} {version}' for name, version in start['packages'].items()),
