@@ -89,9 +89,10 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a CSV file, whole or not at all; its columns are the keys of the first row."""
+    """Writes a CSV file, whole or not at all; its columns are the keys of all rows."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     write_whole(path, text.getvalue())

@@ -2,12 +2,12 @@
 
   python -m snnjax.tools.evaluate --weights=runs/cifar10
   python -m snnjax.tools.evaluate --weights=runs/imagenet --num_steps=6 \
-      --data.eval_size=288 --data.eval_resize=320
+      --data.eval_size=288 --data.eval_resize=320 --csv=results.csv
 
 Weights are the work directory of a run, whose newest checkpoint counts, or a folder that
 `snnjax.tools.import_torch` has written. The number of time steps may be another than in training,
 and so may every option of the data: those of a run are taken where nothing else is said, as long as
-the data set is the same.
+the data set is the same. --csv adds a line to a table, which is made where it is missing.
 """
 
 from __future__ import annotations
@@ -15,20 +15,38 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from snnjax.analysis.runs import read_table, write_table
 from snnjax.tools.weights_arguments import make_parser, open_arguments, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return run(_evaluate, make_parser(__doc__).parse_args(argv))
+    parser = make_parser(__doc__)
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='table to add a line to')
+    return run(_evaluate, parser.parse_args(argv))
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     trained = open_arguments(args)
+    rows = read_table(args.csv) if args.csv else []
     print(trained.describe())
-    for key, value in trained.evaluate().items():
-        print(f'{key.removeprefix("eval/").replace("_", " ")}: {value:.4f}')
+    measured = {key.removeprefix('eval/'): value for key, value in trained.evaluate().items()}
+    for key, value in measured.items():
+        print(f'{key.replace("_", " ")}: {value:.4f}')
+    if args.csv:
+        config = trained.config
+        about = {
+            'weights': args.weights,
+            'model': config.model.name,
+            'num_steps': config.model.num_steps,
+            'data': config.data.name,
+            'split': trained.split_name,
+            'images': len(trained.examples),
+            'image_shape': 'x'.join(map(str, trained.image_shape)),
+        }
+        write_table(args.csv, [*rows, about | measured])
 
 
 if __name__ == '__main__':

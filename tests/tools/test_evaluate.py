@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from snnjax.analysis.runs import read_table
 from snnjax.tools import evaluate
 from snnjax.train.loop import train
 from snnjax.train.writers import read_metrics
@@ -17,12 +18,20 @@ def test_a_run_gets_the_accuracy_that_it_measured_itself(digits_run, capsys):
     assert re.search(r'^accuracy: (.*)$', out, re.MULTILINE)[1] == f'{measured:.4f}'
 
 
-def test_another_number_of_time_steps(digits_run, capsys):
+def test_other_numbers_of_time_steps_in_a_table(digits_run, tmp_path, capsys):
     path, _ = digits_run
-    arguments = [f'--weights={path}', '--dataset=digits', '--batch_size=360', '--num_steps=3']
-    assert evaluate.main(arguments) == 0
+    table = tmp_path / 'results.csv'
+    common = [f'--weights={path}', '--dataset=digits', '--batch_size=360', f'--csv={table}']
+    for num_steps in (3, 2):
+        assert evaluate.main([*common, f'--num_steps={num_steps}']) == 0
+    three, two = read_table(table)
     rate = float(re.search(r'^firing rate: (.*)$', capsys.readouterr().out, re.MULTILINE)[1])
-    assert 0 < rate < 1
+    assert (three['num_steps'], two['num_steps']) == (3, 2)
+    assert three['model'] == two['model'] == 'ms_resnet8'
+    assert two['images'] == 360
+    assert two['accuracy'] == read_metrics(path)[-1]['eval/accuracy']
+    assert three['firing_rate'] != two['firing_rate']
+    assert rate == pytest.approx(three['firing_rate'], abs=1e-4)
 
 
 @pytest.mark.parametrize(
