@@ -24,8 +24,15 @@ import orbax.checkpoint as ocp
 
 from snnjax.data.archives import natural_order
 from snnjax.tools.weights_arguments import run
+from snnjax.train.checkpoints import score
 from snnjax.train.config import default_config, flatten
-from snnjax.train.weights import WeightsError, by_name, describe_weights
+from snnjax.train.weights import (
+    SAFETENSORS_FILE,
+    WeightsError,
+    by_name,
+    describe_weights,
+    load_weights,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,14 +70,19 @@ def inspect(folder: Path) -> dict[str, Any]:
         name, options = describe_weights(folder)
         found: dict[str, Any] = {'folder': str(folder), 'model': {'name': name, 'options': options}}
         path = folder / 'variables'
-        if not path.exists():
+        if (folder / SAFETENSORS_FILE).exists():
+            arrays = by_name(load_weights(folder))
+        elif path.exists():
+            arrays = _read_metadata(path)
+        else:
             found['config'] = changed_values(json.loads((folder / 'config.json').read_text()))
             found['checkpoints'] = list_checkpoints(folder / 'checkpoints')
             path = folder / 'checkpoints' / str(found['checkpoints'][-1]['step']) / 'state'
             found['starts'] = _read_starts(folder / 'environment.jsonl')
+            arrays = _read_metadata(path)
         found['arrays'] = {
             name: {'shape': list(leaf.shape), 'dtype': str(leaf.dtype)}
-            for name, leaf in _read_metadata(path).items()
+            for name, leaf in arrays.items()
         }
     except WeightsError:
         raise
@@ -99,11 +111,11 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
       Of each ``step``, ``bytes`` on disk, ``evaluation`` (None where it has none), and whether it
       is the ``newest`` and the ``best``.
     """
-    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=_accuracy)
+    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=score)
     with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
         evaluations = {step: manager.metrics(step) for step in sorted(manager.all_steps())}
     evaluated = [step for step, evaluation in evaluations.items() if evaluation]
-    best = max(evaluated, key=lambda step: _accuracy(evaluations[step]), default=None)
+    best = max(evaluated, key=lambda step: score(evaluations[step]), default=None)
     return [
         {
             'step': step,
@@ -118,10 +130,6 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
 
 def _bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob('*') if path.is_file())
-
-
-def _accuracy(evaluation: Mapping[str, float]) -> float:
-    return evaluation['eval/accuracy']
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
@@ -173,7 +181,7 @@ def _checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> str:
             (
                 f'step {checkpoint["step"]:,}',
                 f'{checkpoint["bytes"] / 2**20:,.1f} MiB',
-                f'accuracy {_accuracy(evaluation):.4f}' if evaluation else 'not evaluated',
+                f'accuracy {evaluation["eval/accuracy"]:.4f}' if evaluation else 'not evaluated',
                 ', '.join(what),
             )
         )

@@ -53,7 +53,7 @@ class Checkpoints:
             [
                 preservation_policy.LatestN(keep),
                 preservation_policy.BestN(
-                    get_metric_fn=_accuracy,
+                    get_metric_fn=score,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -67,7 +67,7 @@ class Checkpoints:
                 preservation_policy=policy,
                 # The policy decides; but only with this are metrics written, and known to the next
                 # process that opens the directory.
-                best_fn=_accuracy,
+                best_fn=score,
                 cleanup_tmp_directories=True,
             ),
         )
@@ -261,7 +261,7 @@ def _fields(state: TrainState) -> dict[str, Any]:
     return {name: value for name, value in state._asdict().items() if value is not None}
 
 
-def _accuracy(evaluation: dict[str, float]) -> float:
+def score(evaluation: Mapping[str, float]) -> float:
     """What the best is chosen by: a network whose loss is not finite is never the best."""
     finite = math.isfinite(evaluation.get('eval/loss', 0.0))
     return evaluation['eval/accuracy'] if finite else -math.inf

@@ -12,7 +12,12 @@ from snnjax.models.stacking import stack_layers
 from snnjax.tools import inspect
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.state import TrainState
-from snnjax.train.weights import save_weights
+from snnjax.train.weights import (
+    describe_weights,
+    load_weights,
+    save_safetensors,
+    save_weights,
+)
 from snnjax.train.writers import read_metrics
 
 
@@ -159,3 +164,10 @@ def test_what_is_no_run_or_damaged_is_refused(weights, tmp_path, name, message, 
     assert inspect.main([str(copy)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f'error: {copy} {message}')
+
+
+def test_safetensors_have_the_same_arrays(weights, tmp_path):
+    name, options = describe_weights(weights)
+    save_safetensors(tmp_path / 'sent', load_weights(weights), name, options, {})
+    sent = inspect.inspect(tmp_path / 'sent')
+    assert sent['arrays'] == inspect.inspect(weights)['arrays']
