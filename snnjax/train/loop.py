@@ -61,7 +61,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     ):
         start, state, position, notes = _begin(config, phases, checkpoints)
         number = _phase_at(phases, start)
-        # Now it is a run: what could not be run has left nothing behind.
+        # Now it is a run: what cannot be run does not become one.
         if is_first():
             write_config(workdir, config)
             write_environment(workdir)
