@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
             return
         finished = train(_CONFIG.value, workdir)
     except NonFiniteError as error:
-        print(f'error: {error}; the weights are as they were before it', file=sys.stderr)
+        print(f'error: {error}; the step is in no checkpoint', file=sys.stderr)
         print(_AFTER_NON_FINITE, file=sys.stderr)
         processes.leave(EXIT_FAILED)
     except WorkerLostError as error:

@@ -96,8 +96,8 @@ def default_config() -> ml_collections.ConfigDict:
             # Write with them the norm of the gradient by the parameters of each block.
             'gradient_norms': False,
             # What is done about a step whose loss, gradient or statistics are not finite: 'stop';
-            # 'skip', go on with the next images; 'rollback', go on with them from the weights of
-            # the checkpoint before. The step itself changes nothing.
+            # 'skip', go on with the next images and the weights before it; 'rollback', go on with
+            # them and the weights of the checkpoint before.
             'on_non_finite': 'stop',
             # Such steps in a phase before training stops nevertheless.
             'max_non_finite': 10,

@@ -37,7 +37,8 @@ def places(variables: Mapping[str, Any]) -> list[str]:
 
     Statistics of batch normalisation come first, from the first layer to the last: a neuron whose
     current is not a number does not fire, so that the loss alone would hide it. Then the loss; then
-    gradients, from the last layer to the first.
+    parameters after the step, which are as finite as their gradient, from the last layer to the
+    first.
 
     Args:
       variables: of the model, or their shapes, ``params`` and ``batch_stats``.
@@ -48,22 +49,20 @@ def places(variables: Mapping[str, Any]) -> list[str]:
     return [
         *(f'the statistics of {layer} are' for layer in forward),
         'the loss is',
-        *(f'the gradient of {layer} is' for layer in backward),
+        *(f'the updated parameters of {layer} are' for layer in backward),
     ]
 
 
-def first_fault(
-    batch_stats: Mapping[str, Any], loss: jax.Array, gradient: Mapping[str, Any]
-) -> jax.Array:
+def first_fault(state: TrainState, loss: jax.Array) -> jax.Array:
     """What is first not finite, its number in `places` from 1 on, or 0 for nothing; int32 scalar.
 
     Args:
-      batch_stats: as the step leaves them.
+      state: as the step would leave it, behind a barrier: else the compiler keeps activations for
+        longer, see ``docs/decisions/non-finite.md``.
       loss: of the batch, scalar.
-      gradient: in the form of the parameters, stacked or not.
     """
-    forward = _by_layer(unstack_layers(batch_stats)).values()
-    backward = reversed(_by_layer(unstack_layers(gradient)).values())
+    forward = _by_layer(unstack_layers(state.batch_stats)).values()
+    backward = reversed(_by_layer(unstack_layers(state.params)).values())
     finite = jnp.stack([_is_finite(part) for part in (*forward, [loss], *backward)])
     return jnp.where(jnp.all(finite), 0, 1 + jnp.argmin(finite)).astype(jnp.int32)
 

@@ -84,6 +84,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
                 microbatches=config.microbatches,
                 average_decay=config.average_decay,
                 gradient_norms=config.gradient_norms,
+                keep_finite=config.on_non_finite != 'stop',
                 seed=config.seed,
             ),
             in_shardings=(of_state, by_image),

@@ -46,6 +46,7 @@ def make_train_step(
     microbatches: int = 1,
     average_decay: float = 0.0,
     gradient_norms: bool = False,
+    keep_finite: bool = False,
     seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
     """``(state, batch) -> (state, sums)``; see `snnjax.data.pipeline.TrainingBatches` for a batch.
@@ -53,8 +54,8 @@ def make_train_step(
     The loss is the mean cross-entropy; that the metrics show is without the L2 penalty, which acts
     in the optimiser. Dropout is drawn from the seed and the number of the step.
 
-    A step whose statistics, loss or gradient are not finite changes nothing but the number of the
-    step; the sum ``fault`` tells where, see `snnjax.train.finite.places`.
+    Where the loss, or statistics or parameters after the step, are not finite, the sum ``fault``
+    tells which, see `snnjax.train.finite.places`.
 
     Args:
       model: the network.
@@ -66,6 +67,8 @@ def make_train_step(
         theirs, and the running statistics are updated by each.
       average_decay: share of the average that each step keeps; 0 for no average.
       gradient_norms: whether the sums have the norms of the gradient by block, too.
+      keep_finite: whether a step with a fault changes nothing but the number of the step, so that
+        training can go on after it.
       seed: of dropout.
     """
 
@@ -134,8 +137,10 @@ def make_train_step(
         if average_decay:
             average = optax.incremental_update(new.variables, state.average, 1 - average_decay)
             new = new._replace(average=average)
-        fault = finite.first_fault(batch_stats, sums['loss'], gradient)
-        return finite.keep_if(fault == 0, new, state), sums | {'fault': fault}
+        fault = finite.first_fault(*jax.lax.optimization_barrier((new, sums['loss'])))
+        if keep_finite:
+            new = finite.keep_if(fault == 0, new, state)
+        return new, sums | {'fault': fault}
 
     return train_step
 

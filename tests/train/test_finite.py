@@ -12,6 +12,7 @@ from snnjax.train.finite import NonFiniteError, first_fault, places
 from snnjax.train.loop import train
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh
+from snnjax.train.state import TrainState
 from snnjax.train.writers import read_metrics
 from tests.runs import outcome
 
@@ -159,8 +160,8 @@ def variables(kind, value):
         ([('batch_stats', 'stage1/block10'), ('batch_stats', 'stage1/block2')], np.nan, 'stati 2'),
         ([('batch_stats', 'stem'), ('params', 'stem')], 1.0, 'stati stem'),
         ([('params', 'stem')], np.inf, 'loss'),
-        ([('params', 'stem'), ('params', 'stage1/block10')], 1.0, 'grad 10'),
-        ([('params', 'stage1/block1'), ('params', 'stage1/block2')], 1.0, 'grad 2'),
+        ([('params', 'stem'), ('params', 'stage1/block10')], 1.0, 'params 10'),
+        ([('params', 'stage1/block1'), ('params', 'stage1/block2')], 1.0, 'params 2'),
     ],
 )
 def test_the_first_fault_in_the_order_of_the_computation_is_named(kind, value, loss, expected):
@@ -168,9 +169,10 @@ def test_the_first_fault_in_the_order_of_the_computation_is_named(kind, value, l
         'stati stem': 'the statistics of stem are',
         'stati 2': 'the statistics of stage1/block2/conv1 are',
         'loss': 'the loss is',
-        'grad 10': 'the gradient of stage1/block10/conv1 is',
-        'grad 2': 'the gradient of stage1/block2/conv1 is',
+        'params 10': 'the updated parameters of stage1/block10/conv1 are',
+        'params 2': 'the updated parameters of stage1/block2/conv1 are',
     }
     tree = variables(kind, value)
-    number = int(first_fault(tree['batch_stats'], jnp.float32(loss), tree['params']))
+    state = TrainState(jnp.int32(1), **tree, opt_state=())
+    number = int(first_fault(state, jnp.float32(loss)))
     assert number == (1 + places(tree).index(words[expected]) if expected else 0)
