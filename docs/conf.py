@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
 
 from snnjax.version import __version__
@@ -32,6 +33,10 @@ extensions = [
 html_theme = 'furo'
 html_title = f'snnjax {__version__}'
 html_show_sphinx = False
+html_static_path = ['_static']
+html_css_files = ['site.css']
+smartquotes = False  # They make a dash of --config.
+python_maximum_signature_line_length = 88
 # Pages that a page of the site includes.
 exclude_patterns = ['_build', 'decisions/README.md']
 myst_enable_extensions = ['dollarmath', 'amsmath']
@@ -41,6 +46,7 @@ default_role = 'py:obj'
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'signature'
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 linkcheck_anchors = False
 
@@ -129,12 +135,15 @@ def _arguments_of(name: str) -> str:
             module.main(['--help'])
     finally:
         sys.argv = before
-    return printed.getvalue()
+    return re.sub(r'\n{3,}', '\n\n', printed.getvalue())
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    os.environ['COLUMNS'] = '96'  # Of the help of commands.
+    os.environ['COLUMNS'] = '88'  # Of the help of commands.
+    for field in PyObject.doc_field_types:
+        if field.name == 'variable':
+            field.label = 'Attributes'  # As docstrings have it.
     app.connect('source-read', _on_source)
     app.connect('include-read', _on_include)
     app.add_directive('command', Command)
