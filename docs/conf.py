@@ -81,7 +81,9 @@ def resolve_links(text: str, file: Path) -> str:
             return f'[{words}](/{PAGES[name]}{anchor})'
         if name.startswith('docs/') and path.is_file():
             return f'[{words}](/{name.removeprefix("docs/")}{anchor})'
-        return words if Path(target).name in words else f'{words} (`{name}`)'
+        if Path(target).name not in words:
+            return f'{words} (`{name}`)'
+        return words if '`' in words else f'`{words}`'
 
     parts = _FENCED.split(text)
     parts[::2] = [_LINK.sub(resolve, part) for part in parts[::2]]
