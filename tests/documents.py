@@ -41,14 +41,17 @@ def name_of(document: Path) -> str:
 def blocks(language: str) -> list[Block]:
     """All blocks of a language, page by page."""
     return [
-        Block(
-            name_of(document),
-            language,
-            textwrap.dedent(match['code']),
-            match['reason'] or '',
-        )
+        block
         for document in DOCUMENTS
-        for match in _BLOCK.finditer(document.read_text())
+        for block in blocks_of(document.read_text(), language, name_of(document))
+    ]
+
+
+def blocks_of(text: str, language: str, page: str) -> list[Block]:
+    """The blocks of a language in a page, or in a part of it."""
+    return [
+        Block(page, language, textwrap.dedent(match['code']), match['reason'] or '')
+        for match in _BLOCK.finditer(text)
         if match['language'] == language
     ]
 

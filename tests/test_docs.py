@@ -4,6 +4,7 @@ import configparser
 import importlib.util
 import itertools
 import json
+import os
 import pkgutil
 import re
 import subprocess
@@ -15,7 +16,7 @@ from snnjax import create_model, list_models
 from snnjax.models.summary import residual_macs, summarise
 from snnjax.tools.summary import default_size
 from tests.conftest import ROOT
-from tests.documents import DOCUMENTS, blocks, commands, name_of
+from tests.documents import DOCUMENTS, blocks, blocks_of, commands, name_of
 
 MODELS = re.findall(
     r'^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \|', (ROOT / 'docs/models.md').read_text(), re.MULTILINE
@@ -196,3 +197,34 @@ def test_the_table_of_models_has_their_sizes(name, parameters, operations):
     layers = summarise(model, (size, size, model.in_channels))
     assert f'{sum(layer.parameters for layer in layers):,}' == parameters
     assert f'{residual_macs(layers):,}' == operations
+
+
+def test_the_tutorial_can_be_followed(tmp_path):
+    """From the download to the report, all commands run: as they are printed, but for a few images,
+    a narrow network at one time step, and one epoch.
+    """
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    followed, _, _ = (ROOT / 'docs/tutorial.md').read_text().partition('\n## Change it')
+    words_of_all = [
+        words for block in blocks_of(followed, 'sh', 'tutorial') for words in commands(block.code)
+    ]
+    small = ['model.widths=(4,4,4)', 'epochs=1', 'batch_size=16', 'eval_batch_size=16']
+    lines = [
+        [*line, *(f'--config.{change}' for change in small if line[0] == 'snnjax.main')]
+        for line in map(as_module, words_of_all)
+        if line
+    ]
+    assert len(lines) == 8
+    result = subprocess.run(
+        [sys.executable, '-m', 'tests.tutorial'],
+        cwd=tmp_path,
+        env={**os.environ, 'HOME': str(tmp_path), 'PYTHONPATH': str(ROOT)},
+        input=json.dumps(lines),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'cifar10 train: 80 examples' in result.stdout
+    assert result.stdout.count('mean test accuracy of the last') == 3
+    assert (tmp_path / 'runs/cifar10/report.html').stat().st_size > 10_000
