@@ -1,5 +1,6 @@
 """What the documents say has to be so."""
 
+import collections
 import configparser
 import importlib.util
 import itertools
@@ -52,8 +53,8 @@ def test_python_runs(page, tmp_path, monkeypatch):
 
 def test_what_is_not_checked_has_a_reason_and_is_little():
     unchecked = [block for block in blocks('python') + blocks('sh') if block.reason]
-    assert {block.page for block in unchecked} == {'docs/howto/network.md'}
-    assert len(unchecked) == 1
+    pages = collections.Counter(block.page for block in unchecked)
+    assert pages == {'docs/howto/network.md': 1, 'docs/export.md': 3}
 
 
 @pytest.fixture(scope='module')
