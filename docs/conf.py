@@ -111,7 +111,7 @@ class Command(SphinxDirective):
         self.env.note_dependency(file)
         docstring = ast.get_docstring(ast.parse(file.read_text())) or ''
         text = re.sub(r'(?<=\n\n)((?:  .*\n?|\n(?=  ))+)', _fenced, docstring)
-        arguments = _arguments_of(name).replace(docstring, '')
+        arguments = re.sub(r'\n{3,}', '\n\n', _arguments_of(name).replace(docstring, ''))
         return [
             *self.parse_text_to_nodes(text),
             *self.parse_text_to_nodes(f'```text\n{arguments.strip()}\n```'),
@@ -137,7 +137,7 @@ def _arguments_of(name: str) -> str:
             module.main(['--help'])
     finally:
         sys.argv = before
-    return re.sub(r'\n{3,}', '\n\n', printed.getvalue())
+    return printed.getvalue()
 
 
 def setup(app: Sphinx) -> None:
