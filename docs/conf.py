@@ -125,8 +125,6 @@ def _fenced(match: re.Match[str]) -> str:
 
 def _arguments_of(name: str) -> str:
     """The help of a command."""
-    if 'config' in flags.FLAGS:
-        del flags.FLAGS.config  # Commands that train define it, each for itself.
     module = importlib.import_module(name)
     if flags.FLAGS.get_flags_for_module(name):
         text = flags.FLAGS.module_help(name)

@@ -1,7 +1,7 @@
 """Tells which command lines their own parsers refuse; no command is run.
 
 Reads a list of [MODULE, ARGUMENT, ...] from stdin as JSON; writes what is wrong with each, or null.
-A process of its own, as commands that train define the same flags.
+A process of its own, since it replaces what parsers and sweeps do.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def problem(module, arguments):
 
 
 def parse(name, arguments):
-    module = load(name)
+    module = importlib.import_module(name)
     if flags.FLAGS.get_flags_for_module(name):
         parse_flags(name, arguments)
         raise Accepted
@@ -49,12 +49,6 @@ def parse(name, arguments):
         else:
             stack.enter_context(mock.patch.object(argparse.ArgumentParser, 'parse_args', accept))
         module.main()
-
-
-def load(name):
-    if name not in sys.modules and 'config' in flags.FLAGS:
-        del flags.FLAGS.config  # Each command that trains defines it for itself.
-    return importlib.import_module(name)
 
 
 def parse_flags(name, arguments):
@@ -72,7 +66,7 @@ def parse_flags(name, arguments):
 def parse_sweep(path, runs, changes, workdir):
     """Stands for the sweep: what it would give to each training."""
     del workdir
-    load('snnjax.main')
+    importlib.import_module('snnjax.main')
     for arguments in runs.values():
         parse_flags('snnjax.main', [f'--config={path}:{arguments}', *changes])
     raise Accepted

@@ -2,6 +2,7 @@
 
 import collections
 import configparser
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -10,11 +11,15 @@ import pkgutil
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
 from snnjax import create_model, list_models
+from snnjax.models.blocks import BLOCKS
+from snnjax.models.registry import KINDS
 from snnjax.models.summary import residual_macs, summarise
+from snnjax.neurons import SURROGATES
 from snnjax.tools.summary import default_size
 from tests.conftest import ROOT
 from tests.documents import DOCUMENTS, blocks, blocks_of, commands, name_of
@@ -47,8 +52,11 @@ def test_python_runs(page, tmp_path, monkeypatch):
     """Blocks of a page follow each other, in one namespace."""
     monkeypatch.chdir(tmp_path)
     names = {'__name__': 'page'}
-    for code in PYTHON[page]:
-        exec(compile(code, page, 'exec'), names)
+    with contextlib.ExitStack() as stack:
+        for registry in (BLOCKS, KINDS, SURROGATES):  # Pages add to them.
+            stack.enter_context(mock.patch.dict(registry))
+        for code in PYTHON[page]:
+            exec(compile(code, page, 'exec'), names)
 
 
 def test_what_is_not_checked_has_a_reason_and_is_little():
