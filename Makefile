@@ -1,6 +1,7 @@
-# Both commands do their whole set-up: an environment of their own in .venv, with tested versions.
+# These do their whole set-up: an environment of their own in .venv, with tested versions.
 #   make demo   train MS-ResNet on handwritten digits, about a minute
 #   make test   run the tests
+#   make docs   make the site of docs, in docs/_build/html
 # PYTHON=python3.12 chooses another Python (3.11 or newer).
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt
 
-.PHONY: demo test lint format audit clean
+.PHONY: demo test lint format docs linkcheck audit clean
 
 demo: $(VENV)/.plots
 	rm -rf runs/demo
@@ -27,6 +28,14 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The site, in docs/_build/html.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+# Whether links to other sites lead somewhere.
+linkcheck: $(VENV)/.docs
+	$(BIN)/sphinx-build -b linkcheck -q docs docs/_build/linkcheck
+
 # Versions that are not in the database count as failures, or else an audit of nothing would pass.
 audit: $(VENV)/.audit
 	@status=0; for file in constraints/*.txt; do \
@@ -34,7 +43,7 @@ audit: $(VENV)/.audit
 	done; exit $$status
 
 clean:
-	rm -rf $(VENV) runs/demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) docs/_build runs/demo .mypy_cache .pytest_cache .ruff_cache
 
 # .venv/.plots and .venv/.dev stand for an environment with that extra installed.
 $(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)

@@ -138,8 +138,8 @@ class Checkpoints:
         Those that cannot be read are said, and set aside as ``STEP.unreadable``.
 
         Args:
-          like: of the step of a checkpoint, the state as ``jax.ShapeDtypeStruct``s with shardings,
-            to restore in the form of.
+          like: of the step of a checkpoint, the state to restore in the form of, with a
+            ``jax.ShapeDtypeStruct`` and its sharding for each array.
 
         Raises:
           CheckpointError: for one of another model or optimiser, or where none can be read.
@@ -176,7 +176,8 @@ class Checkpoints:
 
         Args:
           step: its number.
-          like: a state, or its ``jax.ShapeDtypeStruct``s with shardings, to restore in the form of.
+          like: a state to restore in the form of, of arrays, or with a ``jax.ShapeDtypeStruct``
+            and its sharding for each.
         """
         restored = self._manager.restore(
             step,

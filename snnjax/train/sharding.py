@@ -53,7 +53,7 @@ def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
     several are. All else, which is small and many, is whole everywhere.
 
     Args:
-      tree: of arrays, or of their ``jax.ShapeDtypeStruct``s.
+      tree: of arrays, or of a ``jax.ShapeDtypeStruct`` for each.
       mesh: of the devices.
     """
     parts = mesh.shape['fsdp']

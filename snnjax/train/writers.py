@@ -161,7 +161,8 @@ def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
                 f'{path} is damaged: put back a copy, or the output of --print_config of the '
                 f'command that the run was started with'
             ) from error
-        changes = differences(kept, config)
+        # Both by way of JSON, which has lists for tuples.
+        changes = differences(kept, json.loads(config.to_json()))
         if changes:
             raise ConfigError(
                 f'{workdir} holds a run with another configuration:\n  '

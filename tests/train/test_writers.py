@@ -56,6 +56,15 @@ def test_a_work_directory_keeps_to_its_configuration(tmp_path, config):
     assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
 
 
+def test_a_tuple_of_a_configuration_is_the_list_that_was_written(tmp_path, config):
+    config.model.widths = (8, 16, 32)
+    write_config(tmp_path, config)
+    check_config(tmp_path, config)
+    config.model.widths = (8, 16, 64)
+    with pytest.raises(ConfigError, match=r'model.widths: \[8, 16, 32\] -> \[8, 16, 64\]'):
+        check_config(tmp_path, config)
+
+
 def test_every_start_records_what_it_runs_on(tmp_path):
     write_environment(tmp_path)
     write_environment(tmp_path)
