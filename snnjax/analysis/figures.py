@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -119,11 +120,12 @@ def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> N
 def _setting(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the runs have in common."""
     first = rows[0]
-    seeds = len({row['seed'] for row in rows})
+    each = collections.Counter((row['family'], row['depth']) for row in rows).values()
+    seeds = f'{min(each)} to {max(each)}' if min(each) < max(each) else f'{max(each)}'
     return (
         f'{first["data"]}, T = {first["num_steps"]}, {first["images"]:,} training images shown '
         f'in {first["epochs"]} epoch{"s" if first["epochs"] > 1 else ""}, '
-        f'{seeds} seed{"s" if seeds > 1 else ""}'
+        f'{seeds} seed{"s" if max(each) > 1 else ""}'
     )
 
 
