@@ -15,8 +15,9 @@ demo: $(VENV)/.plots
 	rm -rf runs/demo
 	$(BIN)/python -m snnjax.main --config=configs/digits.py --workdir=runs/demo
 
+# Two processes: most of it is compiling, of which one process keeps little more than one core busy.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
