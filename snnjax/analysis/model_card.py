@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from snnjax.data import DataOptions, open_dataset
+from snnjax.train.checkpoints import score
 from snnjax.train.config import ConfigError
 from snnjax.train.state import count_parameters
 from snnjax.train.weights import checkpoint_steps
@@ -103,10 +104,10 @@ def make_card(weights: str, params: Any, images: ImageFormat | None) -> dict[str
         evaluations = [r for r in read_metrics(workdir) if 'eval/accuracy' in r]
         card |= {
             'data': {key: config['data'][key] for key in ('name', 'split')},
-            'step': checkpoint_steps(workdir)[-1],
+            'step': checkpoint_steps(workdir / 'checkpoints')[-1],
         }
         if evaluations:
-            best = max(evaluations, key=lambda record: record['eval/accuracy'])
+            best = max(evaluations, key=score)
             card['evaluation'] = {'last': evaluations[-1], 'best': best}
     packages = ('snnjax', 'jax', 'flax', 'numpy')
     versions = {name: importlib.metadata.version(name) for name in packages}

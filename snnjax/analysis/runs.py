@@ -12,7 +12,7 @@ from typing import Any
 
 from snnjax.models.registry import family_and_depth
 from snnjax.train.files import write_whole
-from snnjax.train.writers import read_metrics
+from snnjax.train.writers import read_lines, read_metrics
 
 
 def mean_test_accuracy(records: Iterable[Mapping[str, Any]]) -> tuple[float, int]:
@@ -49,7 +49,7 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
       and ``images_per_second`` (None without such lines), and ``commit``.
     """
     config = json.loads((workdir / 'config.json').read_text())
-    environment = json.loads((workdir / 'environment.jsonl').read_text().splitlines()[-1])
+    environment = read_lines(workdir / 'environment.jsonl')[-1]
     records = read_metrics(workdir)
     accuracy, evaluations = mean_test_accuracy(records)
     training = [record for record in records if 'train/accuracy' in record]

@@ -22,17 +22,20 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from snnjax.data.archives import natural_order
 from snnjax.tools.weights_arguments import run
 from snnjax.train.checkpoints import score
 from snnjax.train.config import default_config, flatten
 from snnjax.train.weights import (
     SAFETENSORS_FILE,
     WeightsError,
+    block_of,
     by_name,
     describe_weights,
+    forward_order,
     load_weights,
+    read_metadata,
 )
+from snnjax.train.writers import read_lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,13 +76,13 @@ def inspect(folder: Path) -> dict[str, Any]:
         if (folder / SAFETENSORS_FILE).exists():
             arrays = by_name(load_weights(folder))
         elif path.exists():
-            arrays = _read_metadata(path)
+            arrays = by_name(read_metadata(path))
         else:
             found['config'] = changed_values(json.loads((folder / 'config.json').read_text()))
             found['checkpoints'] = list_checkpoints(folder / 'checkpoints')
             path = folder / 'checkpoints' / str(found['checkpoints'][-1]['step']) / 'state'
-            found['starts'] = _read_starts(folder / 'environment.jsonl')
-            arrays = _read_metadata(path)
+            found['starts'] = read_lines(folder / 'environment.jsonl')
+            arrays = by_name(read_metadata(path))
         found['arrays'] = {
             name: {'shape': list(leaf.shape), 'dtype': str(leaf.dtype)}
             for name, leaf in arrays.items()
@@ -130,17 +133,6 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
 
 def _bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob('*') if path.is_file())
-
-
-def _read_metadata(path: Path) -> dict[str, Any]:
-    """Shapes and dtypes of what a checkpoint holds, by place."""
-    return by_name(dict(ocp.PyTreeCheckpointHandler().metadata(path.absolute()).tree))
-
-
-def _read_starts(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().rpartition('\n')[0].splitlines()]
 
 
 def describe(found: Mapping[str, Any], every: bool = False) -> str:
@@ -194,13 +186,10 @@ def _parameters(arrays: Mapping[str, Mapping[str, Any]]) -> str:
     for name, array in arrays.items():
         kind, _, place = name.partition('/')
         if kind == 'params':
-            parts = place.split('/')
-            blocks['/'.join(parts[: 2 if parts[0].startswith('stage') else 1])].append(array)
-    ends = {'stem': -1, 'classifier': 1}
-    order = sorted(blocks, key=lambda block: (ends.get(block, 0), natural_order(block)))
+            blocks[block_of(place)].append(array)
     rows = [
         (block, f'{_size(blocks[block]):,}', _dtypes(blocks[block]), _shapes(blocks[block]))
-        for block in order
+        for block in sorted(blocks, key=forward_order)
     ]
     total = sum(_size(block) for block in blocks.values())
     return _section(f'{total:,} parameters', rows)

@@ -154,13 +154,10 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
     program = build_program(config, mesh, steps_per_epoch=1000)
     shape = dataset_of(config).image_shape
     batch = {
-        'image': ((config.batch_size, *shape), 'uint8'),
-        'label': ((config.batch_size,), 'int32'),
+        'image': jax.ShapeDtypeStruct((config.batch_size, *shape), 'uint8'),
+        'label': jax.ShapeDtypeStruct((config.batch_size,), 'int32'),
     }
-    abstract = {
-        key: jax.ShapeDtypeStruct(*value, sharding=program.batch_sharding)
-        for key, value in batch.items()
-    }
+    abstract = program.abstract_batch(batch)
     start = time.perf_counter()
     try:
         compiled = program.train_step.lower(program.abstract_state(), abstract).compile()

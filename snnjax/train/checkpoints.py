@@ -16,7 +16,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
-from snnjax.train.weights import by_name
+from snnjax.train.weights import by_name, checkpoint_steps, read_metadata
 
 
 class CheckpointError(Exception):
@@ -120,10 +120,10 @@ class Checkpoints:
             yield
         # Whatever Orbax, TensorStore and the system have for a disk that is full, or gone.
         except Exception as error:
-            good = [int(path.name) for path in _complete(self._directory)]
+            good = checkpoint_steps(self._directory)
             raise CheckpointWriteError(
                 f'a checkpoint cannot be written to {self._directory}: {_first_line(error)}\n'
-                + (f'the last good one is of step {max(good)}' if good else 'there is no other')
+                + (f'the last good one is of step {good[-1]}' if good else 'there is no other')
             ) from error
 
     def steps(self) -> list[int]:
@@ -191,7 +191,7 @@ class Checkpoints:
         """Raises CheckpointError where a checkpoint has other arrays than ``like``."""
         path = self._directory / str(step) / 'state'
         json.loads((path / '_METADATA').read_text())  # Without it Orbax makes up another form.
-        found = _described(dict(ocp.PyTreeCheckpointHandler().metadata(path).tree))
+        found = _described(read_metadata(path))
         expected = _described(_fields(like))
         different = [
             f'{name}: {found.get(name, "missing")}, expected {expected.get(name, "none")}'
@@ -206,10 +206,6 @@ class Checkpoints:
             )
 
 
-def _complete(directory: Path) -> list[Path]:
-    return [path for path in directory.glob('*') if path.name.isdigit()]
-
-
 def _set_aside(paths: Sequence[Path]) -> None:
     """Gives files or folders another name, under which they do not count, and are not removed."""
     if paths and jax.process_index() == 0:
@@ -221,13 +217,13 @@ def _set_aside(paths: Sequence[Path]) -> None:
 
 def _damaged_evaluations(directory: Path) -> list[Path]:
     damaged = []
-    for path in _complete(directory):
-        file = path / 'metrics' / 'metrics'
+    for step in checkpoint_steps(directory):
+        file = directory / str(step) / 'metrics' / 'metrics'
         try:
             if file.exists():
                 json.loads(file.read_text())
         except ValueError:
-            _say(f'the evaluation of step {path.name} cannot be read: it is not known to be best')
+            _say(f'the evaluation of step {step} cannot be read: it is not known to be best')
             damaged.append(file)
     return damaged
 

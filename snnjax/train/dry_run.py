@@ -55,10 +55,7 @@ def _by_block(params: Any) -> list[str]:
 
 def _describe_step(phase: Phase) -> list[str]:
     program, batch = phase.program, phase.batches[0]
-    abstract = {
-        key: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=program.batch_sharding)
-        for key, value in batch.items()
-    }
+    abstract = program.abstract_batch(batch)
     start = time.perf_counter()
     compiled = program.train_step.lower(program.abstract_state(), abstract).compile()
     seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found in each step, before it changes anything, and named."""
+"""Numbers that are not finite: found in each step, and named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from snnjax.models.stacking import unstack_layers
 from snnjax.train.state import TrainState
-from snnjax.train.weights import by_name
+from snnjax.train.weights import by_name, forward_order
 
 
 class NonFiniteError(ArithmeticError):
@@ -95,11 +95,4 @@ def _by_layer(tree: Mapping[str, Any]) -> dict[str, list[Any]]:
     for name, leaf in by_name(tree).items():
         layer = re.sub(r'/(conv|norm)/\w+$|/\w+$', '', name)
         layers.setdefault(layer, []).append(leaf)
-    return {layer: layers[layer] for layer in sorted(layers, key=_depth)}
-
-
-def _depth(layer: str) -> tuple:
-    """Stem, stages, classifier; the tenth block behind the second."""
-    order = ('stem', 'stage', 'classifier')
-    kind = next((i for i, word in enumerate(order) if layer.startswith(word)), len(order))
-    return kind, [int(n) if n.isdigit() else n for n in re.split(r'(\d+)', layer)]
+    return {layer: layers[layer] for layer in sorted(layers, key=forward_order)}

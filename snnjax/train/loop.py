@@ -81,7 +81,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                 if len(phases) > 1:
                     progress.say(_describe_phase(phase))
                 begin = max(0, start - phase.first_step)
-                state, finished = _train_phase(run, phase, following, state, position, begin)
+                point = _Point(state, position, begin, done=begin)
+                state, finished = _train_phase(run, phase, following, point)
                 if not finished:
                     return False
                 if following:
@@ -97,6 +98,23 @@ class _Run(NamedTuple):
     writer: MetricWriter
     progress: Progress
     stop: StopRequest
+
+
+class _Point(NamedTuple):
+    """Where the training of a phase stands.
+
+    Attributes:
+      state: to go on from.
+      position: of the log.
+      step: of the phase.
+      done: the step up to which everything that is due has been done; before ``step`` where the
+        weights are of an earlier one.
+    """
+
+    state: TrainState
+    position: dict[str, Any]
+    step: int
+    done: int
 
 
 def _begin(
@@ -141,40 +159,32 @@ def _phase_at(phases: Sequence[Phase], step: int) -> int:
 
 
 def _train_phase(
-    run: _Run,
-    phase: Phase,
-    following: Phase | None,
-    state: TrainState,
-    position: dict[str, Any],
-    start: int,
+    run: _Run, phase: Phase, following: Phase | None, point: _Point
 ) -> tuple[TrainState, bool]:
-    """Trains from a step of a phase to its end; returns the state, and whether it got there."""
-    done = start
+    """Trains a phase to its end; returns the state, and whether it got there."""
     while True:
         try:
-            return _train_steps(run, phase, following, state, position, start, done)
+            return _train_steps(run, phase, following, point)
         except NonFiniteError as fault:
-            if fault.position is None:
-                raise
-            state, done = _roll_back(phase, fault, run.checkpoints)
-            start, position = fault.step - phase.first_step, fault.position
-            weights = phase.first_step + done
+            point = _roll_back(phase, fault, run.checkpoints)
+            weights = phase.first_step + point.done
             run.progress.say(f'{fault}: going on with the weights of step {weights:,}')
 
 
-def _roll_back(
-    phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints
-) -> tuple[TrainState, int]:
-    """The state to go on from after a step that cannot be taken, and the step its weights are of.
+def _roll_back(phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints) -> _Point:
+    """Where to go on after a step that cannot be taken.
 
-    They are of the last checkpoint that every run writes, not of one where this run was stopped.
+    The weights are of the last checkpoint that every run writes, not of one where this run was
+    stopped.
 
     Raises:
-      NonFiniteError: where there is none in the phase.
+      NonFiniteError: the fault, where it has to end the run, or there is none in the phase.
     """
-    config, before = phase.config, fault.step - phase.first_step - 1
+    if fault.position is None:
+        raise fault
+    config, step = phase.config, fault.step - phase.first_step
     periods = [config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps]
-    done = max(before // period * period for period in periods if period)
+    done = max((step - 1) // period * period for period in periods if period)
     if done == 0:
         reason = ', and there is no checkpoint of the phase yet to go back to'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
@@ -182,25 +192,20 @@ def _roll_back(
         reason = f', and the checkpoint of step {phase.first_step + done:,} to go back to is gone'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
     state, _ = checkpoints.restore(phase.first_step + done, phase.program.abstract_state())
-    return passed_over(state, fault.step - phase.first_step - done), done
+    return _Point(passed_over(state, step - done), fault.position, step, done)
 
 
 def _train_steps(
-    run: _Run,
-    phase: Phase,
-    following: Phase | None,
-    state: TrainState,
-    position: dict[str, Any],
-    start: int,
-    done: int,
+    run: _Run, phase: Phase, following: Phase | None, point: _Point
 ) -> tuple[TrainState, bool]:
-    """Takes the steps of a phase from ``start`` on; what is due up to ``done`` has been done.
+    """Takes the steps of a phase that are left; see `_train_phase`.
 
     What the weights do in the phase that follows, before they are trained further, is written as
     ``extended/...`` (table 9).
     """
     config, program, batches = phase.config, phase.program, phase.batches
     checkpoints, writer, progress, stop = run
+    state = point.state
 
     def write(step: int, values: Mapping[str, float]) -> None:
         writer.write(phase.first_step + step, {'epoch': phase.epoch(step), **values})
@@ -216,14 +221,14 @@ def _train_steps(
         schedule=program.schedule,
         places=places(program.abstract_state().variables),
         first_step=phase.first_step,
-        position=position,
+        position=point.position,
     )
-    data = batches.iterate(start, config.data.workers)
+    data = batches.iterate(point.step, config.data.workers)
     alone = jax.process_count() == 1
-    for step in range(start, len(batches) + 1):
+    for step in range(point.step, len(batches) + 1):
         stopping, last = stop.requested if alone else log.stopping, step == len(batches)
         # Whatever is due at the first step was done before its checkpoint was written.
-        if step > done:
+        if step > point.done:
             evaluation = None
             if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
                 log.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -49,6 +49,13 @@ class Program:
             jax.eval_shape(self.init),
             self.state_sharding,
         )
+
+    def abstract_batch(self, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes, dtypes and sharding of a batch, of arrays or what has shapes and dtypes."""
+        return {
+            key: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=self.batch_sharding)
+            for key, value in batch.items()
+        }
 
 
 def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch: int) -> Program:

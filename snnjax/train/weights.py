@@ -21,6 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from snnjax.data.archives import natural_order
 from snnjax.models import ResNet, create_model
 from snnjax.models.observation import unrolled
 from snnjax.models.safetensors_weights import read_safetensors, write_safetensors
@@ -101,7 +102,7 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     """
     directory = Path(source).expanduser()
     kept = (directory / 'variables', directory / SAFETENSORS_FILE)
-    has_weights = any(path.exists() for path in kept) or checkpoint_steps(directory)
+    has_weights = any(path.exists() for path in kept) or checkpoint_steps(directory / 'checkpoints')
     path = directory / 'model.json'
     if not (path.exists() and has_weights):
         raise WeightsError(
@@ -155,7 +156,8 @@ def load_weights(source: str | Path) -> Variables:
     if not path.exists() and (directory / SAFETENSORS_FILE).exists():
         return _load_safetensors(directory / SAFETENSORS_FILE)
     if not path.exists():
-        path = directory / 'checkpoints' / str(checkpoint_steps(directory)[-1]) / 'state'
+        checkpoints = directory / 'checkpoints'
+        path = checkpoints / str(checkpoint_steps(checkpoints)[-1]) / 'state'
     try:
         restored = _restore_arrays(path)
     # Orbax and TensorStore have errors of many kinds for files that are damaged.
@@ -170,12 +172,13 @@ def load_weights(source: str | Path) -> Variables:
 
 
 def _restore_arrays(path: Path) -> dict[str, Any]:
-    handler = ocp.PyTreeCheckpointHandler()
     # As NumPy arrays, on whatever devices they were when they were saved.
     arguments = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), dict(handler.metadata(path).tree)
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), read_metadata(path)
     )
-    return handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=arguments))
+    return ocp.PyTreeCheckpointHandler().restore(
+        path, args=ocp.args.PyTreeRestore(restore_args=arguments)
+    )
 
 
 def _load_safetensors(path: Path) -> Variables:
@@ -228,9 +231,14 @@ def fit_weights(
     return (stack_layers(fitted) if model.scans_layers else fitted), kept
 
 
-def checkpoint_steps(workdir: Path) -> list[int]:
-    """Steps of the complete checkpoints; those being written have another name."""
-    return sorted(int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit())
+def checkpoint_steps(directory: Path) -> list[int]:
+    """Steps of the complete checkpoints in a folder; those being written have another name."""
+    return sorted(int(path.name) for path in directory.glob('*') if path.name.isdigit())
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds: shape and dtype for each array, none of which is read."""
+    return dict(ocp.PyTreeCheckpointHandler().metadata(path.absolute()).tree)
 
 
 def by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,6 +252,12 @@ def block_of(name: str) -> str:
     """
     first, second, *_ = name.split('/')
     return f'{first}/{second}' if first.startswith('stage') else first
+
+
+def forward_order(layer: str) -> tuple[int, list[Any]]:
+    """Sorts blocks or layers: the stem, the tenth block behind the second, the classifier."""
+    ends = {'stem': -1, 'classifier': 1}
+    return ends.get(layer.partition('/')[0], 0), natural_order(layer)
 
 
 def _key(path: Any) -> str:

@@ -128,12 +128,19 @@ class _Lines:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``, without a last one that was cut off.
+    """The lines of ``metrics.jsonl``; see `read_lines`."""
+    return read_lines(workdir / METRICS_FILE)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one in each line, without a last one that was cut off.
+
+    Returns:
+      Nothing, an empty list, where there is no file.
 
     Raises:
       ConfigError: for another line that is damaged.
     """
-    path = workdir / METRICS_FILE
     if not path.exists():
         return []
     complete = path.read_text().rpartition('\n')[0]

@@ -24,13 +24,6 @@ def batch():
     return TrainingBatches(split, batch_size=16, seed=0, num_batches=1)[0]
 
 
-def abstract_batch(program, batch):
-    return {
-        key: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=program.batch_sharding)
-        for key, value in batch.items()
-    }
-
-
 @pytest.mark.parametrize(
     ('microbatches', 'fsdp', 'scan'),
     [(1, 1, False), (2, 1, False), (1, 8, False), (2, 4, False), (1, 8, True)],
@@ -43,7 +36,7 @@ def test_a_sharded_step_moves_nothing_but_gradients_moments_and_shared_parameter
         config.model.update({'name': 'ms_resnet20', 'scan_layers': 'true'})
     program = build_program(config, make_mesh(fsdp=fsdp), steps_per_epoch=10)
     state = program.abstract_state()
-    lowered = program.train_step.lower(state, abstract_batch(program, batch))
+    lowered = program.train_step.lower(state, program.abstract_batch(batch))
     compiled = lowered.compile().as_text()
     collectives = set(
         re.findall(
