@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnjax.analysis.trained import Trained
+from snnjax.models.convolution import Conv
 from snnjax.models.observation import NEURONS, SYNAPSES, Call, observed
 from snnjax.models.summary import LayerSummary, summarise
 
@@ -48,7 +49,7 @@ class NeuronActivity:
 
 @dataclasses.dataclass(frozen=True)
 class SynapseActivity:
-    """A convolution, or the classifier.
+    """A convolution, or a fully connected layer.
 
     Attributes:
       name: its place, ``stage1/block1/conv1/conv``.
@@ -133,9 +134,7 @@ def measure_activity(trained: Trained) -> Activity:
                 input_rate=float(counts['nonzero'].sum() / counts['inputs'].sum()),
                 operations=float(counts['reached'].sum() * layer.shape[-1] / images),
             )
-            for layer, counts in zip(
-                _of(layers, 'convolution', 'classifier'), synapses, strict=True
-            )
+            for layer, counts in zip(_of(layers, 'convolution', 'dense'), synapses, strict=True)
         ],
     )
 
@@ -163,9 +162,7 @@ def _count_inputs(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
     """By image (B,): inputs, those that are not zero, and how often these reach an output pixel."""
     x = call.input
     nonzero = (x != 0) & _over(mask, x)
-    if x.ndim == 2:
-        reached = nonzero
-    else:
+    if isinstance(call.module, Conv):
         size, stride = call.module.kernel_size, call.module.stride
         reached = jax.lax.reduce_window(
             jnp.sum(nonzero, axis=-1, dtype=jnp.int32),
@@ -175,6 +172,8 @@ def _count_inputs(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
             window_strides=(1, 1, stride, stride),
             padding=((0, 0), (0, 0), (size // 2, size // 2), (size // 2, size // 2)),
         )
+    else:
+        reached = nonzero
     return {
         'inputs': jnp.where(mask, x[0].size, 0),
         'nonzero': _sum_by_image(nonzero),

@@ -16,7 +16,7 @@ import numpy as np
 
 from snnjax.analysis.activity import Activity
 from snnjax.analysis.trained import Trained
-from snnjax.models.summary import LayerSummary, residual_macs, summarise
+from snnjax.models.summary import LayerSummary, spiking_macs, summarise
 from snnjax.train.weights import by_name
 
 MAC_JOULES = 4.6e-12
@@ -61,7 +61,7 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class LayerEnergy:
-    """Operations of one convolution, or the classifier, for an image.
+    """Operations of one convolution, or a fully connected layer, for an image.
 
     Attributes:
       name: its place.
@@ -170,7 +170,7 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
     """
     layers = summarise(trained.model, trained.image_shape)
     steps = trained.num_steps
-    paper = Estimate(residual_macs(layers), activity.firing_rate, steps)
+    paper = Estimate(spiking_macs(layers), activity.firing_rate, steps)
     rates = {layer.name: layer.input_rate for layer in activity.synapses}
     inputs = {layer.name: layer.input for layer in layers}
     once, every_step = (by_layer(layers, rates, steps, every_step=e) for e in (False, True))

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from snnjax.analysis.trained import Trained, UnsuitableModelError
-from snnjax.models import ResNet
+from snnjax.models import Network
 from snnjax.models.blocks import Block
 from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed, unrolled
@@ -112,7 +112,7 @@ def jacobian_moments(
 
 
 def measure_blocks(
-    model: ResNet,
+    model: Network,
     variables: Variables,
     images: jax.Array,
     key: jax.Array,
@@ -170,7 +170,7 @@ def measure_blocks(
 
 
 def measure_gates(
-    model: ResNet, variables: Variables, images: jax.Array, key: jax.Array
+    model: Network, variables: Variables, images: jax.Array, key: jax.Array
 ) -> list[GateMoments]:
     """Moments of the firing decisions of all layers of neurons; see `measure_blocks`.
 
@@ -206,14 +206,20 @@ def measure_gates(
     ]
 
 
-def _gate_moments(model: ResNet, call: Call, key: jax.Array) -> dict[str, jax.Array]:
+def _gate_moments(model: Network, call: Call, key: jax.Array) -> dict[str, jax.Array]:
     neuron: Any = call.module
     constants: dict[str, Any] = {'decay': model.decay, 'threshold': model.threshold}
     current = jnp.broadcast_to(call.input, call.output.shape)
-    potential = membrane_potential(current, strict=model.strict, **constants).reshape(-1, 1)
+    potential = membrane_potential(
+        current,
+        reset=model.reset,
+        strict=model.strict,
+        decay_input=model.decay_input,
+        **constants,
+    ).reshape(-1, 1)
     distance, half = jnp.abs(potential - model.threshold), model.surrogate_width / 2
     inside = jnp.mean(distance < half if model.strict else distance <= half)
-    decide = functools.partial(neuron.neuron, **constants)
+    decide = functools.partial(neuron.neuron, decay_input=False, **constants)
     return {
         'inside': inside,
         'predicted': inside / model.surrogate_width**2,
@@ -232,9 +238,11 @@ def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:
 
 
 def gradient_norms(
-    model: ResNet, variables: Variables, images: jax.Array, labels: jax.Array
+    model: Network, variables: Variables, images: jax.Array, labels: jax.Array
 ) -> dict[str, float]:
     """The norm of the loss's gradient by the parameters of each block, in the network's order.
+
+    In a network without blocks, of each of its layers.
 
     Args:
       model: the network.
@@ -256,11 +264,11 @@ def gradient_norms(
         return norms_by_block(jax.grad(loss)(params))
 
     measured = norms(variables['params'])
-    return {block: float(measured[block]) for block in block_names(model)}
+    return {block: float(measured[block]) for block in block_names(model) or measured}
 
 
 def _training_calls(
-    model: ResNet, variables: Variables, images: jax.Array, kind: Any
+    model: Network, variables: Variables, images: jax.Array, kind: Any
 ) -> list[Call]:
     """The modules of a kind at work in the forward pass of a training step."""
     with observed(kind) as calls:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from snnjax.analysis.energy import Estimate
 from snnjax.models import create_model
-from snnjax.models.summary import residual_macs, summarise
+from snnjax.models.summary import spiking_macs, summarise
 
 
 class Quantities(NamedTuple):
@@ -105,7 +105,7 @@ def _count(name: str, size: int) -> tuple[int, int]:
         if layer.in_residual_path:
             height, width, channels = layer.shape
             full_width += 9 * channels**2 * height * width
-    return residual_macs(layers), full_width
+    return spiking_macs(layers), full_width
 
 
 def describe_paper_tables() -> str:

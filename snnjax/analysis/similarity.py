@@ -119,6 +119,8 @@ def measure_similarity(trained: Trained) -> list[Similarity]:
 def _patterns(calls: Sequence[Call]) -> list[jax.Array]:
     """Spikes that stand for the stream before the first block, and behind each of them."""
     blocks = [call for call in calls if isinstance(call.module, Block)]
+    if not blocks:
+        raise UnsuitableModelError('the network has no blocks')
     neurons = [call for call in calls if isinstance(call.module, LIF)]
     spikes = {id(call.output): call.output for call in neurons}
     spikes |= {id(call.input): call.output for call in neurons}

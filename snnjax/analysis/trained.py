@@ -16,8 +16,8 @@ from snnjax.data import Dataset, Split
 from snnjax.data.options import EVALUATION
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.splits import EvenlySpaced
-from snnjax.models import ResNet, compiler_options
-from snnjax.models.networks import DEFAULT_NUM_STEPS
+from snnjax.models import Network, compiler_options
+from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
 from snnjax.train import metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
@@ -53,7 +53,7 @@ class Trained:
     examples: Split
 
     @property
-    def model(self) -> ResNet:
+    def model(self) -> Network:
         """The network, each of its layers for itself."""
         return unrolled(self.program.model)
 

@@ -1,8 +1,18 @@
 """Deep residual spiking networks, as Flax modules."""
 
 from snnjax.models.compilation import compiler_options
+from snnjax.models.conv_nets import ConvNet
 from snnjax.models.layers import mean_firing_rate
+from snnjax.models.network import Network
 from snnjax.models.networks import ResNet
 from snnjax.models.registry import create_model, list_models
 
-__all__ = ['ResNet', 'compiler_options', 'create_model', 'list_models', 'mean_firing_rate']
+__all__ = [
+    'ConvNet',
+    'Network',
+    'ResNet',
+    'compiler_options',
+    'create_model',
+    'list_models',
+    'mean_firing_rate',
+]

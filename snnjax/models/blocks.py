@@ -12,7 +12,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from snnjax.models.layers import average_pool
+from snnjax.models.layers import Branch, average_pool
 
 Layer = Callable[..., nn.Module]
 
@@ -20,11 +20,15 @@ Layer = Callable[..., nn.Module]
 class Block(nn.Module):
     """What all blocks have in common.
 
+    The residual path is two 3x3 convolutions; in a bottleneck a 1x1 convolution to a quarter of the
+    width, a 3x3 convolution, and a 1x1 convolution back.
+
     Attributes:
       features: output channels.
-      stride: of the first convolution.
+      stride: of the first 3x3 convolution.
       conv_norm: convolution and normalisation, see the module.
       spike: neurons, see the module.
+      bottleneck: whether the residual path is one.
       project_shortcut: a shortcut that changes the resolution only has a 1x1 convolution; if false,
         it averages pixels. One that changes the width has a convolution in any case.
       avgpool_shortcut: average pixels and convolve at stride 1 in a shortcut, instead of convolving
@@ -36,6 +40,7 @@ class Block(nn.Module):
     stride: int
     conv_norm: Layer
     spike: Layer
+    bottleneck: bool = False
     project_shortcut: bool = True
     avgpool_shortcut: bool = False
     spiking_shortcut: bool = False
@@ -58,12 +63,37 @@ class Block(nn.Module):
             x, stride = average_pool(x, stride), 1
         return self.conv_norm(self.features, 1, stride, 'shortcut', name='shortcut')(x)
 
+    def residual(
+        self, x: jax.Array, branch: Branch = 'residual', *, spikes_first: bool = False
+    ) -> jax.Array:
+        """The convolutions of the residual path, with neurons between them.
+
+        Args:
+          x: the stream.
+          branch: what the last convolution's output is, see `snnjax.models.layers.ConvNorm`.
+          spikes_first: whether there are neurons before the first convolution, too.
+        """
+        convolutions = [(self.features, 3, self.stride), (self.features, 3, 1)]
+        if self.bottleneck:
+            inner = self.features // 4
+            convolutions = [(inner, 1, 1), (inner, 3, self.stride), (self.features, 1, 1)]
+        for i, (features, size, stride) in enumerate(convolutions, start=1):
+            if spikes_first or i > 1:
+                x = self.spike(name=f'spike{i if spikes_first else i - 1}')(x)
+            role = branch if i == len(convolutions) else None
+            x = self.conv_norm(features, size, stride, role, name=f'conv{i}')(x)
+        return x
+
+    def last_spike(self, x: jax.Array) -> jax.Array:
+        """The neurons after the last convolution, or after the addition."""
+        return self.spike(name=f'spike{3 if self.bottleneck else 2}')(x)
+
 
 class MSBlock(Block):
     """The membrane-shortcut block (figure 2a, right): ``x + conv(LIF(conv(LIF(x))))``.
 
     The stream that runs through the shortcuts is real-valued, a membrane potential that no neuron
-    gates (eq. 8); what the 3x3 convolutions see are spikes.
+    gates (eq. 8); what the convolutions of the residual path see are spikes.
     """
 
     stream_of_spikes = False
@@ -71,25 +101,23 @@ class MSBlock(Block):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        residual = self.spike(name='spike1')(x)
-        residual = self.conv_norm(self.features, 3, self.stride, name='conv1')(residual)
-        residual = self.spike(name='spike2')(residual)
-        residual = self.conv_norm(self.features, 3, 1, 'residual', name='conv2')(residual)
+        residual = self.residual(x, spikes_first=True)
         return self.shortcut(x) + residual
 
 
 class VanillaBlock(Block):
-    """The block of ANNs, with neurons for ReLU (eq. 5): ``LIF(x + conv(LIF(conv(x))))``."""
+    """The block of ANNs, with neurons for ReLU (eq. 5): ``LIF(x + conv(LIF(conv(x))))``.
+
+    With the normalisation of Zheng et al. 2021 (``runtime_scale``) it is theirs.
+    """
 
     stream_of_spikes = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        residual = self.conv_norm(self.features, 3, self.stride, name='conv1')(x)
-        residual = self.spike(name='spike1')(residual)
-        residual = self.conv_norm(self.features, 3, 1, 'residual', name='conv2')(residual)
-        return self.spike(name='spike2')(self.shortcut(x) + residual)
+        residual = self.residual(x)
+        return self.last_spike(self.shortcut(x) + residual)
 
 
 class PlainBlock(Block):
@@ -100,10 +128,7 @@ class PlainBlock(Block):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        x = self.conv_norm(self.features, 3, self.stride, name='conv1')(x)
-        x = self.spike(name='spike1')(x)
-        x = self.conv_norm(self.features, 3, name='conv2')(x)
-        return self.spike(name='spike2')(x)
+        return self.last_spike(self.residual(x, None))
 
 
 class WithoutInterBlockLIF(Block):
@@ -117,31 +142,47 @@ class WithoutInterBlockLIF(Block):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        residual = self.conv_norm(self.features, 3, self.stride, name='conv1')(x)
-        residual = self.spike(name='spike1')(residual)
-        residual = self.conv_norm(self.features, 3, 1, 'residual', name='conv2')(residual)
+        residual = self.residual(x)
         return self.shortcut(x) + residual
 
 
 class LIFBeforeAdditionBlock(Block):
     """Both branches end in neurons, and spikes are added: ``x + LIF(conv(LIF(conv(x))))``.
 
-    The stream counts the spikes of the blocks before it, as in He et al. 2016, figure 4c.
+    The stream counts the spikes of the blocks before it, as in He et al. 2016, figure 4c. With
+    integrate-and-fire neurons it is the spike-element-wise block of Fang et al. 2021, with ADD.
     """
 
     stream_of_spikes = True
 
+    def connect(self, shortcut: jax.Array, residual: jax.Array) -> jax.Array:
+        """The stream, from the spikes of both branches."""
+        return shortcut + residual
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        residual = self.conv_norm(self.features, 3, self.stride, name='conv1')(x)
-        residual = self.spike(name='spike1')(residual)
-        residual = self.conv_norm(self.features, 3, name='conv2')(residual)
-        residual = self.spike(name='spike2')(residual)
+        residual = self.last_spike(self.residual(x, 'spiking'))
         shortcut = self.shortcut(x)
         if shortcut is not x:
             shortcut = self.spike(name='shortcut_spike')(shortcut)
-        return shortcut + residual
+        return self.connect(shortcut, residual)
+
+
+class SEWAndBlock(LIFBeforeAdditionBlock):
+    """The spike-element-wise block with AND: a spike where both branches have one."""
+
+    def connect(self, shortcut: jax.Array, residual: jax.Array) -> jax.Array:
+        """The product of two spikes."""
+        return shortcut * residual
+
+
+class SEWIandBlock(LIFBeforeAdditionBlock):
+    """The spike-element-wise block with IAND: the shortcut's spike, but where the residual's is."""
+
+    def connect(self, shortcut: jax.Array, residual: jax.Array) -> jax.Array:
+        """``shortcut AND NOT residual``."""
+        return shortcut * (1 - residual)
 
 
 BLOCKS: dict[str, type[Block]] = {
@@ -150,6 +191,8 @@ BLOCKS: dict[str, type[Block]] = {
     'plain': PlainBlock,
     'wo_lif': WithoutInterBlockLIF,
     'lif_before_add': LIFBeforeAdditionBlock,
+    'sew_and': SEWAndBlock,
+    'sew_iand': SEWIandBlock,
     'ann': MSBlock,
 }
 """Blocks by the kind of the network. An ANN has the skeleton of MS-ResNet, with ReLU."""

@@ -19,6 +19,9 @@ from jax.ad_checkpoint import checkpoint_name
 from snnjax.models.convolution import Conv
 from snnjax.neurons import lif
 
+Branch = Literal['residual', 'shortcut', 'spiking'] | None
+"""See `ConvNorm`."""
+
 
 class TDBN(nn.Module):
     """Threshold-dependent batch normalisation (TDBN)::
@@ -86,7 +89,8 @@ class ConvNorm(nn.Module):
       kernel_size: height and width of the kernel.
       stride: of the convolution.
       branch: what the output is, if it is about to be added to another: the last of a 'residual'
-        path, or a 'shortcut'.
+        path, or a 'shortcut'; or the last of a 'spiking' one, whose neurons come before the
+        addition.
       train: see `TDBN`.
       threshold: of the neurons, where the scale of `TDBN` starts.
       runtime_scale: multiply by ``alpha * V_th`` at run time instead, and start at 1; ``alpha`` is
@@ -98,7 +102,7 @@ class ConvNorm(nn.Module):
     features: int
     kernel_size: int
     stride: int = 1
-    branch: Literal['residual', 'shortcut'] | None = None
+    branch: Branch = None
     train: bool = False
     threshold: float = 0.5
     runtime_scale: bool = False
@@ -112,11 +116,18 @@ class ConvNorm(nn.Module):
         x = checkpoint_name(x, 'convolution')
         scale, gain = self.threshold, 1.0
         if self.runtime_scale:
-            alpha = 1.0 if self.branch is None else math.sqrt(0.5)
+            alpha = math.sqrt(0.5) if self.branch in ('residual', 'shortcut') else 1.0
             scale, gain = 1.0, alpha * self.threshold
-        if self.zero_init_residual and self.branch == 'residual':
+        if self.zero_init_residual and self.branch in ('residual', 'spiking'):
             scale = 0.0
         return TDBN(self.train, initial_scale=scale, gain=gain, name='norm')(x)
+
+
+def over_time(x: jax.Array, num_steps: int) -> jax.Array:
+    """(B, 1 or T, ...) -> (B, T, ...): what does not change, in every time step."""
+    if x.shape[1] != 1:
+        return x
+    return jnp.broadcast_to(x, (x.shape[0], num_steps, *x.shape[2:]))
 
 
 def average_pool(x: jax.Array, size: int) -> jax.Array:
@@ -132,6 +143,63 @@ def average_pool(x: jax.Array, size: int) -> jax.Array:
             f'all strides divide'
         )
     return nn.avg_pool(x, (1, size, size), (1, size, size))
+
+
+class MaxPool(nn.Module):
+    """The largest of each window of pixels; of spikes that is a spike where there is any.
+
+    Attributes:
+      size: height and width of the window.
+      stride: between windows; None for ``size``, windows side by side.
+    """
+
+    size: int
+    stride: int | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, C) -> (B, T, H / stride, W / stride, C).
+
+        Windows side by side leave out what does not fill one; others are padded evenly, and their
+        number is rounded up.
+        """
+        stride = self.stride or self.size
+        margin = self.size // 2 if stride < self.size else 0
+        pads = ((0, 0), (margin, margin), (margin, margin))
+        return nn.max_pool(x, (1, self.size, self.size), (1, stride, stride), pads)
+
+
+class Flatten(nn.Module):
+    """All pixels of a time step as channels of one, for a fully connected layer."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, C) -> (B, T, 1, 1, H * W * C)."""
+        return x.reshape(*x.shape[:2], 1, 1, -1)
+
+
+class TemporalAttention(nn.Module):
+    """Weights time steps by what is seen in all of them (Yao et al. 2021)::
+
+        x[t] * sigmoid(W2 relu(W1 d + b1) + b2)[t]        d[t] = mean of x[t]
+
+    Attributes:
+      num_steps: time steps T, which a current that is the same in all of them is given.
+      hidden: width of the layer between.
+    """
+
+    num_steps: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, 1 or T, H, W, C) -> (B, T, H, W, C), in the same dtype."""
+        x = over_time(x, self.num_steps)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        weights = jnp.mean(x, axis=(2, 3, 4), dtype=dtype)
+        weights = nn.relu(nn.Dense(self.hidden, name='squeeze')(weights))
+        weights = nn.sigmoid(nn.Dense(self.num_steps, name='excite')(weights))
+        return (x * weights[:, :, None, None, None]).astype(x.dtype)
 
 
 class LIF(nn.Module):
@@ -160,9 +228,7 @@ class LIF(nn.Module):
     @nn.compact
     def __call__(self, current: jax.Array) -> jax.Array:
         """(B, 1 or T, H, W, C) -> (B, T, H, W, C), in the same dtype."""
-        if current.shape[1] == 1:
-            shape = (current.shape[0], self.num_steps, *current.shape[2:])
-            current = jnp.broadcast_to(current, shape)
+        current = over_time(current, self.num_steps)
         decay: Any = self.decay
         if self.learnable_decay:
             logit = math.log(self.decay / (1 - self.decay))

@@ -1,9 +1,9 @@
-"""The residual network: stem, stages of blocks, head."""
+"""Residual networks: stem, stages of blocks, head."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -12,12 +12,8 @@ import jax.numpy as jnp
 
 from snnjax.models.blocks import BLOCKS, Block, Layer
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import LIF, TDBN, ConvNorm, ReLU
-from snnjax.neurons import SURROGATES, lif
-from snnjax.spelling import suggest
-
-DEFAULT_NUM_STEPS = 6
-"""Time steps that a static image is presented for where nothing is said: the paper's (B.3)."""
+from snnjax.models.layers import TDBN, ConvNorm, MaxPool, ReLU
+from snnjax.models.network import Network
 
 STEMS = {'conv3': 3, 'conv7': 7, 'conv3x3x3': 3}
 """Kernel sizes by the name of the stem."""
@@ -33,55 +29,37 @@ REMATERIALISATION: dict[str, Any] = {
 nothing; all but convolutions, their moments and the packed spikes; or everything."""
 
 
-def _is_floating(dtype: Any) -> bool:
-    try:
-        return dtype is None or bool(jnp.issubdtype(jnp.dtype(dtype), jnp.floating))
-    except TypeError:
-        return False
+class ResNet(Network):
+    """A deep residual spiking network (tables 1, 7 and 8), or one that it is compared with.
 
-
-class ResNet(nn.Module):
-    """A deep residual spiking network (tables 1, 7 and 8).
-
-    The head averages spikes over space and time, and has a linear classifier. A static image is
-    constant in time until the first neurons have seen it, so what comes before them runs once for
-    it, with the gradient of all time steps.
+    The head averages spikes over space and time, and has a linear classifier.
 
     The number of time steps is not part of the variables: those trained at T = 1 run at any T.
 
     Attributes:
-      num_classes: logits per image.
-      num_steps: time steps T a static image is presented for; None means 6. A sequence brings its
-        own T, which must agree if this is given. An ANN sees a static image once.
-      in_channels: channels of the images.
-      kind: of the blocks, a key of `snnjax.models.blocks.BLOCKS`.
+      kind: of the blocks, a key of `snnjax.models.blocks.BLOCKS`. An ANN sees a static image once.
       stem: 'conv3' or 'conv7', a convolution of that size, or 'conv3x3x3', three of size 3 with
         biases; then one normalisation.
       stem_stride: of the stem's first convolution.
+      max_pool: after the stem, and its neurons if any, the largest of 3x3 pixels, every other one.
       blocks: number of blocks of each stage.
-      widths: channels of each stage; the stem has the first.
+      widths: channels of each stage, a quarter of those in the stream where blocks are bottlenecks;
+        the stem has the first.
       strides: stride of the first block of each stage.
-      project_shortcut: see `snnjax.models.blocks.Block`.
+      bottleneck: see `snnjax.models.blocks.Block`.
+      project_shortcut: likewise.
       avgpool_shortcut: likewise.
       spiking_shortcut: likewise.
       zero_init_residual: start the last scale of a residual path at 0 (B.3).
-      dropout: share of the classifier's inputs that training leaves out; needs an rng 'dropout'.
-      decay: of the membrane potential, ``tau_mem``; the defaults of the neurons are table 6.
-      threshold: of firing, ``V_th``, where the scales of normalisation start, too.
-      learnable_decay: a decay of its own for each layer of neurons, which training changes.
-      learnable_threshold: likewise for the threshold.
-      surrogate: a key of `snnjax.neurons.SURROGATES`.
-      surrogate_width: its width, ``a``.
-      strict: fire at ``u > V_th`` rather than ``>=``, see `snnjax.neurons.lif`.
-      detach_reset: no gradient through the reset, see `snnjax.neurons.lif`.
+      hidden: neurons of each fully connected layer before the classifier.
       runtime_scale: normalise with a factor ``alpha * V_th`` at run time, see `ConvNorm`.
-      dtype: of activations and convolutions; None follows the images. Parameters, statistics and
-        membrane potentials are float32 all the same.
       scan_layers: compile a stage's repeated blocks once, over parameters stacked along a leading
         axis (see `snnjax.models.stacking`); 'auto' does so except on CPU, where convolutions in a
         loop are slow.
       remat: what of a block the backward pass computes again instead of keeping it, a key of
         `REMATERIALISATION`.
+
+    Other attributes are those of `snnjax.models.network.Network`.
 
     Raises:
       ValueError: when built with an unknown kind, stem or surrogate, with stages that do not agree
@@ -89,44 +67,25 @@ class ResNet(nn.Module):
         number or dtype that cannot be.
     """
 
-    num_classes: int = 10
-    num_steps: int | None = None
-    in_channels: int = 3
     kind: str = 'ms'
     stem: str = 'conv3'
     stem_stride: int = 1
+    max_pool: bool = False
     blocks: tuple[int, ...] = (3, 3, 3)
     widths: tuple[int, ...] = (16, 32, 64)
     strides: tuple[int, ...] = (1, 2, 2)
+    bottleneck: bool = False
     project_shortcut: bool = True
     avgpool_shortcut: bool = False
     spiking_shortcut: bool = False
     zero_init_residual: bool = False
-    dropout: float = 0.0
-    decay: float = 0.25
-    threshold: float = 0.5
-    learnable_decay: bool = False
-    learnable_threshold: bool = False
-    surrogate: str = 'rectangular'
-    surrogate_width: float = 1.0
-    strict: bool = False
-    detach_reset: bool = True
+    hidden: tuple[int, ...] = ()
     runtime_scale: bool = False
-    dtype: Any = None
     scan_layers: bool | Literal['auto'] = False
     remat: str = 'nothing'
 
     def __post_init__(self) -> None:
-        known: dict[str, Collection[str]] = {
-            'kind': BLOCKS,
-            'stem': STEMS,
-            'surrogate': SURROGATES,
-            'remat': REMATERIALISATION,
-        }
-        for option, choices in known.items():
-            value = getattr(self, option)
-            if value not in choices:
-                raise ValueError(f'unknown {option} {value!r}; {suggest(value, choices)}')
+        self._check_names(kind=BLOCKS, stem=STEMS, remat=REMATERIALISATION)
         if not len(self.blocks) == len(self.widths) == len(self.strides):
             raise ValueError(
                 f'blocks={self.blocks}, widths={self.widths} and strides={self.strides} must have '
@@ -134,21 +93,11 @@ class ResNet(nn.Module):
             )
         if self.spiking_shortcut and BLOCKS[self.kind].stream_of_spikes:
             raise ValueError(f"spiking_shortcut: the shortcuts of kind '{self.kind}' see spikes")
+        if self.zero_init_residual and self.kind == 'sew_and':
+            raise ValueError("zero_init_residual: nothing would ever fire in blocks of 'sew_and'")
         if self.scan_layers not in (True, False, 'auto'):
             raise ValueError(f"scan_layers={self.scan_layers!r} must be true, false or 'auto'")
-        for option in ('num_classes', 'in_channels', 'stem_stride', 'blocks', 'widths', 'strides'):
-            value = getattr(self, option)
-            if min(value) < 1 if isinstance(value, tuple) else value < 1:
-                raise ValueError(f'{option}={value} must be at least 1')
-        for option, expected, holds in (
-            ('dropout', 'at least 0 and below 1', 0 <= self.dropout < 1),
-            ('decay', 'from 0 to 1', 0 <= self.decay <= 1),
-            ('threshold', 'above 0', self.threshold > 0),
-            ('surrogate_width', 'above 0', self.surrogate_width > 0),
-            ('dtype', "a floating type, as 'bfloat16'", _is_floating(self.dtype)),
-        ):
-            if not holds:
-                raise ValueError(f'{option}={getattr(self, option)} must be {expected}')
+        self._check_positive('stem_stride', 'blocks', 'widths', 'strides', 'hidden')
         super().__post_init__()
 
     @nn.compact
@@ -161,7 +110,8 @@ class ResNet(nn.Module):
           train: normalise by this batch, and update ``batch_stats``, which must then be mutable.
 
         Returns:
-          Logits ``(B, num_classes)``, float32 (float64 for float64 images).
+          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
+          (float64 for float64 images).
 
         Raises:
           TypeError: for images that are not floating.
@@ -176,6 +126,7 @@ class ResNet(nn.Module):
             nn.remat(block_type, policy=policy) if policy else block_type,
             conv_norm=conv_norm,
             spike=spike,
+            bottleneck=self.bottleneck,
             project_shortcut=self.project_shortcut,
             avgpool_shortcut=self.avgpool_shortcut,
             spiking_shortcut=self.spiking_shortcut,
@@ -185,13 +136,24 @@ class ResNet(nn.Module):
         x = self._stem(conv_norm, train)(x)
         if stream_of_spikes:
             x = spike(name='spike')(x)
+        if self.max_pool:
+            x = MaxPool(3, 2, name='max_pool')(x)
+        expansion = 4 if self.bottleneck else 1
         stages = zip(self.blocks, self.widths, self.strides, strict=True)
         for i, (num_blocks, width, stride) in enumerate(stages, start=1):
-            x = Stage(num_blocks, width, stride, block, self.scans_layers, name=f'stage{i}')(x)
+            x = Stage(
+                num_blocks, width * expansion, stride, block, self.scans_layers, name=f'stage{i}'
+            )(x)
         if not stream_of_spikes:
             x = spike(name='spike')(x)
-        rates = jnp.mean(x, axis=(1, 2, 3), dtype=jnp.promote_types(x.dtype, jnp.float32))
-        rates = nn.Dropout(self.dropout, deterministic=not train)(rates)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        if self.hidden:
+            x = jnp.mean(x, axis=(2, 3), dtype=dtype, keepdims=True).astype(x.dtype)
+        for i, features in enumerate(self.hidden, start=1):
+            x = nn.Dense(features, dtype=self.dtype, name=f'dense{i}')(x)
+            x = spike(name=f'dense_spike{i}')(x)
+        rates = jnp.mean(x, axis=(2, 3) if self.step_logits else (1, 2, 3), dtype=dtype)
+        rates = self.leave_out(rates, train=train)
         return nn.Dense(self.num_classes, name='classifier')(rates)
 
     @property
@@ -218,45 +180,7 @@ class ResNet(nn.Module):
         )
 
     def _spike(self, num_steps: int) -> Layer:
-        if self.kind == 'ann':
-            return ReLU
-        neuron = functools.partial(
-            lif,
-            width=self.surrogate_width,
-            strict=self.strict,
-            detach_reset=self.detach_reset,
-            surrogate=SURROGATES[self.surrogate],
-        )
-        return functools.partial(
-            LIF,
-            num_steps,
-            neuron,
-            decay=self.decay,
-            threshold=self.threshold,
-            learnable_decay=self.learnable_decay,
-            learnable_threshold=self.learnable_threshold,
-        )
-
-    def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:
-        """Checks the images; gives them a time axis, and the number of time steps."""
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise TypeError(f'images must be floating and normalised, got {images.dtype}')
-        if images.ndim not in (4, 5):
-            raise ValueError(f'images must be (B, H, W, C) or (B, T, H, W, C), got {images.shape}')
-        if images.shape[-1] != self.in_channels:
-            raise ValueError(
-                f'images of shape {images.shape} have {images.shape[-1]} channels, the model has '
-                f'in_channels={self.in_channels}'
-            )
-        images = images.astype(self.dtype or images.dtype)
-        if images.ndim == 4:
-            return images[:, None], self.num_steps or DEFAULT_NUM_STEPS
-        if self.num_steps not in (None, images.shape[1]):
-            raise ValueError(
-                f'images of shape {images.shape} have {images.shape[1]} time steps, the model has '
-                f'num_steps={self.num_steps}'
-            )
-        return images, images.shape[1]
+        return ReLU if self.kind == 'ann' else super()._spike(num_steps)
 
 
 class TripleStem(nn.Module):

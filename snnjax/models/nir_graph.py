@@ -25,7 +25,8 @@ import numpy as np
 from snnjax.models.blocks import BLOCKS
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import LIF, TDBN
-from snnjax.models.networks import DEFAULT_NUM_STEPS, ResNet
+from snnjax.models.network import DEFAULT_NUM_STEPS, Network
+from snnjax.models.networks import ResNet
 from snnjax.models.observation import observed, unrolled
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _RESIDUAL_PATHS = {
 
 
 def to_graph(
-    model: ResNet,
+    model: Network,
     variables: Mapping[str, Any],
     image_size: tuple[int, int],
     *,
@@ -67,11 +68,18 @@ def to_graph(
       ImportError: without the package ``nir``.
       ValueError: for a network that NIR has no nodes for.
     """
-    if model.kind not in _RESIDUAL_PATHS:
-        raise ValueError(
-            f"NIR has no node for the ReLU of kind '{model.kind}': only spiking networks can be "
-            f'written to it'
-        )
+    if not isinstance(model, ResNet):
+        raise ValueError('only residual networks can be written to NIR')
+    missing = {
+        f"the block of kind '{model.kind}'": model.kind not in _RESIDUAL_PATHS,
+        'a bottleneck': model.bottleneck,
+        'pooling by the largest': model.max_pool,
+        'a hidden layer': bool(model.hidden),
+        'the logits of every time step': model.step_logits,
+    }
+    for what, has in missing.items():
+        if has:
+            raise ValueError(f'{what} cannot be written to NIR')
     import nir
 
     height, width = image_size
@@ -139,7 +147,7 @@ class _Builder:
     ) -> None:
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
-        self._strict, self._variables, self._dt, self._dtype = model.strict, variables, dt, dtype
+        self._model, self._variables, self._dt, self._dtype = model, variables, dt, dtype
         # Shapes and what modules are made with; nothing is computed.
         with observed(Conv, TDBN, LIF, nn.Dense) as calls:
             jax.eval_shape(
@@ -227,16 +235,16 @@ class _Builder:
             raise ValueError(
                 f'neurons of decay {decay} cannot be written: those of NIR have one of 0 to 1'
             )
-        if not self._strict:
+        if not self._model.strict:
             threshold = np.nextafter(threshold, self._cast(-np.inf))
         height, width, channels = call.output.shape[2:]
         full = functools.partial(np.full, (channels, height, width))
         node = nir.LIF(
             tau=full(self._cast(self._dt / (1 - decay))),
-            r=full(self._cast(1 / (1 - decay))),
+            r=full(self._cast(1 if self._model.decay_input else 1 / (1 - decay))),
             v_leak=full(self._cast(0)),
             v_threshold=full(threshold),
-            v_reset=full(self._cast(0)),
+            v_reset=full(self._cast(self._model.reset)),
         )
         return self._add(node_name(path), node, x)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnjax.models.layers import LIF
-from snnjax.models.networks import ResNet
+from snnjax.models.network import Network
 from snnjax.models.nir_graph import node_name
 from snnjax.models.observation import observed, unrolled
 
@@ -126,7 +126,7 @@ def _windows(x: np.ndarray, size: Any, stride: Any, padding: Any) -> np.ndarray:
 
 
 def run_model(
-    model: ResNet, variables: Mapping[str, Any], images: np.ndarray
+    model: Network, variables: Mapping[str, Any], images: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the network itself computes, to compare with `simulate`.
 

@@ -11,6 +11,7 @@ import jax
 
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import LIF, ReLU
+from snnjax.models.networks import ResNet
 
 NEURONS = (LIF, ReLU)
 SYNAPSES = (Conv, nn.Dense)
@@ -58,11 +59,15 @@ def observed(*kinds: type[nn.Module]) -> Iterator[list[Call]]:
 
 def unrolled(model: Any) -> Any:
     """The network with every layer run, and kept, for itself; its variables are unstacked ones."""
+    if not isinstance(model, ResNet):
+        return model
     return model.clone(scan_layers=False, remat='nothing')
 
 
 def block_names(model: Any) -> list[str]:
-    """The names of a network's blocks, ``stage1/block1``, in order."""
+    """The names of a network's blocks, ``stage1/block1``, in order; none where it has no blocks."""
+    if not isinstance(model, ResNet):
+        return []
     return [
         f'stage{stage}/block{block}'
         for stage, number in enumerate(model.blocks, start=1)

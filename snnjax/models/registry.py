@@ -5,58 +5,154 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
-from typing import Any
+from typing import Any, cast
 
+from snnjax.models.conv_nets import ConvNet
+from snnjax.models.network import Network
 from snnjax.models.networks import ResNet
 from snnjax.spelling import suggest
-
-KINDS = {
-    'ms_resnet': 'ms',
-    'vanilla_resnet': 'vanilla',
-    'plain_net': 'plain',
-    'wo_lif_resnet': 'wo_lif',
-    'lif_before_add_resnet': 'lif_before_add',
-    'ann_resnet': 'ann',
-}
-"""Kinds of blocks by the families of names."""
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 482)
 """Depths of the paper's CIFAR-10 networks (table 2 and section 4.4)."""
 
-IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 104: (3, 8, 32, 8)}
-"""Blocks of each stage of the ImageNet networks, by depth (table 8)."""
+IMAGENET_BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    104: (3, 8, 32, 8),
+    152: (3, 8, 36, 3),
+}
+"""Blocks of each stage of the ImageNet networks, by depth: those of table 8, and of He et al. 2016,
+which have bottlenecks from 50 on."""
+
+BOTTLENECK_DEPTHS = (50, 101, 152)
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Networks that differ in depth.
+
+    Attributes:
+      options: of `ResNet`, that all of them have.
+      imagenet_depths: those of the form for ImageNet.
+      imagenet_options: that the form for ImageNet has, in the place of its own.
+    """
+
+    options: dict[str, Any]
+    imagenet_depths: tuple[int, ...] = (18, 34, 104)
+    imagenet_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+_IF = {'decay': 1.0, 'threshold': 1.0, 'surrogate': 'arctan', 'surrogate_width': 1.0}
+
+FAMILIES = {
+    'ms_resnet': Family({'kind': 'ms'}),
+    'vanilla_resnet': Family({'kind': 'vanilla'}),
+    'plain_net': Family({'kind': 'plain'}),
+    'wo_lif_resnet': Family({'kind': 'wo_lif'}),
+    'lif_before_add_resnet': Family({'kind': 'lif_before_add'}),
+    'ann_resnet': Family({'kind': 'ann'}),
+    # Zheng et al. 2021.
+    'tdbn_resnet': Family(
+        {'kind': 'vanilla', 'runtime_scale': True},
+        imagenet_depths=(34, 50),
+        imagenet_options={'zero_init_residual': False},
+    ),
+    # Fang et al. 2021, Deep residual learning in spiking neural networks.
+    'sew_resnet': Family(
+        {'kind': 'lif_before_add', **_IF},
+        imagenet_depths=(18, 34, 50, 101, 152),
+        imagenet_options={
+            'max_pool': True,
+            'strides': (1, 2, 2, 2),
+            'zero_init_residual': False,
+        },
+    ),
+}
+"""Families by the first part of a name."""
+
+# Fang et al. 2021, Incorporating learnable membrane time constant; a tau of 2 is a decay of 1/2.
+_PLIF = {
+    'decay': 0.5,
+    'decay_input': True,
+    'learnable_decay': True,
+    'threshold': 1.0,
+    'surrogate': 'arctan',
+    'dropout': 0.5,
+}
+_PLIF_EVENTS = {**_PLIF, 'in_channels': 2}
+
+CONV_NETS: dict[str, dict[str, Any]] = {
+    'plif_cifar10': {
+        **_PLIF,
+        'channels': (256,) * 6,
+        'pools': (1, 1, 2, 1, 1, 2),
+        'hidden': (2048,),
+    },
+    'plif_nmnist': {**_PLIF_EVENTS, 'channels': (128,) * 2, 'pools': (2,) * 2, 'hidden': (2048,)},
+    'plif_cifar10_dvs': {
+        **_PLIF_EVENTS,
+        'channels': (128,) * 4,
+        'pools': (2,) * 4,
+        'hidden': (512,),
+    },
+    'plif_dvs_gesture': {
+        **_PLIF_EVENTS,
+        'num_classes': 11,
+        'channels': (128,) * 5,
+        'pools': (2,) * 5,
+        'hidden': (512,),
+    },
+    # Yao et al. 2021.
+    'ta_snn': {
+        'in_channels': 2,
+        'decay': 0.3,
+        'threshold': 0.3,
+        'reset': 0.3,
+        'detach_reset': False,
+        'channels': (32, 64, 128, 256, 512),
+        'pools': (2, 2, 2, 2, 4),
+        'pooling': 'average',
+        'hidden': (256,),
+        'voters': 1,
+        'dense_norm': True,
+        'attention': 5,
+    },
+}
+"""Options of `ConvNet` by the name of the network."""
 
 _NAME = re.compile(r'(?P<family>[a-z_]+?)(?P<depth>\d+)(x(?P<widen>\d+))?(?P<dvs>_dvs)?')
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """Names of the paper's models that match a shell pattern, in order of family and depth.
+    """Names of the published models that match a shell pattern, in order of family and depth.
 
     `create_model` knows more, see there.
     """
-    names = [
-        f'{family}{depth}{suffix}'
-        for family in KINDS
-        for depth, suffix in (
-            [(depth, '') for depth in CIFAR_DEPTHS]
-            + [(depth, '') for depth in IMAGENET_BLOCKS]
-            + [(20, '_dvs')]
-        )
-    ]
+    names = []
+    for name, family in FAMILIES.items():
+        of_paper = family.imagenet_depths == Family({}).imagenet_depths
+        depths = [*(CIFAR_DEPTHS if of_paper else ()), *family.imagenet_depths]
+        names += [f'{name}{depth}' for depth in depths]
+        names += [f'{name}20_dvs'] if of_paper else []
+    names += ['tdbn_resnet19', 'tdbn_resnet34x2', *CONV_NETS]
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
-def create_model(name: str, **options: Any) -> ResNet:
+def create_model(name: str, **options: Any) -> Network:
     """Builds a model by name.
 
     ``create_model('ms_resnet20', num_classes=10, num_steps=4)`` is a Flax module; see
-    `snnjax.models.ResNet` for its options and its call.
+    `snnjax.models.ResNet` for its options and its call, and `snnjax.models.ConvNet` for those of
+    the networks in `CONV_NETS`, which have names of their own.
 
-    A name is a family, a depth, and what else there is to say of its form:
+    Other names are a family, a depth, and what else there is to say of its form:
 
     - depth 18, 34 or 104: for ImageNet (table 8), with 1000 classes; any depth 6n + 2: for CIFAR
       (table 1), with 10. The form of depth 104 has a stem of three convolutions, shortcuts that
-      pool, and dropout.
+      pool, and dropout. ``tdbn_resnet`` and ``sew_resnet`` have other depths for ImageNet, see
+      `FAMILIES`; ``tdbn_resnet19`` is Zheng's for CIFAR.
     - ``x2``, ``x4``, ...: all widths times that number, as in ``ms_resnet20x4``.
     - ``_dvs``: for the frames of an event camera of 128x128 pixels (section 5.2): two channels, and
       strides 2 in the stem and the first stage, which leave that stage at 32x32.
@@ -69,25 +165,36 @@ def create_model(name: str, **options: Any) -> ResNet:
       ValueError: for a name that is not known, with the nearest ones; for an option that cannot be.
       TypeError: for an option that the model has not; likewise.
     """
-    form = _form(name)
-    known = [f.name for f in dataclasses.fields(ResNet) if f.name not in ('name', 'parent')]
+    network, form = (ConvNet, CONV_NETS[name]) if name in CONV_NETS else (ResNet, _form(name))
+    known = [field.name for field in option_fields(network)]
     for option in options:
         if option not in known:
             raise TypeError(f'{name} has no option {option!r}; {suggest(option, known)}')
     # Configurations have lists where modules, which are hashed, need tuples.
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    return ResNet(**form | options)
+    return network(**form | options)
 
 
-def family_and_depth(name: str) -> tuple[str, int]:
-    """``'ms_resnet20x4'`` -> ``('ms_resnet', 20)``; ValueError for no name of a model."""
+def option_fields(network: type[Network]) -> list[dataclasses.Field[Any]]:
+    """The attributes of a network that are its options."""
+    fields = dataclasses.fields(cast(Any, network))
+    return [field for field in fields if field.name not in ('name', 'parent')]
+
+
+def family_and_depth(name: str) -> tuple[str, int | None]:
+    """``'ms_resnet20x4'`` -> ``('ms_resnet', 20)``; ValueError for no name of a model.
+
+    Networks with names of their own have no depth.
+    """
+    if name in CONV_NETS:
+        return name, None
     match = _parse(name)
     return match['family'], int(match['depth'])
 
 
 def _parse(name: str) -> re.Match[str]:
     match = _NAME.fullmatch(name)
-    if not match or match['family'] not in KINDS:
+    if not match or match['family'] not in FAMILIES:
         raise ValueError(f'unknown model {name!r}; {suggest(name, list_models())}')
     return match
 
@@ -95,14 +202,17 @@ def _parse(name: str) -> re.Match[str]:
 def _form(name: str) -> dict[str, Any]:
     """Options of the network that a name stands for."""
     match = _parse(name)
-    family, depth = match['family'], int(match['depth'])
-    if depth in IMAGENET_BLOCKS and not match['dvs']:
-        form = _imagenet_form(depth)
+    family, depth = FAMILIES[match['family']], int(match['depth'])
+    if depth in family.imagenet_depths and not match['dvs']:
+        form = _imagenet_form(depth) | family.imagenet_options
+    elif match['family'] == 'tdbn_resnet' and depth == 19:
+        form = {'blocks': (3, 3, 2), 'widths': (128, 256, 512), 'hidden': (256,)}
     elif depth < 8 or depth % 6 != 2:
         below = max(8, (depth - 2) // 6 * 6 + 2)
         raise ValueError(
             f'unknown model {name!r}: a CIFAR depth is 6n + 2, the nearest are '
-            f'{family}{below} and {family}{below + 6}'
+            f'{match["family"]}{below} and {match["family"]}{below + 6}; depths for ImageNet are '
+            f'{", ".join(map(str, family.imagenet_depths))}'
         )
     else:
         form = {'blocks': ((depth - 2) // 6,) * 3, 'widths': (16, 32, 64)}
@@ -115,7 +225,7 @@ def _form(name: str) -> dict[str, Any]:
         }
     widen = int(match['widen'] or 1)
     form['widths'] = tuple(width * widen for width in form['widths'])
-    return {'kind': KINDS[family]} | form
+    return family.options | form
 
 
 def _imagenet_form(depth: int) -> dict[str, Any]:
@@ -126,6 +236,7 @@ def _imagenet_form(depth: int) -> dict[str, Any]:
         'blocks': IMAGENET_BLOCKS[depth],
         'widths': (64, 128, 256, 512),
         'strides': (2, 2, 2, 2),
+        'bottleneck': depth in BOTTLENECK_DEPTHS,
         'zero_init_residual': True,
     }
     if depth == 104:

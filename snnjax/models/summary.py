@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import LIF, TDBN, ReLU
-from snnjax.models.networks import ResNet
+from snnjax.models.layers import LIF, TDBN, Flatten, MaxPool, ReLU
+from snnjax.models.network import Network
 from snnjax.models.observation import SYNAPSES, Call, observed, unrolled
 
 
@@ -23,15 +23,16 @@ class LayerSummary:
     Attributes:
       path: names of the modules around it and its own, ``('stage1', 'block1', 'conv1', 'conv')``.
       kind: what it is.
-      input: what a convolution or the classifier sees; '' for other layers.
-      shape: of its output, (H, W, C), or (C,) for the classifier.
+      input: what a convolution or a fully connected layer sees; '' for other layers.
+      shape: of its output, (H, W, C), or (C,) for the classifier; (1, 1, C) for a fully connected
+        layer at every time step.
       runs: how often it is computed for an image: once, or for each time step.
       parameters: how many numbers it learns.
       macs: multiply-accumulate operations each time that it is computed.
     """
 
     path: tuple[str, ...]
-    kind: Literal['convolution', 'normalisation', 'neurons', 'ReLU', 'classifier']
+    kind: Literal['convolution', 'normalisation', 'neurons', 'ReLU', 'dense']
     input: Literal['spikes', 'real', '']
     shape: tuple[int, ...]
     runs: int
@@ -46,13 +47,14 @@ class LayerSummary:
     @property
     def in_residual_path(self) -> bool:
         """Whether it is a convolution of a residual path, which the paper's energy counts."""
-        return self.kind == 'convolution' and self.path[-2] in ('conv1', 'conv2')
+        in_block = self.path[0].startswith('stage')
+        return in_block and self.kind == 'convolution' and self.path[-2].startswith('conv')
 
 
-def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]:
+def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary]:
     """The layers of a network in the order in which they run; nothing is computed or compiled.
 
-    A convolution sees spikes where its input is the output of neurons and nothing else: spikes that
+    A layer sees spikes where its input is the output of neurons, or a selection of it: spikes that
     were added up or averaged on the way are real values to it.
 
     Args:
@@ -63,12 +65,20 @@ def summarise(model: ResNet, image_shape: tuple[int, ...]) -> list[LayerSummary]
       ValueError: for a shape that the network cannot take.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with observed(*_KINDS) as calls:
+    with observed(*_KINDS, *_SELECTIONS) as calls:
         init = functools.partial(unrolled(model).init, train=False)
         jax.eval_shape(init, jax.random.key(0), images)
     # The very arrays that neurons put out.
-    spikes = {id(call.output) for call in calls if isinstance(call.module, LIF)}
-    return [_summarise(call, sees_spikes=id(call.input) in spikes) for call in calls]
+    spikes: set[int] = set()
+    layers = []
+    for call in calls:
+        sees_spikes = id(call.input) in spikes
+        selects = isinstance(call.module, _SELECTIONS)
+        if isinstance(call.module, LIF) or (selects and sees_spikes):
+            spikes.add(id(call.output))
+        if not selects:
+            layers.append(_summarise(call, sees_spikes=sees_spikes))
+    return layers
 
 
 def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
@@ -90,8 +100,11 @@ _KINDS: dict[type[nn.Module], Any] = {
     TDBN: 'normalisation',
     LIF: 'neurons',
     ReLU: 'ReLU',
-    nn.Dense: 'classifier',
+    nn.Dense: 'dense',
 }
+
+# They give spikes where they get spikes.
+_SELECTIONS = (MaxPool, Flatten)
 
 
 def _macs(call: Call) -> int:
@@ -101,6 +114,12 @@ def _macs(call: Call) -> int:
     return call.variables['params']['kernel'].size * pixels
 
 
-def residual_macs(layers: list[LayerSummary]) -> int:
-    """Multiply-accumulates a time step of the 3x3 convolutions in residual paths (table 5)."""
-    return sum(layer.macs for layer in layers if layer.in_residual_path)
+def spiking_macs(layers: list[LayerSummary]) -> int:
+    """Multiply-accumulates a time step that the paper's energy counts (table 5).
+
+    They are those of the convolutions in residual paths; in a network without any, those of all
+    layers that see spikes.
+    """
+    counted = [layer for layer in layers if layer.in_residual_path]
+    counted = counted or [layer for layer in layers if layer.input == 'spikes']
+    return sum(layer.macs for layer in counted)

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from snnjax.models.networks import ResNet
+from snnjax.models.network import Network
 from snnjax.models.stacking import stack_layers, unstack_layers
 
 Path = tuple[str, ...]
@@ -45,7 +45,7 @@ _LEAVES = {
 _OUR_MODULES = {'conv1': 'c1', 'conv2': 'c2', 'shortcut': 'sc', 'norm': 'bn', 'classifier': 'fc'}
 
 
-def from_state_dict(model: ResNet, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def from_state_dict(model: Network, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Variables of ``model`` from arrays by PyTorch name, in either scheme.
 
     A prefix ``module.`` of all names is taken off, and ``num_batches_tracked``, which nothing here
@@ -92,7 +92,7 @@ def scheme_of(state_dict: Mapping[str, Any]) -> Scheme:
 
 
 def to_state_dict(
-    model: ResNet, variables: Mapping[str, Any], scheme: Scheme = 'snnjax'
+    model: Network, variables: Mapping[str, Any], scheme: Scheme = 'snnjax'
 ) -> dict[str, np.ndarray]:
     """The inverse of `from_state_dict`: NumPy arrays by PyTorch name.
 
@@ -107,7 +107,7 @@ def to_state_dict(
     }
 
 
-def torch_name(model: ResNet, path: Path, scheme: Scheme = 'snnjax') -> str:
+def torch_name(model: Network, path: Path, scheme: Scheme = 'snnjax') -> str:
     """``('params', 'stem', 'conv', 'kernel')`` -> 'stem.conv.weight' or 'conv1.0.weight'."""
     _, *modules, leaf = path
     if scheme == 'authors':
@@ -117,7 +117,7 @@ def torch_name(model: ResNet, path: Path, scheme: Scheme = 'snnjax') -> str:
     return '.'.join([*modules, _LEAVES.get(leaf, leaf)])
 
 
-def _our_modules(model: ResNet, modules: Path) -> list[str]:
+def _our_modules(model: Network, modules: Path) -> list[str]:
     if not modules[0].startswith('stage'):
         # The convolutions of a stem of three keep their names.
         return [_OUR_MODULES[m] if m in ('norm', 'classifier') else m for m in modules]
@@ -126,7 +126,7 @@ def _our_modules(model: ResNet, modules: Path) -> list[str]:
     return ['blocks', str(number), *(_OUR_MODULES.get(m, m) for m in modules[2:])]
 
 
-def _authors_modules(model: ResNet, modules: Path) -> list[str]:
+def _authors_modules(model: Network, modules: Path) -> list[str]:
     if model.kind != 'ms' or len(model.blocks) != 4 or model.spiking_shortcut:
         raise ValueError("the authors' names are those of their ImageNet MS-ResNets only")
     if modules == ('classifier',):
@@ -156,7 +156,7 @@ def _place(modules: Path) -> tuple[int, int]:
     return int(modules[0].removeprefix('stage')), int(modules[1].removeprefix('block'))
 
 
-def _variable_shapes(model: ResNet) -> dict[Path, tuple[int, ...]]:
+def _variable_shapes(model: Network) -> dict[Path, tuple[int, ...]]:
     """Shapes of the model's variables by path, not stacked."""
     model = model.clone(scan_layers=False, num_steps=None)
     image = jax.ShapeDtypeStruct((1, 64, 64, model.in_channels), jnp.float32)

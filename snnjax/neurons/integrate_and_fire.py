@@ -39,6 +39,7 @@ def lif(
     width: float = 1.0,
     strict: bool = False,
     detach_reset: bool = True,
+    decay_input: bool = False,
     time_axis: int = 1,
     surrogate: Surrogate = rectangular,
 ) -> jax.Array:
@@ -51,7 +52,9 @@ def lif(
         v[t] = reset if o[t] else u[t]            (hard reset)
 
     The gradient replaces ``do/du`` by the surrogate's bump (eq. 3), and flows back through the leak
-    of the neurons that did not fire. The defaults are the paper's (table 6).
+    of the neurons that did not fire. The defaults are the paper's (table 6). With ``decay=1`` the
+    neuron integrates and fires without a leak (IF); with ``decay_input`` and a learnable decay it
+    is the parametric neuron (PLIF) of Fang et al. 2021, whose ``sigmoid(w)`` is ``1 - decay``.
 
     Membrane potentials are float32 (float64 for a float64 current) whatever the current's dtype,
     because firing is a comparison. Reverse-mode differentiation only.
@@ -68,6 +71,8 @@ def lif(
         weights expect; the paper's own form is ``>=`` and a closed window.
       detach_reset: no gradient through the decision to reset. If false, the gradient also passes
         from ``v[t]`` through ``o[t]``, and float membrane potentials are kept for it.
+      decay_input: charge with ``(1 - decay) * x[t]`` instead of ``x[t]``, so that a neuron that
+        never fires tends to the mean of its current.
       time_axis: the axis of ``current`` that is time.
       surrogate: one of `snnjax.neurons.SURROGATES`, or your own.
 
@@ -103,6 +108,7 @@ def lif(
         width=float(width),
         strict=bool(strict),
         detach_reset=bool(detach_reset),
+        decay_input=bool(decay_input),
         surrogate=surrogate,
         learnable=learnable,
     )
@@ -124,6 +130,7 @@ class _Neuron:
     width: float
     strict: bool
     detach_reset: bool
+    decay_input: bool
     surrogate: Surrogate
     learnable: bool
 
@@ -131,6 +138,10 @@ class _Neuron:
     def keeps_potential(self) -> bool:
         """Whether the backward pass needs ``u`` itself: for the reset, or for learnable scalars."""
         return self.learnable or not self.detach_reset
+
+    def charge(self, x: jax.Array, decay: jax.Array) -> jax.Array:
+        """What the current adds to the membrane potential; linear, and so its own gradient."""
+        return (1 - decay) * x if self.decay_input else x
 
     def spike(self, distance: jax.Array) -> jax.Array:
         return distance > 0 if self.strict else distance >= 0
@@ -246,7 +257,8 @@ def _encode_word(
     word = jnp.zeros(potential.shape, _word_dtype(num_steps))
     unpacked = []
     for t in range(num_steps):
-        potential = decay * potential + _at(current, t, axis).astype(potential.dtype)
+        x = _at(current, t, axis).astype(potential.dtype)
+        potential = decay * potential + neuron.charge(x, decay)
         distance = potential - threshold
         spike = neuron.spike(distance)
         word |= spike.astype(word.dtype) << t
@@ -293,10 +305,14 @@ def _differentiate_word(
             spike_cotangent += carry.potential * (neuron.reset - (residual + threshold))
         through_spike = spike_cotangent * neuron.derivative(residual)
         gradient = through_spike + jnp.where(spike_at(t), 0.0, carry.potential)
-        gradients.append(gradient.astype(cotangent.dtype))
+        gradients.append(neuron.charge(gradient, decay).astype(cotangent.dtype))
         if neuron.learnable:
+            leaked = left_behind(t - 1)
+            if neuron.decay_input:
+                # Less the current, which follows from the potentials before and after it.
+                leaked -= (residual + threshold - decay * leaked) / (1 - decay)
             carry = carry._replace(
-                decay=carry.decay + gradient * left_behind(t - 1),
+                decay=carry.decay + gradient * leaked,
                 threshold=carry.threshold - through_spike,
             )
         carry = carry._replace(potential=decay * gradient)

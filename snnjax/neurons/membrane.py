@@ -13,6 +13,7 @@ def membrane_potential(
     threshold: float | jax.Array = 0.5,
     reset: float = 0.0,
     strict: bool = False,
+    decay_input: bool = False,
     time_axis: int = 1,
 ) -> jax.Array:
     """The potential ``u[t]`` that decides whether a neuron fires, see `snnjax.neurons.lif`.
@@ -25,6 +26,7 @@ def membrane_potential(
       threshold: for firing.
       reset: potential after a spike.
       strict: fire above the threshold, not at it.
+      decay_input: charge with ``(1 - decay) * x[t]``.
       time_axis: the axis of ``current`` that is time.
 
     Returns:
@@ -32,9 +34,10 @@ def membrane_potential(
     """
     dtype = jnp.promote_types(current.dtype, jnp.float32)
     steps = jnp.moveaxis(current.astype(dtype), time_axis, 0)
+    gain = 1 - decay if decay_input else 1.0
 
     def advance(left: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        u = decay * left + x
+        u = decay * left + gain * x
         fires = u > threshold if strict else u >= threshold
         return jnp.where(fires, reset, u), u
 

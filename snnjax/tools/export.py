@@ -38,7 +38,7 @@ import numpy as np
 from snnjax.analysis.model_card import ImageFormat, image_format, make_card, read_image_format
 from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
 from snnjax.data import DatasetNotPreparedError
-from snnjax.models import ResNet, compiler_options
+from snnjax.models import Network, compiler_options
 from snnjax.models.nir_graph import to_graph
 from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
@@ -63,7 +63,7 @@ class _Weights(NamedTuple):
     """What is exported."""
 
     source: str
-    model: ResNet
+    model: Network
     variables: Variables
 
 

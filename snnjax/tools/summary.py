@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from snnjax.models import create_model
-from snnjax.models.summary import LayerSummary, residual_macs, summarise
+from snnjax.models.summary import LayerSummary, spiking_macs, summarise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'{max(layer.runs for layer in layers)} time steps')
     print(f'parameters {parameters:,}')
     print(f'operations of one time step {sum(layer.macs for layer in layers):,}')
-    print(f'  of 3x3 convolutions in residual paths {residual_macs(layers):,}')
+    print(f'  of 3x3 convolutions in residual paths {spiking_macs(layers):,}')
     for kind in ('spikes', 'real'):
         print(f'  on {kind} {sum(layer.macs for layer in layers if layer.input == kind):,}')
     return 0

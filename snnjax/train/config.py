@@ -12,7 +12,8 @@ import ml_collections
 from ml_collections import config_dict
 
 from snnjax.data import DataOptions, Dataset, open_dataset
-from snnjax.models import ResNet, create_model
+from snnjax.models import ConvNet, Network, ResNet, create_model
+from snnjax.models.registry import option_fields
 from snnjax.spelling import suggest
 from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.weights import WeightsError, describe_weights
@@ -114,13 +115,15 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def _model_options() -> dict[str, Any]:
-    """None for each option of a network, of the option's type."""
-    of_data = ('num_classes', 'in_channels')
+    """None for each option of the networks, of the option's type."""
+    # What the data set and the loss say is not an option of its own.
+    elsewhere = ('num_steps', 'num_classes', 'in_channels', 'step_logits')
     text = ('dtype', 'scan_layers')
     return {
         field.name: config_dict.placeholder(str if field.name in text else type(field.default))
-        for field in dataclasses.fields(ResNet)
-        if field.name not in ('name', 'parent', 'num_steps', *of_data)
+        for network in (ResNet, ConvNet)
+        for field in option_fields(network)
+        if field.name not in elsewhere
     }
 
 
@@ -242,7 +245,7 @@ def describe_split(config: ml_collections.ConfigDict) -> str:
     return '' if config.data.split == 'official' else f', split {config.data.split}'
 
 
-def build_model(config: ml_collections.ConfigDict, dataset: Dataset) -> ResNet:
+def build_model(config: ml_collections.ConfigDict, dataset: Dataset) -> Network:
     """The model that a configuration describes, for the classes and channels of its data set."""
     options = {key: value for key, value in config.model.items() if value is not None}
     if 'scan_layers' in options:

@@ -12,7 +12,7 @@ import ml_collections
 import optax
 from jax.sharding import Mesh, NamedSharding
 
-from snnjax.models import ResNet, compiler_options
+from snnjax.models import Network, compiler_options
 from snnjax.train import sharding
 from snnjax.train.config import build_model, dataset_of
 from snnjax.train.optimizer import make_optimizer, make_schedule
@@ -34,7 +34,7 @@ class Program:
       batch_sharding: of every array of a batch.
     """
 
-    model: ResNet
+    model: Network
     schedule: optax.Schedule
     init: Callable[[], TrainState]
     train_step: jax.stages.Wrapped

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from snnjax.models import ResNet
+from snnjax.models import Network
 
 
 class TrainState(NamedTuple):
@@ -40,7 +40,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(
-    model: ResNet,
+    model: Network,
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, ...],
     seed: int,

@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from snnjax.data import Dataset
-from snnjax.models import ResNet, mean_firing_rate
+from snnjax.models import Network, mean_firing_rate
 from snnjax.train import finite, metrics
 from snnjax.train.gradients import norms_by_block
 from snnjax.train.sharding import parameter_shardings, replicated, split_batch
@@ -37,7 +37,7 @@ def normalise(images: jax.Array, of: Statistics) -> jax.Array:
 
 
 def make_train_step(
-    model: ResNet,
+    model: Network,
     optimizer: optax.GradientTransformation,
     dataset: Dataset,
     mesh: Mesh,
@@ -160,7 +160,7 @@ def _gather(tree: Any, mesh: Mesh) -> Any:
 
 
 def make_eval_step(
-    model: ResNet, dataset: Dataset, mesh: Mesh
+    model: Network, dataset: Dataset, mesh: Mesh
 ) -> Callable[[Any, Batch], metrics.Sums]:
     """``(variables, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
 

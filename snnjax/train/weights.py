@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from snnjax.data.archives import natural_order
-from snnjax.models import ResNet, create_model
+from snnjax.models import Network, create_model
 from snnjax.models.observation import unrolled
 from snnjax.models.safetensors_weights import read_safetensors, write_safetensors
 from snnjax.models.stacking import stack_layers, unstack_layers
@@ -118,7 +118,7 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     raise WeightsError(f'{path} does not describe a model: it needs a name and options')
 
 
-def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[ResNet, Variables]:
+def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[Network, Variables]:
     """The model that weights are of, each of its layers for itself, and its variables.
 
     Args:
@@ -191,7 +191,7 @@ def _load_safetensors(path: Path) -> Variables:
 
 
 def fit_weights(
-    model: ResNet, like: Mapping[str, Any], variables: Variables, *, new_classifier: bool = False
+    model: Network, like: Mapping[str, Any], variables: Variables, *, new_classifier: bool = False
 ) -> tuple[Variables, list[str]]:
     """Brings weights into the form of a model.
 

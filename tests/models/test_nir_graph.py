@@ -197,7 +197,9 @@ def test_another_length_of_time_steps_is_the_same_network():
 @pytest.mark.parametrize(
     ('name', 'options', 'message'),
     [
-        ('ann_resnet8', {}, "no node for the ReLU of kind 'ann'"),
+        ('ann_resnet8', {}, "the block of kind 'ann' cannot be written to NIR"),
+        ('tdbn_resnet8', {'bottleneck': True}, 'a bottleneck cannot be written'),
+        ('ms_resnet8', {'hidden': (8,)}, 'a hidden layer cannot be written'),
         ('ms_resnet8', {'decay': 1.0}, 'neurons of decay 1.0 cannot be written'),
     ],
 )

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from snnjax import create_model, list_models
-from snnjax.models.summary import residual_macs, summarise
+from snnjax.models.summary import spiking_macs, summarise
 
 
 def count_parameters(model, size=64):
@@ -32,10 +32,54 @@ def count_parameters(model, size=64):
         ('lif_before_add_resnet20', {}, 272_474),
         ('ann_resnet20', {}, 272_474),
         ('plain_net20', {}, 272_474 - (16 * 32 + 2 * 32) - (32 * 64 + 2 * 64)),
+        ('tdbn_resnet34', {}, 21_801_896),
     ],
 )
 def test_has_the_parameters_of_its_table(name, options, parameters):
     assert count_parameters(create_model(name, **options)) == parameters
+
+
+@pytest.mark.parametrize(
+    ('name', 'shape', 'parameters'),
+    [
+        # Table 4 of the paper has 12.6 M, cut and not rounded.
+        ('tdbn_resnet19', (32, 32), 12_697_994),
+        # Those of torchvision's ResNets of the same depth, which have no neurons either.
+        ('sew_resnet18', (224, 224), 11_689_512),
+        ('sew_resnet34', (224, 224), 21_797_672),
+        ('sew_resnet50', (224, 224), 25_557_032),
+        ('sew_resnet101', (224, 224), 44_549_160),
+        ('sew_resnet152', (224, 224), 60_192_808),
+        # The same layers, and Zheng's first stage has a shortcut to project in either case.
+        ('tdbn_resnet50', (224, 224), 25_557_032),
+        # The weights of the layers in figure 2 of Fang et al., the scales and offsets of
+        # normalisation, and a decay for each layer of neurons.
+        ('plif_nmnist', (34, 34), 9 * 128 * (2 + 128) + 4 * 128 + 2048 * (64 * 128 + 100) + 4),
+        (
+            'plif_cifar10',
+            (32, 32),
+            9 * 256 * (3 + 5 * 256) + 12 * 256 + 2048 * (64 * 256 + 100) + 8,
+        ),
+        (
+            'plif_cifar10_dvs',
+            (128, 128),
+            9 * 128 * (2 + 3 * 128) + 8 * 128 + 512 * (64 * 128 + 100) + 6,
+        ),
+        (
+            'plif_dvs_gesture',
+            (128, 128),
+            9 * 128 * (2 + 4 * 128) + 10 * 128 + 512 * (16 * 128 + 110) + 7,
+        ),
+        # Table 4 has 1.7 M: what it is where a half of 128 pixels in each direction is left out.
+        ('ta_snn', (10, 64, 64), 1_703_808),
+        ('ta_snn', (10, 128, 128), 2_097_024),
+    ],
+)
+def test_has_the_parameters_that_were_published(name, shape, parameters):
+    model = create_model(name)
+    images = jnp.zeros((1, *shape, model.in_channels))
+    params = jax.eval_shape(model.init, jax.random.key(0), images)['params']
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
 
 
 @pytest.mark.parametrize(
@@ -49,16 +93,23 @@ def test_has_the_parameters_of_its_table(name, options, parameters):
     ],
 )
 def test_has_the_operations_of_its_table(name, image_shape, macs):
-    assert residual_macs(summarise(create_model(name), image_shape)) == macs
+    assert spiking_macs(summarise(create_model(name), image_shape)) == macs
 
 
 def test_lists_the_networks_of_the_paper():
     assert list_models('ms_resnet?') == ['ms_resnet8']
     assert {'ms_resnet482', 'ms_resnet104', 'ms_resnet20_dvs', 'plain_net20'} <= set(list_models())
-    for name in list_models():
+    for name in list_models('*_resnet*'):
+        of_imagenet = name.partition('_resnet')[2].startswith(('18', '34', '50', '10', '15'))
         assert create_model(name).num_classes == (
-            1000 if name.endswith(('18', '34', '104')) else 10
+            1000 if of_imagenet and not name.endswith('110') else 10
         )
+
+
+def test_lists_the_networks_that_it_is_compared_with():
+    assert list_models('sew*') == [f'sew_resnet{depth}' for depth in (18, 34, 50, 101, 152)]
+    assert list_models('tdbn*') == [f'tdbn_resnet{depth}' for depth in ('34', '50', '19', '34x2')]
+    assert {'plif_cifar10', 'ta_snn'} <= set(list_models())
 
 
 def test_takes_every_cifar_depth():

@@ -1,0 +1,158 @@
+"""What all networks have in common: what they are given, their neurons, and what they give."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from snnjax.models.layers import LIF
+from snnjax.neurons import SURROGATES, lif
+from snnjax.spelling import suggest
+
+DEFAULT_NUM_STEPS = 6
+"""Time steps that a static image is presented for where nothing is said: the paper's (B.3)."""
+
+
+class Network(nn.Module):
+    """A network of spiking neurons that classifies images or event streams.
+
+    A static image is constant in time until the first neurons have seen it, so what comes before
+    them runs once for it, with the gradient of all time steps.
+
+    Attributes:
+      num_classes: logits per image.
+      num_steps: time steps T a static image is presented for; None means 6. A sequence brings its
+        own T, which must agree if this is given.
+      in_channels: channels of the images.
+      step_logits: give the logits of every time step, ``(B, T, num_classes)``, instead of their
+        mean over time.
+      dropout: share of what a fully connected layer sees that training leaves out, the same in all
+        time steps; needs an rng 'dropout'.
+      decay: of the membrane potential, ``tau_mem``; the defaults of the neurons are table 6. With 1
+        they integrate and fire without a leak.
+      decay_input: charge by ``(1 - decay)`` times the current, see `snnjax.neurons.lif`.
+      threshold: of firing, ``V_th``, where the scales of normalisation start, too.
+      reset: membrane potential after a spike, ``V_reset``.
+      learnable_decay: a decay of its own for each layer of neurons, which training changes.
+      learnable_threshold: likewise for the threshold.
+      surrogate: a key of `snnjax.neurons.SURROGATES`.
+      surrogate_width: its width, ``a``.
+      strict: fire at ``u > V_th`` rather than ``>=``, see `snnjax.neurons.lif`.
+      detach_reset: no gradient through the reset, see `snnjax.neurons.lif`.
+      dtype: of activations and convolutions; None follows the images. Parameters, statistics and
+        membrane potentials are float32 all the same.
+
+    Raises:
+      ValueError: when built with an unknown name, or a number or dtype that cannot be.
+    """
+
+    num_classes: int = 10
+    num_steps: int | None = None
+    in_channels: int = 3
+    step_logits: bool = False
+    dropout: float = 0.0
+    decay: float = 0.25
+    decay_input: bool = False
+    threshold: float = 0.5
+    reset: float = 0.0
+    learnable_decay: bool = False
+    learnable_threshold: bool = False
+    surrogate: str = 'rectangular'
+    surrogate_width: float = 1.0
+    strict: bool = False
+    detach_reset: bool = True
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        self._check_names(surrogate=SURROGATES)
+        self._check_positive('num_classes', 'in_channels')
+        learnable = 'above 0 and below 1 to be learnt'
+        for option, expected, holds in (
+            ('dropout', 'at least 0 and below 1', 0 <= self.dropout < 1),
+            ('decay', 'from 0 to 1', 0 <= self.decay <= 1),
+            ('decay', learnable, not self.learnable_decay or 0 < self.decay < 1),
+            ('threshold', 'above 0', self.threshold > 0),
+            ('surrogate_width', 'above 0', self.surrogate_width > 0),
+            ('dtype', "a floating type, as 'bfloat16'", _is_floating(self.dtype)),
+        ):
+            if not holds:
+                raise ValueError(f'{option}={getattr(self, option)} must be {expected}')
+        super().__post_init__()
+
+    @property
+    def scans_layers(self) -> bool:
+        """Whether repeated blocks are scanned, on this machine."""
+        return False
+
+    def _check_names(self, **known: Collection[str]) -> None:
+        """Raises ValueError for an option that is none of its known names."""
+        for option, choices in known.items():
+            value = getattr(self, option)
+            if value not in choices:
+                raise ValueError(f'unknown {option} {value!r}; {suggest(value, choices)}')
+
+    def _check_positive(self, *options: str) -> None:
+        """Raises ValueError for a number below 1, or a tuple with one."""
+        for option in options:
+            value = getattr(self, option)
+            if min(value, default=1) < 1 if isinstance(value, tuple) else value < 1:
+                raise ValueError(f'{option}={value} must be at least 1')
+
+    def _spike(self, num_steps: int) -> Callable[..., nn.Module]:
+        """A layer of the network's neurons, complete but for its name."""
+        neuron = functools.partial(
+            lif,
+            reset=self.reset,
+            width=self.surrogate_width,
+            strict=self.strict,
+            detach_reset=self.detach_reset,
+            decay_input=self.decay_input,
+            surrogate=SURROGATES[self.surrogate],
+        )
+        return functools.partial(
+            LIF,
+            num_steps,
+            neuron,
+            decay=self.decay,
+            threshold=self.threshold,
+            learnable_decay=self.learnable_decay,
+            learnable_threshold=self.learnable_threshold,
+        )
+
+    def leave_out(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features)."""
+        steps = (1,) if x.ndim > 2 else ()
+        return nn.Dropout(self.dropout, broadcast_dims=steps, deterministic=not train)(x)
+
+    def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:
+        """Checks the images; gives them a time axis, and the number of time steps."""
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise TypeError(f'images must be floating and normalised, got {images.dtype}')
+        if images.ndim not in (4, 5):
+            raise ValueError(f'images must be (B, H, W, C) or (B, T, H, W, C), got {images.shape}')
+        if images.shape[-1] != self.in_channels:
+            raise ValueError(
+                f'images of shape {images.shape} have {images.shape[-1]} channels, the model has '
+                f'in_channels={self.in_channels}'
+            )
+        images = images.astype(self.dtype or images.dtype)
+        if images.ndim == 4:
+            return images[:, None], self.num_steps or DEFAULT_NUM_STEPS
+        if self.num_steps not in (None, images.shape[1]):
+            raise ValueError(
+                f'images of shape {images.shape} have {images.shape[1]} time steps, the model has '
+                f'num_steps={self.num_steps}'
+            )
+        return images, images.shape[1]
+
+
+def _is_floating(dtype: Any) -> bool:
+    try:
+        return dtype is None or bool(jnp.issubdtype(jnp.dtype(dtype), jnp.floating))
+    except TypeError:
+        return False
