@@ -7,9 +7,11 @@ has ``T = 1``, is computed once, and broadcasts wherever it meets one that does.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -165,8 +167,33 @@ class MaxPool(nn.Module):
         """
         stride = self.stride or self.size
         margin = self.size // 2 if stride < self.size else 0
-        pads = ((0, 0), (margin, margin), (margin, margin))
-        return nn.max_pool(x, (1, self.size, self.size), (1, stride, stride), pads)
+        windows: dict[str, Any] = {'size': self.size, 'stride': stride, 'margin': margin}
+        return jax.lax.platform_dependent(
+            x,
+            cpu=functools.partial(_largest_by_comparing, **windows),
+            default=functools.partial(_largest_by_windows, **windows),
+        )
+
+
+def _largest_by_windows(x: jax.Array, *, size: int, stride: int, margin: int) -> jax.Array:
+    pads = ((0, 0), (margin, margin), (margin, margin))
+    return nn.max_pool(x, (1, size, size), (1, stride, stride), pads)
+
+
+def _largest_by_comparing(x: jax.Array, *, size: int, stride: int, margin: int) -> jax.Array:
+    """The same, with the same gradient: to the first of the largest.
+
+    XLA for CPUs takes the gradient of windows one by one: of 2x2 in 11 times the time of this, of
+    3x3 in 4 times.
+    """
+    pads = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    height, width = ((length - size) // stride + 1 for length in x.shape[2:4])
+    largest = None
+    for i, j in itertools.product(range(size), repeat=2):
+        pixels = x[:, :, i::stride, j::stride][:, :, :height, :width]
+        largest = pixels if largest is None else jnp.where(pixels > largest, pixels, largest)
+    return cast(jax.Array, largest)
 
 
 class Flatten(nn.Module):

@@ -195,20 +195,21 @@ def _encode(
 def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Array) -> tuple:
     saved, decay, threshold = residuals
     chunks = _split_time(cotangent, axis)
-    zeros = jnp.zeros(saved.word.shape[1:], decay.dtype)
     decode = functools.partial(_differentiate_word, neuron, axis, decay, threshold)
-    last, gradient = lax.scan(
+    _, gradient = lax.scan(
         decode,
-        _Cotangents(zeros, *((zeros, zeros) if neuron.learnable else ())),
+        jnp.zeros(saved.word.shape[1:], decay.dtype),
         (saved, chunks),
         reverse=True,
         unroll=len(chunks) == 1,
     )
-    return (
-        _join_time(gradient, axis, cotangent.shape[axis]),
-        jnp.sum(last.decay),
-        jnp.sum(last.threshold),
-    )
+    total = cotangent.shape[axis]
+    gradient = _join_time(gradient, axis, total)
+    scalars = jnp.zeros_like(decay), jnp.zeros_like(threshold)
+    if neuron.learnable:
+        distance = _join_time(saved.residuals, axis, total)
+        scalars = apart(_differentiate_scalars, neuron, axis)(decay, threshold, distance, gradient)
+    return neuron.charge(gradient, decay).astype(cotangent.dtype), *scalars
 
 
 _fire.defvjp(_fire_forward, _fire_backward)
@@ -221,26 +222,10 @@ class _Saved(NamedTuple):
       word: bit ``t`` is the spike of step ``t``, bit ``num_steps + t`` its surrogate residual when
         that is boolean.
       residuals: the residuals that are not, stacked along the time axis, or None.
-      start: the membrane potential before the first step; None where nothing is learnable.
     """
 
     word: jax.Array
     residuals: jax.Array | None
-    start: Any
-
-
-class _Cotangents(NamedTuple):
-    """The carry of the backward pass, each of the shape of the membrane potential.
-
-    Attributes:
-      potential: of ``v[t]``, the membrane potential that a step leaves behind.
-      decay: the neurons' shares in the decay's gradient so far.
-      threshold: likewise.
-    """
-
-    potential: jax.Array
-    decay: Any = 0.0
-    threshold: Any = 0.0
 
 
 def _encode_word(
@@ -253,7 +238,6 @@ def _encode_word(
 ) -> tuple[jax.Array, _Saved]:
     """Runs the neurons through one word: eqs. 1 and 2 for each step of ``current``."""
     num_steps = current.shape[axis]
-    start = potential if neuron.learnable else None
     word = jnp.zeros(potential.shape, _word_dtype(num_steps))
     unpacked = []
     for t in range(num_steps):
@@ -268,7 +252,7 @@ def _encode_word(
         else:
             unpacked.append(residual)
         potential = jnp.where(spike, neuron.reset, potential)
-    return potential, _Saved(word, jnp.stack(unpacked, axis) if unpacked else None, start)
+    return potential, _Saved(word, jnp.stack(unpacked, axis) if unpacked else None)
 
 
 def _differentiate_word(
@@ -276,47 +260,62 @@ def _differentiate_word(
     axis: int,
     decay: jax.Array,
     threshold: jax.Array,
-    carry: _Cotangents,
+    carry: jax.Array,
     inputs: tuple[_Saved, jax.Array],
-) -> tuple[_Cotangents, jax.Array]:
-    """Pulls the spikes' cotangent back through one word, last step first."""
+) -> tuple[jax.Array, jax.Array]:
+    """Pulls the spikes' cotangent back to the potentials ``u[t]`` of one word, last step first.
+
+    The carry is the cotangent of ``v[t]``, the membrane potential that a step leaves behind.
+    """
     saved, cotangent = inputs
     num_steps = cotangent.shape[axis]
-
-    def spike_at(t: int) -> jax.Array:
-        return ((saved.word >> t) & 1).astype(bool)
 
     def residual_at(t: int) -> jax.Array:
         if saved.residuals is None:
             return ((saved.word >> (num_steps + t)) & 1).astype(bool)
         return _at(saved.residuals, t, axis)
 
-    def left_behind(t: int) -> jax.Array:
-        """``v[t]``, which the next step starts from."""
-        if t < 0:
-            return saved.start
-        return jnp.where(spike_at(t), neuron.reset, residual_at(t) + threshold)
-
+    # The scalars' gradients follow from it, and are not rounded before.
+    dtype = carry.dtype if neuron.learnable or neuron.decay_input else cotangent.dtype
     gradients = []
     for t in reversed(range(num_steps)):
         residual = residual_at(t)
-        spike_cotangent = _at(cotangent, t, axis).astype(carry.potential.dtype)
+        spike_cotangent = _at(cotangent, t, axis).astype(carry.dtype)
         if not neuron.detach_reset:
-            spike_cotangent += carry.potential * (neuron.reset - (residual + threshold))
-        through_spike = spike_cotangent * neuron.derivative(residual)
-        gradient = through_spike + jnp.where(spike_at(t), 0.0, carry.potential)
-        gradients.append(neuron.charge(gradient, decay).astype(cotangent.dtype))
-        if neuron.learnable:
-            leaked = left_behind(t - 1)
-            if neuron.decay_input:
-                # Less the current, which follows from the potentials before and after it.
-                leaked -= (residual + threshold - decay * leaked) / (1 - decay)
-            carry = carry._replace(
-                decay=carry.decay + gradient * leaked,
-                threshold=carry.threshold - through_spike,
-            )
-        carry = carry._replace(potential=decay * gradient)
+            spike_cotangent += carry * (neuron.reset - (residual + threshold))
+        spike = ((saved.word >> t) & 1).astype(bool)
+        gradient = spike_cotangent * neuron.derivative(residual) + jnp.where(spike, 0.0, carry)
+        gradients.append(gradient.astype(dtype))
+        carry = decay * gradient
     return carry, jnp.stack(gradients[::-1], axis)
+
+
+def _differentiate_scalars(
+    neuron: _Neuron,
+    axis: int,
+    decay: jax.Array,
+    threshold: jax.Array,
+    distance: jax.Array,
+    gradient: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The gradients of decay and threshold, from those of the potentials ``u[t]``."""
+    num_steps = gradient.shape[axis]
+    # One neuron's shares, step by step: XLA for CPUs sums an axis number by number.
+    of_decay = of_threshold = jnp.zeros_like(_at(gradient, 0, axis))
+    leaked = jnp.zeros_like(of_decay)
+    inverse_gain = 1 / (1 - decay)
+    for t in range(num_steps):
+        slope, potential = _at(gradient, t, axis), _at(distance, t, axis) + threshold
+        if neuron.decay_input:
+            # Less the current, which follows from the potentials before and after it.
+            of_decay += slope * (leaked - inverse_gain * (potential - decay * leaked))
+        else:
+            of_decay += slope * leaked
+        spikes = neuron.spike(potential - threshold)
+        through_leak = decay * _at(gradient, t + 1, axis) if t + 1 < num_steps else 0.0
+        of_threshold += jnp.where(spikes, 0.0, through_leak) - slope
+        leaked = jnp.where(spikes, neuron.reset, potential)
+    return apart(jnp.sum)(of_decay), apart(jnp.sum)(of_threshold)
 
 
 def _membrane_dtype(current: jax.Array) -> Any:

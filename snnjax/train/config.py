@@ -16,6 +16,8 @@ from snnjax.models import ConvNet, Network, ResNet, create_model
 from snnjax.models.registry import option_fields
 from snnjax.spelling import suggest
 from snnjax.train.loggers import LoggerError, check_loggers
+from snnjax.train.losses import LOSSES
+from snnjax.train.optimizer import OPTIMIZERS
 from snnjax.train.weights import WeightsError, describe_weights
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
@@ -59,6 +61,8 @@ def default_config() -> ml_collections.ConfigDict:
             # Devices that share the parameters and the optimiser's state, each with a part of them;
             # with 1, each device has all.
             'fsdp': 1,
+            # 'cross_entropy', 'mse' or 'tet', see `snnjax.train.losses`.
+            'loss': 'cross_entropy',
             'label_smoothing': 0.0,
             # Of an exponential average of the weights over the steps, which is then what is
             # evaluated; 0 for none.
@@ -78,10 +82,13 @@ def default_config() -> ml_collections.ConfigDict:
             # `snnjax.data.DataOptions`, explained there.
             'data': dataclasses.asdict(DataOptions()),
             'optimizer': {
+                # 'sgd' or 'adam'.
+                'name': 'sgd',
                 # At its peak; a cosine takes it to zero.
                 'learning_rate': 0.1,
                 # Epochs of linear increase from zero, before the cosine.
                 'warmup_epochs': 0.0,
+                # Share of the mean gradient that a step keeps; Adam's first beta.
                 'momentum': 0.9,
                 # Half the factor of the squared norm of all parameters in the loss: `weight_decay *
                 # parameter` is added to the gradient.
@@ -322,6 +329,9 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         f'at least 0 and below epochs={epochs}',
         lambda value: 0 <= value < epochs,
     )
+    for key, known in (('loss', LOSSES), ('optimizer.name', OPTIMIZERS)):
+        if values[key] not in known:
+            raise ConfigError(f'unknown {key} {values[key]!r}; {suggest(values[key], known)}')
     try:
         check_loggers(logger_names(config))
     except LoggerError as error:

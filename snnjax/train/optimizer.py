@@ -1,4 +1,4 @@
-"""The optimiser of the paper: SGD with momentum, an L2 penalty and a cosine schedule."""
+"""Optimisers with an L2 penalty and a cosine schedule; the paper's is SGD with momentum."""
 
 from __future__ import annotations
 
@@ -18,10 +18,22 @@ def make_schedule(
     )
 
 
+def _sgd(schedule: optax.Schedule, momentum: float) -> optax.GradientTransformation:
+    return optax.sgd(schedule, momentum=momentum or None)
+
+
+def _adam(schedule: optax.Schedule, momentum: float) -> optax.GradientTransformation:
+    return optax.adam(schedule, b1=momentum)
+
+
+OPTIMIZERS = {'sgd': _sgd, 'adam': _adam}
+"""``(schedule, momentum) -> optimiser`` by name; Adam's other constants are 0.999 and 1e-8."""
+
+
 def make_optimizer(
     config: ml_collections.ConfigDict, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """SGD whose L2 penalty acts through the gradient, on every parameter, before the momentum.
+    """An optimiser whose L2 penalty acts through the gradient, on every parameter, before momentum.
 
     That is what the paper's "L2 penalty" of 1e-4 (B.2) is in the authors' framework; weight decay
     apart from the gradient would be another method. Before the penalty the gradient is scaled to a
@@ -30,5 +42,5 @@ def make_optimizer(
     return optax.chain(
         *([optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []),
         optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule, momentum=config.momentum or None),
+        OPTIMIZERS[config.name](schedule, config.momentum),
     )

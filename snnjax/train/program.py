@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from snnjax.models import Network, compiler_options
 from snnjax.train import sharding
 from snnjax.train.config import build_model, dataset_of
+from snnjax.train.losses import LOSSES
 from snnjax.train.optimizer import make_optimizer, make_schedule
 from snnjax.train.state import TrainState, init_state
 from snnjax.train.step import make_eval_step, make_train_step
@@ -64,6 +65,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
     model = build_model(config, dataset)
     schedule = make_schedule(config.optimizer, steps_per_epoch, config.epochs * steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
+    loss = LOSSES[config.loss]
     init = functools.partial(
         init_state,
         model,
@@ -87,6 +89,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
                 optimizer,
                 dataset,
                 mesh,
+                loss=loss,
                 label_smoothing=config.label_smoothing,
                 microbatches=config.microbatches,
                 average_decay=config.average_decay,
@@ -99,7 +102,7 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
             donate_argnums=0,
         ),
         eval_step=jit(
-            make_eval_step(model, dataset, mesh),
+            make_eval_step(model, dataset, mesh, loss),
             in_shardings=(of_state.variables, by_image),
             out_shardings=everywhere,
         ),

@@ -15,6 +15,7 @@ from snnjax.data import Dataset
 from snnjax.models import Network, mean_firing_rate
 from snnjax.train import finite, metrics
 from snnjax.train.gradients import norms_by_block
+from snnjax.train.losses import Loss, cross_entropy
 from snnjax.train.sharding import parameter_shardings, replicated, split_batch
 from snnjax.train.state import TrainState
 
@@ -42,6 +43,7 @@ def make_train_step(
     dataset: Dataset,
     mesh: Mesh,
     *,
+    loss: Loss = cross_entropy,
     label_smoothing: float = 0.0,
     microbatches: int = 1,
     average_decay: float = 0.0,
@@ -51,8 +53,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
     """``(state, batch) -> (state, sums)``; see `snnjax.data.pipeline.TrainingBatches` for a batch.
 
-    The loss is the mean cross-entropy; that the metrics show is without the L2 penalty, which acts
-    in the optimiser. Dropout is drawn from the seed and the number of the step.
+    The loss is a mean over images; that the metrics show is without the L2 penalty, which acts in
+    the optimiser. Dropout is drawn from the seed and the number of the step.
 
     Where the loss, or statistics or parameters after the step, are not finite, the sum ``fault``
     tells which, see `snnjax.train.finite.places`.
@@ -62,6 +64,7 @@ def make_train_step(
       optimizer: of its parameters.
       dataset: of the images, for their statistics.
       mesh: of the devices, over which batches are divided, and the parameters may be.
+      loss: of an image.
       label_smoothing: probability that is spread over all classes.
       microbatches: parts of a batch, computed one after the other; the gradient is the mean of
         theirs, and the running statistics are updated by each.
@@ -71,6 +74,7 @@ def make_train_step(
         training can go on after it.
       seed: of dropout.
     """
+    model = model.clone(step_logits=loss.steps)
 
     def loss_of(
         params: Any, batch_stats: Any, batch: Batch, key: jax.Array
@@ -87,18 +91,18 @@ def make_train_step(
             rngs={'dropout': key},
         )
         targets = _targets(batch, dataset.num_classes)
-        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+        losses = loss.of(logits, optax.smooth_labels(targets, label_smoothing))
         sums = metrics.batch_sums(
             losses=losses,
-            logits=logits,
+            logits=logits.mean(axis=1) if loss.steps else logits,
             labels=batch['label'],
             firing_rates=mean_firing_rate(updates['firing_rates']),
             mask=batch.get('mask'),
         )
         if 'stop' in batch:
             sums['stop'] = jnp.sum(batch['stop'])
-        loss = sums['loss'] / jnp.maximum(sums['images'], 1) if 'mask' in batch else losses.mean()
-        return loss, (updates['batch_stats'], sums)
+        mean = sums['loss'] / jnp.maximum(sums['images'], 1) if 'mask' in batch else losses.mean()
+        return mean, (updates['batch_stats'], sums)
 
     def gradient_of(
         state: TrainState, batch: Batch, key: jax.Array
@@ -160,9 +164,10 @@ def _gather(tree: Any, mesh: Mesh) -> Any:
 
 
 def make_eval_step(
-    model: Network, dataset: Dataset, mesh: Mesh
+    model: Network, dataset: Dataset, mesh: Mesh, loss: Loss = cross_entropy
 ) -> Callable[[Any, Batch], metrics.Sums]:
     """``(variables, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
+    model = model.clone(step_logits=loss.steps)
 
     def eval_step(variables: Any, batch: Batch) -> metrics.Sums:
         logits, updates = model.apply(
@@ -171,8 +176,8 @@ def make_eval_step(
             mutable=['firing_rates'],
         )
         return metrics.batch_sums(
-            losses=optax.softmax_cross_entropy_with_integer_labels(logits, batch['label']),
-            logits=logits,
+            losses=loss.of(logits, _targets(batch, dataset.num_classes)),
+            logits=logits.mean(axis=1) if loss.steps else logits,
             labels=batch['label'],
             firing_rates=mean_firing_rate(updates['firing_rates']),
             mask=batch['mask'],

@@ -1,10 +1,11 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from snnjax.models import mean_firing_rate
-from snnjax.models.layers import LIF, TDBN, ConvNorm
+from snnjax.models.layers import LIF, TDBN, ConvNorm, MaxPool
 from snnjax.neurons import lif
 
 
@@ -75,3 +76,19 @@ def test_mean_firing_rate_weighs_layers_by_their_neurons():
         },
     }
     np.testing.assert_allclose(mean_firing_rate(rates), [4 / 6, 4 / 6])
+
+
+@pytest.mark.parametrize(('size', 'stride'), [(2, None), (3, 2), (3, None)])
+def test_the_largest_of_spikes_and_its_gradient_are_those_of_xla_windows(size, stride):
+    spikes = jax.random.bernoulli(jax.random.key(0), 0.3, (2, 3, 7, 8, 2)).astype(jnp.float32)
+    pads = ((0, 0), (1, 1), (1, 1)) if stride else ((0, 0),) * 3
+
+    def windows(x):
+        steps = stride or size
+        return nn.max_pool(x, (1, size, size), (1, steps, steps), pads)
+
+    ours, pull = jax.vjp(lambda x: MaxPool(size, stride).apply({}, x), spikes)
+    expected, pull_expected = jax.vjp(windows, spikes)
+    np.testing.assert_array_equal(ours, expected)
+    cotangent = jax.random.normal(jax.random.key(1), ours.shape)
+    np.testing.assert_array_equal(pull(cotangent)[0], pull_expected(cotangent)[0])

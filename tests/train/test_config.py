@@ -46,6 +46,8 @@ def test_a_wrong_choice_gets_the_near_ones():
     [
         ('epochs', 0, 'epochs=0 must be at least 1'),
         ('seed', -1, 'seed=-1 must be at least 0'),
+        ('loss', 'tte', "unknown loss 'tte'; did you mean tet"),
+        ('optimizer.name', 'adan', "unknown optimizer.name 'adan'; did you mean adam"),
         ('label_smoothing', 1.0, 'label_smoothing=1.0 must be at least 0 and below 1'),
         ('optimizer.learning_rate', 0.0, 'optimizer.learning_rate=0.0 must be above 0'),
         (

@@ -27,6 +27,26 @@ def test_is_sgd_with_the_l2_penalty_in_the_gradient(config, momentum):
             np.testing.assert_allclose(params[key], expected[key], rtol=1e-5)
 
 
+def test_adam_has_the_l2_penalty_in_the_gradient(config):
+    config.optimizer.name = 'adam'
+    config.optimizer.momentum = 0.8
+    config.optimizer.weight_decay = 0.01
+    optimizer = make_optimizer(config.optimizer, lambda step: 0.1)
+    params = {'kernel': jnp.array([1.0, -2.0])}
+    state = optimizer.init(params)
+    expected, mean, square = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    for step in range(1, 4):
+        gradient = np.cos(expected + step)
+        updates, state = optimizer.update({'kernel': jnp.asarray(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        penalised = gradient + 0.01 * expected
+        mean = 0.8 * mean + 0.2 * penalised
+        square = 0.999 * square + 0.001 * penalised**2
+        deviation = np.sqrt(square / (1 - 0.999**step)) + 1e-8
+        expected = expected - 0.1 * mean / (1 - 0.8**step) / deviation
+        np.testing.assert_allclose(params['kernel'], expected, rtol=1e-4)
+
+
 def test_schedule_is_a_cosine_to_zero(config):
     schedule = make_schedule(config.optimizer, steps_per_epoch=10, num_steps=100)
     np.testing.assert_allclose(

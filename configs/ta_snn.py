@@ -1,0 +1,27 @@
+"""Temporal-wise attention on CIFAR10-DVS (TA-SNN, Yao et al. 2021): the paper has 72.00 %.
+
+python -m snnjax.main --config=configs/ta_snn.py --workdir=runs/ta_snn
+
+As its authors train it: ten time steps, Adam, the squared distance of firing rates, 64 recordings a
+step. Their learning rate falls where the loss does no more; here it is a cosine.
+"""
+
+from snnjax.train.config import default_config, parse_arguments
+
+
+def get_config(arguments: str = ''):
+    """Arguments: ``num_steps``, the frames, and ``split``, see ``configs/cifar10_dvs.py``."""
+    args = parse_arguments(arguments, num_steps=10, split='by_order')
+    config = default_config()
+    config.model.name = 'ta_snn'
+    config.model.num_steps = args.num_steps
+    config.data.name = 'cifar10_dvs'
+    config.data.split = args.split
+    config.loss = 'mse'
+    config.optimizer.name = 'adam'
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 0.0
+    config.epochs = 300
+    config.batch_size = 64
+    config.eval_batch_size = 100
+    return config
