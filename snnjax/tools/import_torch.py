@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.models import create_model
-from snnjax.models.torch_weights import from_state_dict, scheme_of
+from snnjax.models.torch_names import scheme_of
+from snnjax.models.torch_weights import from_state_dict
 from snnjax.train.weights import WeightsError, save_weights
 
 
