@@ -57,8 +57,6 @@ from snnjax.spelling import suggest
 Path = tuple[str, ...]
 Scheme = Literal['snnjax', 'authors', 'sew_authors', 'spikingjelly']
 
-SEW_KINDS = ('lif_before_add', 'sew_and', 'sew_iand')
-
 _LEAVES = {
     'kernel': 'weight',
     'scale': 'weight',
@@ -79,6 +77,24 @@ _MARKS: dict[Scheme, re.Pattern[str]] = {
     'sew_authors': re.compile(r'layer\d+\.\d+\.conv\d+\.\d'),
     'spikingjelly': re.compile(r'layer\d+\.|conv1\.weight'),
     'authors': re.compile(r'conv\d+_x\.|conv1\.\d'),
+}
+
+# Networks that a scheme is of, and the options that it has names for.
+_SEW_NETWORK: tuple[str, dict[str, tuple[Any, ...]]] = (
+    'SEW-ResNets, as sew_resnet34',
+    {
+        'kind': ('lif_before_add', 'sew_and', 'sew_iand'),
+        'stem': ('conv3', 'conv7'),
+        'hidden': ((),),
+    },
+)
+_NETWORKS: dict[Scheme, tuple[str, dict[str, tuple[Any, ...]]]] = {
+    'authors': (
+        "the authors' MS-ResNets, as ms_resnet34",
+        {'kind': ('ms',), 'bottleneck': (False,), 'hidden': ((),), 'spiking_shortcut': (False,)},
+    ),
+    'sew_authors': _SEW_NETWORK,
+    'spikingjelly': _SEW_NETWORK,
 }
 
 
@@ -108,24 +124,13 @@ def check_scheme(model: Network, scheme: Scheme) -> None:
         raise ValueError(
             f'only residual networks have names in PyTorch, not a {type(model).__name__}'
         )
-    if scheme == 'authors' and (
-        model.kind != 'ms'
-        or len(model.blocks) != 4
-        or model.bottleneck
-        or model.hidden
-        or model.spiking_shortcut
-    ):
-        raise ValueError(
-            f"the names 'authors' are those of the authors' ImageNet MS-ResNets only, as "
-            f'ms_resnet34; {_description(model)}'
-        )
-    if scheme in ('sew_authors', 'spikingjelly') and (
-        model.kind not in SEW_KINDS or model.stem == 'conv3x3x3' or model.hidden
-    ):
-        raise ValueError(
-            f'the names {scheme!r} are those of SEW-ResNets only, as sew_resnet34, of kind '
-            f'{", ".join(SEW_KINDS)}; {_description(model)}'
-        )
+    network, needs = _NETWORKS.get(scheme, ('', {}))
+    for option, values in needs.items():
+        if (value := getattr(model, option)) not in values:
+            raise ValueError(
+                f'the names {scheme!r} are only for {network}: {option}={value!r} must be '
+                f'{" or ".join(map(repr, values))}'
+            )
 
 
 def torch_name(model: Network, path: Path, scheme: Scheme = 'snnjax') -> str:
@@ -202,8 +207,3 @@ _MODULES: dict[Scheme, Callable[[Any, Path], list[str] | None]] = {
 def _place(modules: Path) -> tuple[int, int]:
     """('stage2', 'block1', ...) -> (2, 1)."""
     return int(modules[0].removeprefix('stage')), int(modules[1].removeprefix('block'))
-
-
-def _description(model: ResNet) -> str:
-    options = ('kind', 'stem', 'blocks', 'bottleneck', 'spiking_shortcut', 'hidden')
-    return f'the model has {", ".join(f"{key}={getattr(model, key)!r}" for key in options)}'
