@@ -1,11 +1,13 @@
 """Takes over weights from a PyTorch checkpoint.
 
   python -m snnjax.tools.import_torch resnet34.pth --model=ms_resnet34 --out=weights/ms_resnet34
+  python -m snnjax.tools.import_torch sew34.pth --model=sew_resnet34 --out=weights/sew34 \
+      --option kind=sew_iand
 
 Names may be those of the authors' published checkpoints, whose neurons fire above the threshold
-only (``strict=True``, which is then set), or this package's own; see
-`snnjax.models.torch_weights`. The folder that is written is what `snnjax.tools.evaluate --weights`
-and the configuration's `init_from` take.
+only (``strict=True``, which is then set); those of SEW-ResNets, of their authors or SpikingJelly's;
+or this package's own; see `snnjax.models.torch_names`. The folder that is written is what
+`snnjax.tools.evaluate --weights` and the configuration's `init_from` take.
 
 The file is read with `weights_only=True`: nothing in it is executed. Needs PyTorch,
 `pip install 'snnjax[torch]'`.

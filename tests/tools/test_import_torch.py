@@ -5,7 +5,12 @@ from snnjax import create_model
 from snnjax.models.torch_weights import to_state_dict
 from snnjax.tools import import_torch
 from snnjax.train.weights import describe_weights, load_weights
-from tests.models.test_torch_weights import authors_state_dict, random_variables
+from tests.models.test_torch_weights import (
+    SMALL,
+    authors_state_dict,
+    random_variables,
+    sew_state_dict,
+)
 
 torch = pytest.importorskip('torch', reason="needs PyTorch: pip install 'snnjax[torch]'")
 
@@ -47,6 +52,38 @@ def test_our_own_names_need_not_be_strict(tmp_path):
     torch.save({'state_dict': tensors, 'epoch': 7}, path)
     assert import_torch.main([str(path), '--model=ms_resnet8', f'--out={tmp_path / "out"}']) == 0
     assert describe_weights(tmp_path / 'out') == ('ms_resnet8', {'num_classes': 10})
+
+
+@pytest.fixture(params=[True, False], ids=['containers', 'flat'])
+def sew(request, tmp_path):
+    """A file like those of SEW-ResNets, smaller."""
+    arrays = sew_state_dict(**SMALL, containers=request.param)
+    path = tmp_path / 'sew18.pth'
+    torch.save({'model': {key: torch.tensor(array) for key, array in arrays.items()}}, path)
+    return path, arrays
+
+
+def run_sew(path, out, *arguments):
+    sizes = [f'--option={key}={SMALL[key]}' for key in ('blocks', 'widths')]
+    return import_torch.main([str(path), f'--out={out}', *sizes, *arguments])
+
+
+def test_weights_of_sew_resnets_need_not_be_strict(sew, tmp_path):
+    path, arrays = sew
+    arguments = ['--model=sew_resnet18', '--option=kind=sew_and']
+    assert run_sew(path, tmp_path / 'out', *arguments) == 0
+    name, options = describe_weights(tmp_path / 'out')
+    assert (name, options['num_classes'], options['kind']) == ('sew_resnet18', 3, 'sew_and')
+    assert 'strict' not in options
+    params = load_weights(tmp_path / 'out')['params']
+    np.testing.assert_array_equal(params['classifier']['kernel'], arrays['fc.weight'].T)
+
+
+def test_weights_of_sew_resnets_are_for_them_only(sew, tmp_path, capsys):
+    path, _ = sew
+    assert run_sew(path, tmp_path / 'out', '--model=ms_resnet18') == 2
+    assert "are only for SEW-ResNets, as sew_resnet34: kind='ms'" in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
 
 
 def test_weights_that_do_not_fit_are_refused_by_name(published, tmp_path, capsys):
