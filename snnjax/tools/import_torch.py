@@ -89,7 +89,9 @@ def read_state_dict(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f'no file {file}')
     try:
-        content = torch.load(file, map_location='cpu', weights_only=True)
+        # Training scripts save their arguments, too; a namespace does nothing but hold them.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f'{file} is not a checkpoint of tensors alone: {error}') from error
     for key in ('state_dict', 'model'):

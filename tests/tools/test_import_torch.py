@@ -1,3 +1,5 @@
+import argparse
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,13 @@ def test_weights_that_do_not_fit_are_refused_by_name(published, tmp_path, capsys
     assert not (tmp_path / 'out').exists()
 
 
+def test_arguments_of_a_training_script_may_be_in_the_file(sew, tmp_path):
+    path, _ = sew
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {'args': argparse.Namespace(lr=0.1, device='cuda')}, path)
+    assert run_sew(path, tmp_path / 'out', '--model=sew_resnet18') == 0
+
+
 class Payload:
     def __reduce__(self):
         return print, ('this must not run',)
@@ -111,6 +120,13 @@ def test_nothing_in_a_file_is_executed(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert 'this must not run' not in out
     assert 'is not a checkpoint of tensors alone' in err
+
+
+def test_nothing_among_the_arguments_is_executed_either(tmp_path, capsys):
+    path = tmp_path / 'evil.pth'
+    torch.save({'args': argparse.Namespace(lr=Payload())}, path)
+    assert run(path, tmp_path / 'out') == 2
+    assert 'this must not run' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('content', [[1, 2], {}, {'fc.weight': 'text'}])
