@@ -1,11 +1,13 @@
 """Takes over weights from a PyTorch checkpoint.
 
   python -m snnjax.tools.import_torch resnet34.pth --model=ms_resnet34 --out=weights/ms_resnet34
+  python -m snnjax.tools.import_torch sew34.pth --model=sew_resnet34 --out=weights/sew34 \
+      --option kind=sew_iand
 
 Names may be those of the authors' published checkpoints, whose neurons fire above the threshold
-only (``strict=True``, which is then set), or this package's own; see
-`snnjax.models.torch_weights`. The folder that is written is what `snnjax.tools.evaluate --weights`
-and the configuration's `init_from` take.
+only (``strict=True``, which is then set); those of SEW-ResNets, of their authors or SpikingJelly's;
+or this package's own; see `snnjax.models.torch_names`. The folder that is written is what
+`snnjax.tools.evaluate --weights` and the configuration's `init_from` take.
 
 The file is read with `weights_only=True`: nothing in it is executed. Needs PyTorch,
 `pip install 'snnjax[torch]'`.
@@ -21,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.models import create_model
-from snnjax.models.torch_weights import from_state_dict, scheme_of
+from snnjax.models.torch_names import scheme_of
+from snnjax.models.torch_weights import from_state_dict
 from snnjax.train.weights import WeightsError, save_weights
 
 
@@ -86,7 +89,9 @@ def read_state_dict(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f'no file {file}')
     try:
-        content = torch.load(file, map_location='cpu', weights_only=True)
+        # Training scripts save their arguments, too; a namespace does nothing but hold them.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f'{file} is not a checkpoint of tensors alone: {error}') from error
     for key in ('state_dict', 'model'):

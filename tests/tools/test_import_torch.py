@@ -1,3 +1,5 @@
+import argparse
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,12 @@ from snnjax import create_model
 from snnjax.models.torch_weights import to_state_dict
 from snnjax.tools import import_torch
 from snnjax.train.weights import describe_weights, load_weights
-from tests.models.test_torch_weights import authors_state_dict, random_variables
+from tests.models.test_torch_weights import (
+    SMALL,
+    authors_state_dict,
+    random_variables,
+    sew_state_dict,
+)
 
 torch = pytest.importorskip('torch', reason="needs PyTorch: pip install 'snnjax[torch]'")
 
@@ -49,6 +56,38 @@ def test_our_own_names_need_not_be_strict(tmp_path):
     assert describe_weights(tmp_path / 'out') == ('ms_resnet8', {'num_classes': 10})
 
 
+@pytest.fixture(params=[True, False], ids=['containers', 'flat'])
+def sew(request, tmp_path):
+    """A file like those of SEW-ResNets, smaller."""
+    arrays = sew_state_dict(**SMALL, containers=request.param)
+    path = tmp_path / 'sew18.pth'
+    torch.save({'model': {key: torch.tensor(array) for key, array in arrays.items()}}, path)
+    return path, arrays
+
+
+def run_sew(path, out, *arguments):
+    sizes = [f'--option={key}={SMALL[key]}' for key in ('blocks', 'widths')]
+    return import_torch.main([str(path), f'--out={out}', *sizes, *arguments])
+
+
+def test_weights_of_sew_resnets_need_not_be_strict(sew, tmp_path):
+    path, arrays = sew
+    arguments = ['--model=sew_resnet18', '--option=kind=sew_and']
+    assert run_sew(path, tmp_path / 'out', *arguments) == 0
+    name, options = describe_weights(tmp_path / 'out')
+    assert (name, options['num_classes'], options['kind']) == ('sew_resnet18', 3, 'sew_and')
+    assert 'strict' not in options
+    params = load_weights(tmp_path / 'out')['params']
+    np.testing.assert_array_equal(params['classifier']['kernel'], arrays['fc.weight'].T)
+
+
+def test_weights_of_sew_resnets_are_for_them_only(sew, tmp_path, capsys):
+    path, _ = sew
+    assert run_sew(path, tmp_path / 'out', '--model=ms_resnet18') == 2
+    assert "are only for SEW-ResNets, as sew_resnet34: kind='ms'" in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
 def test_weights_that_do_not_fit_are_refused_by_name(published, tmp_path, capsys):
     path, _ = published
     content = torch.load(path, weights_only=True)
@@ -60,6 +99,13 @@ def test_weights_that_do_not_fit_are_refused_by_name(published, tmp_path, capsys
     assert 'missing: conv1.1.bn.bias' in message
     assert 'unexpected: extra' in message
     assert not (tmp_path / 'out').exists()
+
+
+def test_arguments_of_a_training_script_may_be_in_the_file(sew, tmp_path):
+    path, _ = sew
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {'args': argparse.Namespace(lr=0.1, device='cuda')}, path)
+    assert run_sew(path, tmp_path / 'out', '--model=sew_resnet18') == 0
 
 
 class Payload:
@@ -74,6 +120,13 @@ def test_nothing_in_a_file_is_executed(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert 'this must not run' not in out
     assert 'is not a checkpoint of tensors alone' in err
+
+
+def test_nothing_among_the_arguments_is_executed_either(tmp_path, capsys):
+    path = tmp_path / 'evil.pth'
+    torch.save({'args': argparse.Namespace(lr=Payload())}, path)
+    assert run(path, tmp_path / 'out') == 2
+    assert 'this must not run' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('content', [[1, 2], {}, {'fc.weight': 'text'}])

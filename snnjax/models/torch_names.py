@@ -1,0 +1,209 @@
+"""PyTorch's names of a residual network's weights.
+
+Four schemes of names are known:
+
+- 'snnjax', this package's own paths in PyTorch's manner, for every residual network here;
+- 'authors', of the checkpoints which the paper's authors have published for ImageNet; they were
+  trained with ``strict=True``;
+- 'sew_authors', of those which the authors of SEW-ResNet (Fang et al. 2021) have published;
+- 'spikingjelly', of SpikingJelly's SEW-ResNets, which are torchvision's.
+
+MS-ResNets, and with 'snnjax' the others:
+
+============================  ===========================  =====================================
+path here                     'snnjax'                     'authors'
+============================  ===========================  =====================================
+stem/conv/kernel              stem.conv.weight             conv1.0.weight
+stem/norm/scale               stem.bn.weight               conv1.1.bn.weight
+stem/conv2/bias (of three)    stem.conv2.bias              conv1.1.bias
+stage2/block1/conv1/conv/...  blocks.K.c1.conv.weight      conv3_x.0.residual_function.1.weight
+stage2/block1/conv2/norm/...  blocks.K.c2.bn.weight        conv3_x.0.residual_function.5.bn.weight
+stage2/block1/conv3/conv/...  blocks.K.c3.conv.weight      (no bottlenecks)
+stage2/block1/shortcut/...    blocks.K.sc.conv.weight      conv3_x.0.shortcut.0.weight
+stage2/block1/spike1/...      blocks.K.spike1.decay_logit  (nothing to learn)
+dense1/kernel                 dense1.weight                (no such layers)
+classifier/kernel             fc.weight                    fc.weight
+============================  ===========================  =====================================
+
+K counts the blocks of all stages. With pooling in the shortcut its convolution has number 1.
+
+SEW-ResNets, whose neurons have nothing to learn:
+
+============================  ===========================  =====================================
+path here                     'sew_authors'                'spikingjelly'
+============================  ===========================  =====================================
+stem/conv/kernel              conv1.weight                 conv1.weight
+stem/norm/scale               bn1.weight                   bn1.weight
+stage2/block1/conv1/conv/...  layer2.0.conv1.0.weight      layer2.0.conv1.weight
+stage2/block1/conv2/norm/...  layer2.0.conv2.1.weight      layer2.0.bn2.weight
+stage2/block1/conv3/conv/...  layer2.0.conv3.0.weight      layer2.0.conv3.weight
+stage2/block1/shortcut/conv   layer2.0.downsample.0.0...   layer2.0.downsample.0.weight
+stage2/block1/shortcut/norm   layer2.0.downsample.0.1...   layer2.0.downsample.1.weight
+classifier/kernel             fc.weight                    fc.weight
+============================  ===========================  =====================================
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from snnjax.models.network import Network
+from snnjax.models.networks import ResNet
+from snnjax.spelling import suggest
+
+Path = tuple[str, ...]
+Scheme = Literal['snnjax', 'authors', 'sew_authors', 'spikingjelly']
+
+_LEAVES = {
+    'kernel': 'weight',
+    'scale': 'weight',
+    'mean': 'running_mean',
+    'var': 'running_var',
+}
+_OUR_MODULES = {
+    'conv1': 'c1',
+    'conv2': 'c2',
+    'conv3': 'c3',
+    'shortcut': 'sc',
+    'norm': 'bn',
+    'classifier': 'fc',
+}
+
+# What only names of a scheme begin with; the first that any name fits is the scheme.
+_MARKS: dict[Scheme, re.Pattern[str]] = {
+    'sew_authors': re.compile(r'layer\d+\.\d+\.conv\d+\.\d'),
+    'spikingjelly': re.compile(r'layer\d+\.|conv1\.weight'),
+    'authors': re.compile(r'conv\d+_x\.|conv1\.\d'),
+}
+
+# Networks that a scheme is of, and the options that it has names for.
+_SEW_NETWORK: tuple[str, dict[str, tuple[Any, ...]]] = (
+    'SEW-ResNets, as sew_resnet34',
+    {
+        'kind': ('lif_before_add', 'sew_and', 'sew_iand'),
+        'stem': ('conv3', 'conv7'),
+        'hidden': ((),),
+    },
+)
+_NETWORKS: dict[Scheme, tuple[str, dict[str, tuple[Any, ...]]]] = {
+    'authors': (
+        "the authors' MS-ResNets, as ms_resnet34",
+        {'kind': ('ms',), 'bottleneck': (False,), 'hidden': ((),), 'spiking_shortcut': (False,)},
+    ),
+    'sew_authors': _SEW_NETWORK,
+    'spikingjelly': _SEW_NETWORK,
+}
+
+
+def plain_name(name: str) -> str:
+    """A name without the ``module.`` that wrappers for several devices or time steps put in."""
+    return '.'.join(part for part in name.split('.') if part != 'module')
+
+
+def scheme_of(names: Iterable[str]) -> Scheme:
+    """Whose names these are; 'snnjax' where they are like no other's."""
+    plain = [plain_name(name) for name in names]
+    for scheme, mark in _MARKS.items():
+        if any(mark.match(name) for name in plain):
+            return scheme
+    return 'snnjax'
+
+
+def check_scheme(model: Network, scheme: Scheme) -> None:
+    """Checks that the scheme has names for networks like this one.
+
+    Raises:
+      ValueError: where it has none, or is not known.
+    """
+    if scheme not in _MODULES:
+        raise ValueError(f'unknown scheme {scheme!r}; {suggest(scheme, _MODULES)}')
+    if not isinstance(model, ResNet):
+        raise ValueError(
+            f'only residual networks have names in PyTorch, not a {type(model).__name__}'
+        )
+    network, needs = _NETWORKS.get(scheme, ('', {}))
+    for option, values in needs.items():
+        if (value := getattr(model, option)) not in values:
+            raise ValueError(
+                f'the names {scheme!r} are only for {network}: {option}={value!r} must be '
+                f'{" or ".join(map(repr, values))}'
+            )
+
+
+def torch_name(model: Network, path: Path, scheme: Scheme = 'snnjax') -> str:
+    """``('params', 'stem', 'conv', 'kernel')`` -> 'stem.conv.weight' or 'conv1.0.weight'.
+
+    The scheme has to be one for the model, see `check_scheme`.
+
+    Raises:
+      ValueError: for what the scheme has no name for, as a learnable threshold.
+    """
+    _, *modules, leaf = path
+    names = _MODULES[scheme](model, tuple(modules))
+    if names is None:
+        raise ValueError(f'the names {scheme!r} have none for {"/".join(path[1:])}')
+    return '.'.join([*names, _LEAVES.get(leaf, leaf)])
+
+
+def _our_modules(model: Network, modules: Path) -> list[str]:
+    if not modules[0].startswith('stage'):
+        # The convolutions of a stem of three keep their names.
+        return [_OUR_MODULES[m] if m in ('norm', 'classifier') else m for m in modules]
+    stage, block = _place(modules)
+    number = sum(model.blocks[: stage - 1]) + block - 1
+    return ['blocks', str(number), *(_OUR_MODULES.get(m, m) for m in modules[2:])]
+
+
+def _authors_modules(model: Network, modules: Path) -> list[str] | None:
+    if modules == ('classifier',):
+        return ['fc']
+    if modules[0] == 'stem':
+        # Numbers within a sequence of one or three convolutions and the normalisation.
+        order = {'conv': 0, 'conv1': 0, 'conv2': 1, 'conv3': 2}
+        if modules[1] == 'norm':
+            return ['conv1', '3' if model.stem == 'conv3x3x3' else '1', 'bn']
+        return ['conv1', str(order[modules[1]])]
+    # The residual path is neurons, convolution, normalisation, twice.
+    numbers = {'conv1': 1, 'conv2': 4, 'shortcut': int(model.avgpool_shortcut)}
+    if not modules[0].startswith('stage') or modules[2] not in numbers:
+        return None
+    stage, block = _place(modules)
+    number = numbers[modules[2]]
+    path = 'shortcut' if modules[2] == 'shortcut' else 'residual_function'
+    layer = [str(number + 1), 'bn'] if modules[3] == 'norm' else [str(number)]
+    return [f'conv{stage + 1}_x', str(block - 1), path, *layer]
+
+
+def _sew_modules(model: Network, modules: Path, *, containers: bool) -> list[str] | None:
+    """With ``containers``, a convolution and its normalisation are a sequence, but in the stem."""
+    match modules:
+        case ('classifier',):
+            return ['fc']
+        case ('stem', layer):
+            return ['conv1' if layer == 'conv' else 'bn1']
+        case (_, _, convolution, layer):
+            stage, block = _place(modules)
+            place = [f'layer{stage}', str(block - 1)]
+            number = '0' if layer == 'conv' else '1'
+            if convolution == 'shortcut':
+                return [*place, 'downsample', *(['0'] if containers else []), number]
+            if containers:
+                return [*place, convolution, number]
+            return [*place, convolution if layer == 'conv' else convolution.replace('conv', 'bn')]
+    return None
+
+
+_MODULES: dict[Scheme, Callable[[Any, Path], list[str] | None]] = {
+    'snnjax': _our_modules,
+    'authors': _authors_modules,
+    'sew_authors': functools.partial(_sew_modules, containers=True),
+    'spikingjelly': functools.partial(_sew_modules, containers=False),
+}
+
+
+def _place(modules: Path) -> tuple[int, int]:
+    """('stage2', 'block1', ...) -> (2, 1)."""
+    return int(modules[0].removeprefix('stage')), int(modules[1].removeprefix('block'))
