@@ -45,7 +45,7 @@ SETTINGS = {
     ('paper', 'cifar10'): {'num_steps': 4, 'epochs': 100, 'batch_size': 100},
     ('cpu', 'cifar10'): {'num_steps': 4, 'epochs': 1, 'batch_size': 50},
     ('paper', 'nmnist'): {'num_steps': 10, 'epochs': 100, 'batch_size': 100},
-    ('cpu', 'nmnist'): {'num_steps': 8, 'epochs': 5, 'batch_size': 20},
+    ('cpu', 'nmnist'): {'num_steps': 8, 'epochs': 10, 'batch_size': 20},
 }
 
 

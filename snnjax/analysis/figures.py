@@ -49,7 +49,7 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
       path: of the PNG.
     """
     figure, axes = new_figure(12, 3.6, columns=3)
-    quantities = {'loss': 'cross-entropy', 'accuracy': 'accuracy', 'firing_rate': 'firing rate'}
+    quantities = {'loss': 'loss', 'accuracy': 'accuracy', 'firing_rate': 'firing rate'}
     for ax, (key, label) in zip(axes, quantities.items(), strict=True):
         for split, name in (('train', 'training'), ('eval', 'test')):
             points = [(r['epoch'], r[f'{split}/{key}']) for r in records if f'{split}/{key}' in r]
