@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnjax.analysis.runs import accuracies_by_depth
+from snnjax.analysis.runs import accuracies_by_depth, by_network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -351,4 +351,39 @@ def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
     ax.set_ylabel('energy of an image (µJ)')
     ax.set_title(energy['scope'], fontsize=9)
     ax.legend()
+    figure.savefig(path, dpi=150)
+
+
+def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
+    """Draws accuracy over synaptic operations, and what a training step takes, of several networks.
+
+    Args:
+      rows: one a run, see `snnjax.analysis.comparison.comparison_table`.
+      path: of the PNG.
+    """
+    figure, (left, middle, right) = new_figure(12, 3.6, columns=3)
+    networks = by_network(rows)
+    for i, (name, seeds) in enumerate(networks.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        syops = [row['syops'] / 1e6 for row in seeds]
+        accuracies = [100 * row['accuracy'] for row in seeds]
+        marker = MARKERS[i % len(MARKERS)]
+        left.scatter(syops, accuracies, s=36, color=colour, marker=marker, label=name)
+        for ax, key, unit in ((middle, 'step_seconds', 1e-3), (right, 'step_bytes', 1e6)):
+            ax.barh(i, statistics.fmean(row[key] for row in seeds) / unit, color=colour)
+    left.set_xscale('log')
+    left.set_xlabel('synaptic operations of an image (millions)')
+    left.set_ylabel('test accuracy (%)')
+    left.legend(fontsize=8)
+    for ax, label in ((middle, 'training step (ms)'), (right, 'memory of a step (MB)')):
+        ax.set_yticks(range(len(networks)), list(networks))
+        ax.invert_yaxis()
+        ax.set_xlabel(label)
+    first = rows[0]
+    most = max(len(seeds) for seeds in networks.values())
+    figure.suptitle(
+        f'{first["images"]:,} test images, T = {first["num_steps"]}, {most} '
+        f'seed{"s" if most > 1 else ""}',
+        fontsize=9,
+    )
     figure.savefig(path, dpi=150)

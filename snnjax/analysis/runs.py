@@ -74,7 +74,7 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
 
 
 # Of a commit the first digits may look like a number.
-_TEXT = ('run', 'arguments', 'family', 'data', 'commit')
+_TEXT = ('run', 'arguments', 'family', 'model', 'data', 'commit')
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
@@ -127,13 +127,22 @@ def depth_table(rows: Sequence[Mapping[str, Any]]) -> str:
     depths = sorted({depth for of_family in table.values() for depth in of_family})
     lines = [f'| depth | {" | ".join(map(str, depths))} |', '|---|' + '--:|' * len(depths)]
     for family, of_family in table.items():
-        cells = [_mean_and_deviation(of_family.get(depth, [])) for depth in depths]
+        cells = [mean_and_deviation(of_family.get(depth, [])) for depth in depths]
         lines.append(f'| `{family}` | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
-def _mean_and_deviation(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """The mean to one digit behind the point, of several values with the deviation behind ±."""
     if not values:
         return ''
     mean = f'{statistics.fmean(values):.1f}'
     return mean if len(values) == 1 else f'{mean} ± {statistics.stdev(values):.1f}'
+
+
+def by_network(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows with a ``run``, one a seed, by what its name has before ``_seed``."""
+    networks: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        networks.setdefault(row['run'].partition('_seed')[0], []).append(row)
+    return networks

@@ -143,7 +143,14 @@ def open_trained(
     }
     if num_steps is not None:
         options['num_steps'] = num_steps
-    return _open(name, options, data, load, **choice)
+    loss = (_trained_as(weights) or {}).get('loss', 'cross_entropy')
+    return _open(name, options, data, load, loss=loss, **choice)
+
+
+def _trained_as(weights: str) -> dict[str, Any] | None:
+    """The configuration of the run that weights are of, where it is with them."""
+    path = Path(weights).expanduser() / 'config.json'
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,9 +159,9 @@ def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ConfigError: where nothing says which data set.
     """
-    trained_on = Path(weights).expanduser() / 'config.json'
-    if trained_on.exists():
-        trained = json.loads(trained_on.read_text())['data']
+    config = _trained_as(weights)
+    if config is not None:
+        trained = config['data']
         if changes.get('name', trained['name']) == trained['name']:
             return {key: trained[key] for key in EVALUATION} | dict(changes)
     elif 'name' not in changes:
@@ -190,6 +197,7 @@ def _open(
     make_variables: Callable[[Program], Any],
     seed: int = 0,
     *,
+    loss: str = 'cross_entropy',
     split: str = 'test',
     batch_size: int | None = None,
     images: int = 0,
@@ -197,6 +205,7 @@ def _open(
     mesh = make_mesh()
     config = default_config()
     config.seed = seed
+    config.loss = loss
     config.data.update(dict(data))
     config.eval_batch_size = batch_size or 100 * mesh.size
     config.batch_size = mesh.size

@@ -8,8 +8,8 @@ all of them, as in --config.epochs=5. The work directory gets
 
   RUN/          the work directory of each run, see `snnjax.main`
   results.csv   a line for each run that is finished
-  depth.png     accuracy by depth
-  curves.png    accuracy in training by epoch
+  depth.png     accuracy by depth, where all networks have one
+  curves.png    accuracy in training by epoch, likewise
 
 The same command again goes on where it was stopped. A run with a line in results.csv is not trained
 again, even where its work directory is gone.
@@ -101,8 +101,12 @@ def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path
         rows[name] = {'run': name, 'arguments': described[name], **summarise_run(workdir / name)}
         write_table(workdir / TABLE, list(rows.values()))
     done = [rows[name] for name in runs]
-    print(depth_table(done))
-    _draw(done, workdir)
+    if all(row['depth'] for row in done):
+        print(depth_table(done))
+        _draw(done, workdir)
+    else:
+        for row in done:
+            print(f'{row["run"]}: test accuracy {100 * row["accuracy"]:.1f} %')
     return 0
 
 

@@ -1,9 +1,11 @@
 """The compiled step on one device and on eight."""
 
+import functools
 import re
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -16,6 +18,7 @@ from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.loop import evaluate
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh, put_batch
+from snnjax.train.step import normalise
 
 
 @pytest.fixture
@@ -157,6 +160,55 @@ def test_mixed_images_have_both_labels(config, batch):
         losses[weight] = float(sums['loss'])
     np.testing.assert_allclose(losses[0.25], 0.25 * losses[1.0] + 0.75 * losses[0.0], rtol=1e-5)
     assert losses[0.0] != losses[1.0]
+
+
+def test_a_loss_of_steps_gets_the_logits_of_every_step(config, batch):
+    config.loss = 'tet'
+    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    variables = program.init().variables
+    variables['params'] = jax.tree.map(lambda leaf: 3 * leaf, variables['params'])  # They fire.
+    masked = put_batch(batch | {'mask': np.ones(16, bool)}, program.batch_sharding)
+    sums = program.eval_step(variables, masked)
+    dataset = open_dataset(DataOptions(name='digits'))
+    images = normalise(jnp.asarray(batch['image']), dataset)
+    model = program.model.clone(step_logits=True)
+    logits = jax.jit(model.apply)(variables, images)
+    assert logits.shape == (16, config.model.num_steps, 10)
+    labels = np.broadcast_to(batch['label'][:, None], logits.shape[:2])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    np.testing.assert_allclose(sums['loss'], losses.mean(1).sum(), rtol=1e-4)
+    correct = logits.mean(1).argmax(-1) == batch['label']
+    assert sums['correct'] == correct.sum()
+    # The steps do differ, and the classifier is linear.
+    assert np.abs(logits[:, 0] - logits[:, 1]).max() > 1e-3
+    mean = jax.jit(program.model.apply)(variables, images)
+    np.testing.assert_allclose(logits.mean(1), mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('plif_nmnist', {'channels': (8, 8), 'hidden': (16,)}),
+        ('ta_snn', {'channels': (8, 8), 'pools': (2, 4), 'hidden': (16,)}),
+    ],
+)
+def test_networks_of_rates_learn(config, batch, name, options):
+    """The loss of the same images falls, and every parameter takes part."""
+    config.model.update({'name': name, 'num_steps': 6, **options})
+    config.loss = 'mse'
+    config.optimizer.update({'name': 'adam', 'learning_rate': 0.03, 'weight_decay': 0.0})
+    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    state = program.init()
+    before = jax.device_get(state.params)
+    placed = put_batch(batch, program.batch_sharding)
+    losses = []
+    for _ in range(16):
+        state, sums = program.train_step(state, placed)
+        losses.append(float(sums['loss']) / 16)
+    assert min(losses[8:]) < 0.9 * losses[0]
+    for path, leaf in jax.tree.leaves_with_path(jax.device_get(state.params)):
+        old = functools.reduce(lambda tree, key: tree[key.key], path, before)
+        assert np.any(leaf != old), jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize('num_devices', [1, 4])

@@ -1,0 +1,117 @@
+"""Networks beside each other: what they reach, and what they and their training cost."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from snnjax.analysis.activity import measure_activity
+from snnjax.analysis.energy import estimate_energy
+from snnjax.analysis.runs import by_network, mean_and_deviation
+from snnjax.analysis.trained import open_trained
+from snnjax.data.pipeline import TrainingBatches
+from snnjax.train.config import dataset_of
+from snnjax.train.program import build_program
+from snnjax.train.sharding import make_mesh, put_batch
+from snnjax.train.state import count_parameters
+
+
+def measure_run(workdir: Path, images: int = 0) -> dict[str, Any]:
+    """What a trained network reaches and costs in inference.
+
+    Args:
+      workdir: of its run.
+      images: of the test split, at even distances; 0 for all.
+
+    Returns:
+      ``model``, ``parameters``, ``num_steps``, ``images``, ``accuracy``, ``firing_rate``; ``syops``
+      of an image by the paper's convention, and ``joules`` by layer, see `snnjax.analysis.energy`.
+    """
+    trained = open_trained(str(workdir), images=images)
+    activity = measure_activity(trained)
+    energy = estimate_energy(trained, activity)
+    return {
+        'model': trained.config.model.name,
+        'parameters': count_parameters(trained.variables['params']),
+        'num_steps': trained.num_steps,
+        'images': activity.images,
+        'accuracy': activity.accuracy,
+        'firing_rate': activity.firing_rate,
+        'syops': energy['energy_by_mean_rate']['syops'],
+        'joules': energy['energy_by_layer']['once']['snn_joules'],
+    }
+
+
+def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[str, float]]:
+    """What a training step of several runs costs on this machine.
+
+    All take turns, round by round, so that what else the machine does is shared among them.
+
+    Args:
+      workdirs: of the runs, by name.
+      rounds: steps of each that are timed, after one that is not.
+
+    Returns:
+      By name: ``step_seconds``, the median, and ``step_bytes``, what XLA allocates beside the
+      arguments and results of the step.
+    """
+    mesh = make_mesh()
+    steps: dict[str, Any] = {}
+    states, costs = {}, {}
+    for name, workdir in workdirs.items():
+        config = ml_collections.ConfigDict(json.loads((workdir / 'config.json').read_text()))
+        program = build_program(config, mesh, steps_per_epoch=1)
+        split = dataset_of(config).load('train')
+        batches = TrainingBatches(split, config.batch_size, config.seed, num_batches=1)
+        batch = put_batch(batches[0], program.batch_sharding)
+        states[name] = program.init()
+        compiled = program.train_step.lower(states[name], batch).compile()
+        steps[name] = compiled, batch
+        memory: Any = compiled.memory_analysis()
+        costs[name] = {'step_bytes': float(memory.temp_size_in_bytes)}
+
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name, (step, batch) in steps.items():
+            begun = time.perf_counter()
+            states[name], sums = step(states[name], batch)
+            jax.block_until_ready(sums)
+            seconds[name].append(time.perf_counter() - begun)
+    return {
+        name: {'step_seconds': statistics.median(seconds[name][1:]), **cost}
+        for name, cost in costs.items()
+    }
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line a network in Markdown; where there are several seeds, means, and deviations behind ±.
+
+    Args:
+      rows: with what `measure_run` and `measure_steps` give, and ``run``, the name.
+    """
+    lines = [
+        '| network | model | parameters | T | accuracy (%) | firing rate | SyOPs (M) | energy (uJ) '
+        '| step (ms) | memory (MB) |',
+        '|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
+    ]
+    for name, seeds in by_network(rows).items():
+
+        def mean(key: str, unit: float, seeds: Sequence[Mapping[str, Any]] = seeds) -> float:
+            return statistics.fmean(row[key] for row in seeds) / unit
+
+        first = seeds[0]
+        accuracy = mean_and_deviation([100 * row['accuracy'] for row in seeds])
+        lines.append(
+            f'| {name} | `{first["model"]}` | {first["parameters"]:,} | {first["num_steps"]} '
+            f'| {accuracy} | {mean("firing_rate", 1):.3f} | {mean("syops", 1e6):.2f} '
+            f'| {mean("joules", 1e-6):.1f} | {mean("step_seconds", 1e-3):.0f} '
+            f'| {mean("step_bytes", 1e6):.0f} |'
+        )
+    return '\n'.join(lines)

@@ -1,0 +1,68 @@
+"""Compares networks that a sweep has trained: accuracy, spikes, energy, and the cost of training.
+
+  python -m snnjax.tools.sweep --config=configs/compare.py:setting=cpu --workdir=runs/compare
+  python -m snnjax.tools.compare runs/compare --csv=compare.csv --figure=compare.png
+
+A line for each network: parameters; accuracy and firing rate on the test images; synaptic
+operations of an image by the paper's convention, which for networks without blocks are those of all
+layers that see spikes; energy by layer (see `snnjax.tools.energy`); seconds of a training step of
+the size of training, and the memory that XLA allocates for it beside parameters, images and
+results. Steps of all networks are timed here and now, in turn, and their medians told. Runs whose
+names differ in their seed only are one network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from snnjax.analysis.comparison import comparison_table, measure_run, measure_steps
+from snnjax.analysis.figures import save_comparison
+from snnjax.analysis.runs import read_table, write_table
+from snnjax.tools.sweep import TABLE
+from snnjax.tools.weights_arguments import run
+from snnjax.train.config import ConfigError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('workdir', type=Path, help='of a sweep')
+    parser.add_argument(
+        '--images', type=int, default=0, help='of the test split; default 0, for all'
+    )
+    parser.add_argument('--rounds', type=int, default=15, help='timed steps of each; default 15')
+    parser.add_argument('--csv', type=Path, help='file to write')
+    parser.add_argument('--figure', type=Path, help='PNG file to write')
+    return run(_compare, parser.parse_args(argv))
+
+
+def _compare(args: argparse.Namespace) -> None:
+    workdir = args.workdir.expanduser()
+    if args.rounds < 1:
+        raise ConfigError(f'--rounds={args.rounds} must be at least 1')
+    runs = {row['run']: workdir / row['run'] for row in read_table(workdir / TABLE)}
+    if not runs:
+        raise ConfigError(f'{workdir / TABLE} has no finished run: give the workdir of a sweep')
+    costs = measure_steps(runs, args.rounds)
+    rows = [
+        {'run': name, **measure_run(path, args.images), **costs[name]}
+        for name, path in runs.items()
+    ]
+    print(comparison_table(rows))
+    device = jax.devices()[0]
+    print(f'steps of training on {jax.device_count()} {device.device_kind} device')
+    if args.csv:
+        write_table(args.csv, rows)
+    if args.figure:
+        save_comparison(rows, args.figure)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,50 @@
+import pytest
+
+from snnjax.analysis.runs import read_table, summarise_run, write_table
+from snnjax.tools import compare
+
+
+@pytest.fixture(scope='module')
+def sweep_dir(digits_run, tmp_path_factory):
+    """The work directory of a sweep of one network, twice, and another."""
+    path = tmp_path_factory.mktemp('sweep')
+    names = ('ms_seed0', 'ms_seed1', 'other_seed0')
+    for name in names:
+        (path / name).symlink_to(digits_run[0])
+    write_table(path / 'results.csv', [{'run': n, **summarise_run(path / n)} for n in names])
+    return path
+
+
+def test_networks_are_measured_beside_each_other(sweep_dir, tmp_path, capsys):
+    csv, figure = tmp_path / 'compare.csv', tmp_path / 'compare.png'
+    arguments = [str(sweep_dir), '--images=90', '--rounds=2', f'--csv={csv}', f'--figure={figure}']
+    assert compare.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = read_table(csv)
+    assert [row['run'] for row in rows] == ['ms_seed0', 'ms_seed1', 'other_seed0']
+    for row in rows:
+        assert (row['model'], row['images'], row['num_steps']) == ('ms_resnet8', 90, 2)
+        assert 0 < row['firing_rate'] < 1
+        # The residual path of 8x8 pixels, a sixteenth of 11,796,480 operations.
+        assert row['syops'] == pytest.approx(11_796_480 / 16 * row['firing_rate'] * 2)
+        assert row['step_seconds'] > 0
+        assert row['step_bytes'] > 0
+    accuracy = 100 * rows[0]['accuracy']
+    assert (
+        f'| ms | `ms_resnet8` | {rows[0]["parameters"]:,} | 2 | {accuracy:.1f} ± 0.0 |' in lines[2]
+    )
+    assert f'| other | `ms_resnet8` | {rows[0]["parameters"]:,} | 2 | {accuracy:.1f} |' in lines[3]
+    assert 'on 8 cpu device' in lines[4]
+    assert figure.read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['{tmp}'], 'has no finished run'),
+        (['{tmp}', '--rounds=0'], '--rounds=0 must be at least 1'),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(arguments, message, tmp_path, capsys):
+    assert compare.main([text.format(tmp=tmp_path) for text in arguments]) == 2
+    assert message in capsys.readouterr().err
