@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from snnjax.analysis.trained import Trained, UnsuitableModelError
-from snnjax.models import Network
+from snnjax.models import Network, ResNet
 from snnjax.models.blocks import Block
 from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed, unrolled
@@ -182,7 +182,7 @@ def measure_gates(
         decay and threshold.
     """
     if (
-        model.kind == 'ann'
+        (isinstance(model, ResNet) and model.kind == 'ann')
         or model.surrogate != 'rectangular'
         or model.learnable_decay
         or model.learnable_threshold
@@ -229,20 +229,24 @@ def _gate_moments(model: Network, call: Call, key: jax.Array) -> dict[str, jax.A
 
 def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:
     """Variables with the last scale of every block's residual path set to ``gamma``."""
+    names = [_name(path) for path, _ in jax.tree.leaves_with_path(dict(variables))]
+    bottlenecks = any(name.endswith('conv3/norm/scale') for name in names)
+    last = f'{"conv3" if bottlenecks else "conv2"}/norm/scale'
 
     def scale(path: Any, leaf: jax.Array) -> jax.Array:
-        name = jax.tree_util.keystr(path, simple=True, separator='/')
-        return jnp.full_like(leaf, gamma) if name.endswith('conv2/norm/scale') else leaf
+        return jnp.full_like(leaf, gamma) if _name(path).endswith(last) else leaf
 
     return jax.tree.map_with_path(scale, dict(variables))
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def gradient_norms(
     model: Network, variables: Variables, images: jax.Array, labels: jax.Array
 ) -> dict[str, float]:
     """The norm of the loss's gradient by the parameters of each block, in the network's order.
-
-    In a network without blocks, of each of its layers.
 
     Args:
       model: the network.
@@ -264,7 +268,7 @@ def gradient_norms(
         return norms_by_block(jax.grad(loss)(params))
 
     measured = norms(variables['params'])
-    return {block: float(measured[block]) for block in block_names(model) or measured}
+    return {block: float(measured[block]) for block in block_names(model)}
 
 
 def _training_calls(
@@ -285,7 +289,12 @@ def measure_isometry(
       trained: the model, and images that it takes all at once.
       probes: random vectors.
       residual_scale: see `scale_residuals`; None for the model's own.
+
+    Raises:
+      UnsuitableModelError: for a network without blocks, or of another neuron than measured here.
     """
+    if not block_names(trained.model):
+        raise UnsuitableModelError('the network has no blocks')
     batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
     images = trained.normalised(batch)
     model, key = trained.model, jax.random.key(0)

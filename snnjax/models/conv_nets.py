@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -106,6 +109,14 @@ class ConvNet(Network):
         votes = x.reshape(*x.shape[:2], self.num_classes, self.voters)
         axes = -1 if self.step_logits else (1, -1)
         return jnp.mean(votes, axis=axes, dtype=jnp.promote_types(x.dtype, jnp.float32))
+
+    def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
+        """Height and width of images that parameters fit: those with as many pixels when pooled."""
+        pool = math.prod(self.pools)
+        pixels = (
+            params['dense1']['kernel'].shape[0] // self.channels[-1] if 'dense1' in params else 1
+        )
+        return pixels * pool, pool
 
     def _attend(self, x: jax.Array, num_steps: int, name: str) -> jax.Array:
         if not self.attention:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -88,6 +88,11 @@ class Network(nn.Module):
     def scans_layers(self) -> bool:
         """Whether repeated blocks are scanned, on this machine."""
         return False
+
+    def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
+        """Height and width of images that parameters fit; here they fit all sizes."""
+        del params
+        return 64, 64
 
     def _check_names(self, **known: Collection[str]) -> None:
         """Raises ValueError for an option that is none of its known names."""

@@ -45,7 +45,7 @@ def write_safetensors(
 
     kept = unstack_layers({key: variables[key] for key in COLLECTIONS})
     arrays = {
-        name: np.ascontiguousarray(leaf, np.float32)
+        name: np.asarray(leaf, np.float32, order='C')
         for name, leaf in traverse_util.flatten_dict(jax.device_get(kept), sep='/').items()
     }
     path.write_bytes(safetensors.numpy.save(arrays, dict(metadata)))

@@ -4,10 +4,11 @@
   python -m snnjax.tools.energy --weights=runs/cifar10 --num_steps=4 --json=energy.json
   python -m snnjax.tools.energy --paper
 
-The paper's convention (tables 5 and 10) counts the 3x3 convolutions of residual paths, all at the
-mean firing rate of the network. The other counts every layer, at the rate of its own input, and
-charges what sees real values (the stem, shortcuts, the classifier) as in an ANN. Rates are measured
-over all images of the split. With --json the numbers are kept, by the names of NeuroBench.
+The paper's convention (tables 5 and 10) counts the convolutions of residual paths, all at the mean
+firing rate of the network; in a network without any, all layers that see spikes. The other counts
+every layer, at the rate of its own input, and charges what sees real values (the stem, shortcuts,
+the classifier) as in an ANN. Rates are measured over all images of the split. With --json the
+numbers are kept, by the names of NeuroBench.
 
 --paper computes the paper's tables again from its own rates.
 """
@@ -55,7 +56,7 @@ def describe(measured: dict[str, Any]) -> str:
     lines = [
         f'firing rate {rate:.4f}, accuracy {measured["classification_accuracy"]:.4f}',
         '',
-        '3x3 convolutions of residual paths, at the mean firing rate (tables 5 and 10)',
+        'convolutions of residual paths, at the mean firing rate (tables 5 and 10)',
         f'  ANN {paper["macs"] / 1e6:12.2f} M MACs {1e6 * paper["ann_joules"]:12.2f} uJ',
         f'  SNN {paper["syops"] / 1e6:12.2f} M SyOPs{1e6 * paper["snn_joules"]:12.2f} uJ'
         f'   ANN / SNN {paper["ratio"]:.2f}',

@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 
-from snnjax.models import create_model
+from snnjax.models import Network, ResNet, create_model
 from snnjax.models.summary import LayerSummary, spiking_macs, summarise
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         model = create_model(args.model, num_steps=args.num_steps)
-        size = args.size or default_size(model.stem_stride, model.in_channels)
+        size = args.size or default_size(model)
         layers = summarise(model, (size, size, model.in_channels))
     except (TypeError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -42,17 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'{max(layer.runs for layer in layers)} time steps')
     print(f'parameters {parameters:,}')
     print(f'operations of one time step {sum(layer.macs for layer in layers):,}')
-    print(f'  of 3x3 convolutions in residual paths {spiking_macs(layers):,}')
+    print(f'  that the paper counts (tables 5 and 10) {spiking_macs(layers):,}')
     for kind in ('spikes', 'real'):
         print(f'  on {kind} {sum(layer.macs for layer in layers if layer.input == kind):,}')
     return 0
 
 
-def default_size(stem_stride: int, in_channels: int) -> int:
+def default_size(model: Network) -> int:
     """32 for CIFAR, 128 for an event camera, 224 for ImageNet."""
-    if in_channels == 2:
+    if model.in_channels == 2:
         return 128
-    return 32 if stem_stride == 1 else 224
+    return 224 if isinstance(model, ResNet) and model.stem_stride > 1 else 32
 
 
 def table(layers: Iterable[LayerSummary]) -> str:

@@ -133,12 +133,16 @@ def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[Netw
         options['num_steps'] = num_steps
     try:
         model = unrolled(create_model(name, **options))
-        image = jax.ShapeDtypeStruct((1, 64, 64, model.in_channels), 'float32')
+        variables = load_weights(source)
+        size = model.image_size(variables['params'])
+        image = jax.ShapeDtypeStruct((1, *size, model.in_channels), 'float32')
         like = jax.eval_shape(model.init, jax.random.key(0), image)
+    except WeightsError:
+        raise
     except (TypeError, ValueError) as error:
         raise WeightsError(f'{source}: {error}') from error
     like = {key: like[key] for key in ('params', 'batch_stats')}
-    return model, fit_weights(model, like, load_weights(source))[0]
+    return model, fit_weights(model, like, variables)[0]
 
 
 def load_weights(source: str | Path) -> Variables:

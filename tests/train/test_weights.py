@@ -104,6 +104,22 @@ def test_safetensors_are_weights_too(tmp_path):
     chex.assert_trees_all_equal(variables, fitted)
 
 
+@pytest.mark.parametrize('save', [save_weights, save_safetensors])
+def test_weights_of_a_network_for_images_of_one_size_are_opened(tmp_path, save):
+    if save is save_safetensors:
+        pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
+    options = {'channels': (2, 3), 'pools': (2, 3), 'hidden': (4,), 'num_steps': 5}
+    model = create_model('plif_nmnist', **options)
+    images = jnp.zeros((1, 5, 20, 13, 2))
+    variables = dict(jax.jit(model.init)(jax.random.key(0), images))
+    description = [{}] if save is save_safetensors else []
+    save(tmp_path / 'w', variables, 'plif_nmnist', options, *description)
+    opened, read = open_weights(tmp_path / 'w')
+    assert opened == model
+    # Its learnable decays are numbers without an axis.
+    chex.assert_trees_all_equal(read, variables)
+
+
 def test_damaged_safetensors_are_no_weights(tmp_path):
     pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
     (tmp_path / 'model.json').write_text('{"name": "ms_resnet20", "options": {}}')
