@@ -17,7 +17,7 @@ import pytest
 
 from snnjax import create_model, list_models
 from snnjax.models.blocks import BLOCKS
-from snnjax.models.registry import KINDS
+from snnjax.models.registry import FAMILIES
 from snnjax.models.summary import spiking_macs, summarise
 from snnjax.neurons import SURROGATES
 from snnjax.tools.summary import default_size
@@ -53,7 +53,7 @@ def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {'__name__': 'page'}
     with contextlib.ExitStack() as stack:
-        for registry in (BLOCKS, KINDS, SURROGATES):  # Pages add to them.
+        for registry in (BLOCKS, FAMILIES, SURROGATES):  # Pages add to them.
             stack.enter_context(mock.patch.dict(registry))
         for code in PYTHON[page]:
             exec(compile(code, page, 'exec'), names)
@@ -197,12 +197,14 @@ def test_the_table_of_models_has_them_all():
     [
         row
         for row in MODELS
-        if row[0].endswith('net20') or row[0] in list_models('ms_resnet??*')[:9]
+        if row[0].endswith('net20')
+        or row[0] in list_models('ms_resnet??*')[:9]
+        or row[0].startswith(('tdbn', 'sew', 'plif', 'ta_snn'))
     ],
 )
 def test_the_table_of_models_has_their_sizes(name, parameters, operations):
     model = create_model(name)
-    size = default_size(model.stem_stride, model.in_channels)
+    size = 34 if name == 'plif_nmnist' else default_size(model)
     layers = summarise(model, (size, size, model.in_channels))
     assert f'{sum(layer.parameters for layer in layers):,}' == parameters
     assert f'{spiking_macs(layers):,}' == operations
