@@ -35,11 +35,13 @@ class Family:
 
     Attributes:
       options: of `ResNet`, that all of them have.
+      cifar_depths: published ones of the form for CIFAR.
       imagenet_depths: those of the form for ImageNet.
       imagenet_options: that the form for ImageNet has, in the place of its own.
     """
 
     options: dict[str, Any]
+    cifar_depths: tuple[int, ...] = CIFAR_DEPTHS
     imagenet_depths: tuple[int, ...] = (18, 34, 104)
     imagenet_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -56,12 +58,14 @@ FAMILIES = {
     # Zheng et al. 2021.
     'tdbn_resnet': Family(
         {'kind': 'vanilla', 'runtime_scale': True},
+        cifar_depths=(19,),
         imagenet_depths=(34, 50),
         imagenet_options={'zero_init_residual': False},
     ),
     # Fang et al. 2021, Deep residual learning in spiking neural networks.
     'sew_resnet': Family(
         {'kind': 'lif_before_add', **_IF},
+        cifar_depths=(),
         imagenet_depths=(18, 34, 50, 101, 152),
         imagenet_options={
             'max_pool': True,
@@ -132,11 +136,10 @@ def list_models(pattern: str = '*') -> list[str]:
     """
     names = []
     for name, family in FAMILIES.items():
-        of_paper = family.imagenet_depths == Family({}).imagenet_depths
-        depths = [*(CIFAR_DEPTHS if of_paper else ()), *family.imagenet_depths]
-        names += [f'{name}{depth}' for depth in depths]
-        names += [f'{name}20_dvs'] if of_paper else []
-    names += ['tdbn_resnet19', 'tdbn_resnet34x2', *CONV_NETS]
+        names += [f'{name}{depth}' for depth in (*family.cifar_depths, *family.imagenet_depths)]
+        if 20 in family.cifar_depths:
+            names.append(f'{name}20_dvs')
+    names += ['tdbn_resnet34x2', *CONV_NETS]
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 

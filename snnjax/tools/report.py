@@ -111,7 +111,8 @@ def _of_last(evaluations: int) -> str:
 
 def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
     """A section, for a run that wrote them."""
-    if not any(name.startswith('train/gradient_norm/') for record in records for name in record):
+    written = {name for record in records for name in record}
+    if not any(name.startswith('train/gradient_norm/stage') for name in written):
         return []
 
     def save(file: Any) -> None:

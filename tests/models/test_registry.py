@@ -108,7 +108,7 @@ def test_lists_the_networks_of_the_paper():
 
 def test_lists_the_networks_that_it_is_compared_with():
     assert list_models('sew*') == [f'sew_resnet{depth}' for depth in (18, 34, 50, 101, 152)]
-    assert list_models('tdbn*') == [f'tdbn_resnet{depth}' for depth in ('34', '50', '19', '34x2')]
+    assert list_models('tdbn*') == [f'tdbn_resnet{depth}' for depth in ('19', '34', '50', '34x2')]
     assert {'plif_cifar10', 'ta_snn'} <= set(list_models())
 
 
