@@ -17,7 +17,7 @@ demo: $(VENV)/.plots
 
 # Two processes: most of it is compiling, of which one process keeps little more than one core busy.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ the newest counts.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -258,10 +259,22 @@ def block_of(name: str) -> str:
     return f'{first}/{second}' if first.startswith('stage') else first
 
 
-def forward_order(layer: str) -> tuple[int, list[Any]]:
-    """Sorts blocks or layers: the stem, the tenth block behind the second, the classifier."""
-    ends = {'stem': -1, 'classifier': 1}
-    return ends.get(layer.partition('/')[0], 0), natural_order(layer)
+_LAYER = re.compile(r'(?P<dense>dense_)?(?P<role>[a-z]+)(?P<number>\d*)')
+_PARTS = {'stem': -1, 'dense': 1, 'classifier': 2}
+_ROLES = ('conv', 'dense', 'norm', 'attention', 'spike')
+
+
+def forward_order(layer: str) -> tuple[Any, ...]:
+    """Sorts blocks or layers as they run: the stem, the tenth block behind the second, what is
+    fully connected, the classifier; of what has one number, neurons last.
+    """
+    match = _LAYER.match(layer)
+    if match is None:
+        return 0, 0, 0, natural_order(layer)
+    role = match['role']
+    part = _PARTS.get('dense' if match['dense'] else role, 0)
+    place = _ROLES.index(role) if role in _ROLES else 0
+    return part, int(match['number'] or 0), place, natural_order(layer)
 
 
 def _key(path: Any) -> str:

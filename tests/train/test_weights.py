@@ -12,6 +12,7 @@ from snnjax.train.weights import (
     WeightsError,
     describe_weights,
     fit_weights,
+    forward_order,
     load_weights,
     open_weights,
     save_safetensors,
@@ -144,3 +145,23 @@ def test_a_description_that_is_none_is_refused(tmp_path, text, message):
     (tmp_path / 'variables.safetensors').write_bytes(b'')
     with pytest.raises(WeightsError, match=message):
         open_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'layers',
+    [
+        ['stem', 'stage1/block2', 'stage1/block10', 'stage2/block1', 'dense1', 'classifier'],
+        [
+            'conv1',
+            'attention1',
+            'spike1',
+            'conv2',
+            'dense1',
+            'dense_norm1',
+            'dense_spike1',
+            'dense2',
+        ],
+    ],
+)
+def test_layers_are_listed_as_they_run(layers):
+    assert sorted(layers[::-1], key=forward_order) == layers
