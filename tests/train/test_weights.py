@@ -164,4 +164,5 @@ def test_a_description_that_is_none_is_refused(tmp_path, text, message):
     ],
 )
 def test_layers_are_listed_as_they_run(layers):
-    assert sorted(layers[::-1], key=forward_order) == layers
+    assert sorted(sorted(layers), key=forward_order) == layers
+    assert sorted(layers) != layers
