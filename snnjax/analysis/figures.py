@@ -270,7 +270,7 @@ def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Ou
     by_steps.set_ylabel('test accuracy (%)')
     by_steps.legend()
     for i, (key, label) in enumerate(
-        {'snn_joules': 'residual paths, mean rate', 'joules_by_layer': 'every layer'}.items()
+        {'snn_joules': 'as the paper counts, mean rate', 'joules_by_layer': 'every layer'}.items()
     ):
         energy = [1e6 * row[key] for row in rows]
         by_energy.plot(energy, accuracy, color=COLOURS[i], marker=MARKERS[i], label=label)

@@ -56,7 +56,7 @@ def describe(measured: dict[str, Any]) -> str:
     lines = [
         f'firing rate {rate:.4f}, accuracy {measured["classification_accuracy"]:.4f}',
         '',
-        'convolutions of residual paths, at the mean firing rate (tables 5 and 10)',
+        'what the paper counts, at the mean firing rate (tables 5 and 10)',
         f'  ANN {paper["macs"] / 1e6:12.2f} M MACs {1e6 * paper["ann_joules"]:12.2f} uJ',
         f'  SNN {paper["syops"] / 1e6:12.2f} M SyOPs{1e6 * paper["snn_joules"]:12.2f} uJ'
         f'   ANN / SNN {paper["ratio"]:.2f}',

@@ -153,7 +153,7 @@ def _energy(energy: dict[str, Any]) -> str:
     once, every = layers['once'], layers['every_step']
     rows = [
         row(
-            'residual paths, at the mean rate',
+            'what the paper counts, at the mean rate',
             f'{paper["syops"] / 1e6:.2f} M SyOPs',
             paper['snn_joules'],
             paper['ann_joules'],
