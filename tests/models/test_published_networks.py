@@ -14,6 +14,9 @@ from tests.models.numpy_networks import Node, Parameters, backward
 
 SMALL = {'num_classes': 3, 'blocks': (2, 1), 'widths': (4, 6), 'strides': (1, 2)}
 BLOCKS = {'stage1/block1': 1, 'stage1/block2': 1, 'stage2/block1': 2}
+# A block with a projection and one without are enough where only the kind of the blocks differs.
+SMALLEST = {'num_classes': 3, 'blocks': (2,), 'widths': (8,), 'strides': (2,)}
+TWO_BLOCKS = {'stage1/block1': 2, 'stage1/block2': 1}
 CONV = {'num_classes': 3, 'channels': (4, 5), 'hidden': (12,), 'dropout': 0.0}
 
 # Name of the network, its options, shape of an image, the statement and what it is told.
@@ -27,10 +30,10 @@ CASES = {
     ),
     'tdbn_bottleneck': (
         'tdbn_resnet50',
-        SMALL,
+        SMALLEST,
         (12, 12, 3),
         'tdbn_network',
-        {'blocks': BLOCKS, 'stem_stride': 2, 'bottleneck': True},
+        {'blocks': TWO_BLOCKS, 'stem_stride': 2, 'bottleneck': True},
     ),
     'sew_add': (
         'sew_resnet18',
@@ -41,24 +44,24 @@ CASES = {
     ),
     'sew_add_bottleneck': (
         'sew_resnet50',
-        SMALL,
+        SMALLEST,
         (16, 16, 3),
         'sew_network',
-        {'blocks': BLOCKS, 'connect': numpy_networks.add, 'bottleneck': True},
+        {'blocks': TWO_BLOCKS, 'connect': numpy_networks.add, 'bottleneck': True},
     ),
     'sew_and': (
         'sew_resnet18',
-        {**SMALL, 'kind': 'sew_and'},
+        {**SMALLEST, 'kind': 'sew_and'},
         (16, 16, 3),
         'sew_network',
-        {'blocks': BLOCKS, 'connect': numpy_networks.logical_and},
+        {'blocks': TWO_BLOCKS, 'connect': numpy_networks.logical_and},
     ),
     'sew_iand': (
         'sew_resnet18',
-        {**SMALL, 'kind': 'sew_iand'},
+        {**SMALLEST, 'kind': 'sew_iand'},
         (16, 16, 3),
         'sew_network',
-        {'blocks': BLOCKS, 'connect': numpy_networks.and_not},
+        {'blocks': TWO_BLOCKS, 'connect': numpy_networks.and_not},
     ),
     'plif': (
         'plif_cifar10',
