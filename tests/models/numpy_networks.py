@@ -2,7 +2,8 @@
 
 Nothing of the package is used here. An operation computes its value and knows how to pull a
 cotangent back to its inputs; `backward` goes through all of them, last first. Activations are
-(B, T, H, W, C), float64; parameters are looked up by the names that the package gives them.
+(B, T, H, W, C), float64; parameters are looked up by the names that the package gives them. A
+network gives the logits of every time step, (B, T, classes), whose mean over time is its answer.
 """
 
 import itertools
@@ -117,6 +118,10 @@ def normalisation(x, scale, bias, gain=1.0, epsilon=1e-5):
     return Node(scale.value * (gain * x_hat) + bias.value, (x, scale, bias), pull)
 
 
+def step(distance):
+    return (distance >= 0) * 1.0
+
+
 def rectangular(distance):
     return (np.abs(distance) <= 0.5) * 1.0
 
@@ -125,13 +130,16 @@ def arctan(distance, alpha=2.0):
     return alpha / 2 / (1 + (math.pi / 2 * alpha * distance) ** 2)
 
 
-def neurons(x, *, leak, threshold, reset, surrogate, detached):
-    """``u[t] = leak h[t-1] + x[t]``, spikes where ``u >= threshold``, ``h = reset`` after them."""
+def neurons(x, *, leak, threshold, reset, surrogate, detached, spike=step):
+    """``u[t] = leak h[t-1] + x[t]``, spikes where ``u >= threshold``, ``h = reset`` after them.
+
+    With a ``spike`` whose derivative the surrogate is, and not detached, the gradient is exact.
+    """
     u, o = np.zeros_like(x.value), np.zeros_like(x.value)
     h = np.zeros_like(u[:, 0])
     for t in range(u.shape[1]):
         u[:, t] = leak * h + x.value[:, t]
-        o[:, t] = u[:, t] >= threshold
+        o[:, t] = spike(u[:, t] - threshold)
         h = o[:, t] * reset + (1 - o[:, t]) * u[:, t]
 
     def pull(g):
@@ -145,7 +153,7 @@ def neurons(x, *, leak, threshold, reset, surrogate, detached):
     return Node(o, (x,), pull)
 
 
-def plif(x, w):
+def plif(x, w, *, detached=True, spike=step):
     """``v += (x - v) k`` with ``k = sigmoid(w)``, a threshold of 1, and a reset to 0."""
     k = 1 / (1 + np.exp(-w.value))
     before, charged, o = (np.zeros_like(x.value) for _ in range(3))
@@ -153,13 +161,14 @@ def plif(x, w):
     for t in range(charged.shape[1]):
         before[:, t] = v
         charged[:, t] = v + (x.value[:, t] - v) * k
-        o[:, t] = charged[:, t] >= 1
+        o[:, t] = spike(charged[:, t] - 1)
         v = (1 - o[:, t]) * charged[:, t]
 
     def pull(g):
         of_x, of_v, of_k = np.zeros_like(charged), np.zeros_like(charged[:, 0]), 0.0
         for t in reversed(range(charged.shape[1])):
-            of_charged = g[:, t] * arctan(charged[:, t] - 1) + of_v * (1 - o[:, t])
+            of_o = g[:, t] - (0 if detached else of_v * charged[:, t])
+            of_charged = of_o * arctan(charged[:, t] - 1) + of_v * (1 - o[:, t])
             of_k += (of_charged * (x.value[:, t] - before[:, t])).sum()
             of_x[:, t], of_v = of_charged * k, of_charged * (1 - k)
         return of_x, of_k * k * (1 - k)
@@ -174,7 +183,11 @@ def average_pool(x, size):
 
 
 def max_pool(x, size, stride, margin):
-    """The largest; among equals the first, row by row, which alone gets the gradient."""
+    """The largest of each window, with zeros and ones in it mostly one of several.
+
+    The gradient goes to the first of them, row by row, and to no other: that is what XLA's
+    select-and-scatter does, and what the package is held to beside it in ``test_layers.py``.
+    """
     pads = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
     padded = np.pad(x.value, pads, constant_values=-np.inf)
     height, width = ((length - size) // stride + 1 for length in padded.shape[2:4])
@@ -227,20 +240,20 @@ class Parameters(dict):
         return attention(x, *(self[f'{name}/{leaf}'] for leaf in names))
 
     def classify(self, x):
-        return dense(mean(x, (1, 2, 3)), self['classifier/kernel'], self['classifier/bias'])
+        return dense(mean(x, (2, 3)), self['classifier/kernel'], self['classifier/bias'])
 
 
 def _strides(bottleneck, stride):
     return (1, stride, 1) if bottleneck else (stride, 1)
 
 
-def tdbn_network(p, x, num_steps, *, blocks, bottleneck=False, hidden=False):
+def tdbn_network(p, x, num_steps, *, blocks, stem_stride=1, bottleneck=False, hidden=False):
     """Zheng et al. 2021: LIF(conv-tdBN-LIF-...-tdBN + shortcut), V_th = 0.5, decay 0.25."""
 
     def lif(x):
         return neurons(x, leak=0.25, threshold=0.5, reset=0.0, surrogate=rectangular, detached=True)
 
-    x = lif(repeat(p.conv_norm(x, 'stem', gain=0.5), num_steps))
+    x = lif(repeat(p.conv_norm(x, 'stem', stem_stride, gain=0.5), num_steps))
     for name, stride in blocks.items():
         residual = x
         strides = _strides(bottleneck, stride)
@@ -286,11 +299,11 @@ def plif_network(p, x, num_steps, *, pools):
     for i, pool in enumerate(pools, start=1):
         x = p.conv_norm(x, f'conv{i}')
         x = fire(repeat(x, num_steps) if i == 1 else x, f'spike{i}')
-        x = max_pool(x, pool, pool, 0)
+        x = max_pool(x, pool, pool, 0) if pool > 1 else x
     x = reshape(x, b, num_steps, 1, 1, -1)
     for i in (1, 2):
         x = fire(dense(x, p[f'dense{i}/kernel']), f'dense_spike{i}')
-    return mean(reshape(x, b, num_steps, -1, 10), (1, 3))
+    return mean(reshape(x, b, num_steps, -1, 10), (3,))
 
 
 def ta_network(p, x, num_steps, *, pools):
@@ -307,4 +320,4 @@ def ta_network(p, x, num_steps, *, pools):
     for i in (1, 2):
         x = p.norm(dense(x, p[f'dense{i}/kernel']), f'dense_norm{i}')
         x = fire(p.attend(x, f'dense_attention{i}'))
-    return mean(x, (1, 2, 3))
+    return mean(x, (2, 3))

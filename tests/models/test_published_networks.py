@@ -13,56 +13,71 @@ from tests.models import numpy_networks
 from tests.models.numpy_networks import Node, Parameters, backward
 
 SMALL = {'num_classes': 3, 'blocks': (2, 1), 'widths': (4, 6), 'strides': (1, 2)}
-SEW = {'stem': 'conv7', 'stem_stride': 2, 'max_pool': True, **SMALL}
 BLOCKS = {'stage1/block1': 1, 'stage1/block2': 1, 'stage2/block1': 2}
+# A block with a projection and one without are enough where only the kind of the blocks differs.
+SMALLEST = {'num_classes': 3, 'blocks': (2,), 'widths': (8,), 'strides': (2,)}
+TWO_BLOCKS = {'stage1/block1': 2, 'stage1/block2': 1}
 CONV = {'num_classes': 3, 'channels': (4, 5), 'hidden': (12,), 'dropout': 0.0}
 
 # Name of the network, its options, shape of an image, the statement and what it is told.
 CASES = {
-    'tdbn': ('tdbn_resnet8', SMALL, (6, 6, 3), 'tdbn_network', {'blocks': BLOCKS}),
-    'tdbn_bottleneck': (
-        'tdbn_resnet8',
-        {**SMALL, 'bottleneck': True},
-        (6, 6, 3),
-        'tdbn_network',
-        {'blocks': BLOCKS, 'bottleneck': True},
-    ),
-    'tdbn19': (
+    'tdbn': (
         'tdbn_resnet19',
-        {**SMALL, 'hidden': (7,)},
+        {**SMALL, 'hidden': (7,), 'step_logits': True},
         (6, 6, 3),
         'tdbn_network',
         {'blocks': BLOCKS, 'hidden': True},
     ),
+    'tdbn_bottleneck': (
+        'tdbn_resnet50',
+        SMALLEST,
+        (12, 12, 3),
+        'tdbn_network',
+        {'blocks': TWO_BLOCKS, 'stem_stride': 2, 'bottleneck': True},
+    ),
     'sew_add': (
-        'sew_resnet8',
-        SEW,
+        'sew_resnet18',
+        {**SMALL, 'step_logits': True},
         (16, 16, 3),
         'sew_network',
         {'blocks': BLOCKS, 'connect': numpy_networks.add},
     ),
-    'sew_and': (
-        'sew_resnet8',
-        {**SEW, 'kind': 'sew_and'},
+    'sew_add_bottleneck': (
+        'sew_resnet50',
+        SMALLEST,
         (16, 16, 3),
         'sew_network',
-        {'blocks': BLOCKS, 'connect': numpy_networks.logical_and},
+        {'blocks': TWO_BLOCKS, 'connect': numpy_networks.add, 'bottleneck': True},
     ),
-    'sew_iand_bottleneck': (
-        'sew_resnet8',
-        {**SEW, 'kind': 'sew_iand', 'bottleneck': True},
+    'sew_and': (
+        'sew_resnet18',
+        {**SMALLEST, 'kind': 'sew_and'},
         (16, 16, 3),
         'sew_network',
-        {'blocks': BLOCKS, 'connect': numpy_networks.and_not, 'bottleneck': True},
+        {'blocks': TWO_BLOCKS, 'connect': numpy_networks.logical_and},
+    ),
+    'sew_iand': (
+        'sew_resnet18',
+        {**SMALLEST, 'kind': 'sew_iand'},
+        (16, 16, 3),
+        'sew_network',
+        {'blocks': TWO_BLOCKS, 'connect': numpy_networks.and_not},
     ),
     'plif': (
         'plif_cifar10',
-        {**CONV, 'pools': (2, 2)},
-        (8, 9, 3),
+        {**CONV, 'pools': (1, 2), 'step_logits': True},
+        (6, 7, 3),
         'plif_network',
+        {'pools': (1, 2)},
+    ),
+    # Two hidden units of each attention; one of the first never opens its relu.
+    'ta': (
+        'ta_snn',
+        {**CONV, 'pools': (2, 2), 'attention': 2},
+        (4, 8, 8, 2),
+        'ta_network',
         {'pools': (2, 2)},
     ),
-    'ta': ('ta_snn', {**CONV, 'pools': (2, 2)}, (4, 8, 8, 2), 'ta_network', {'pools': (2, 2)}),
 }
 NUM_STEPS = 4
 
@@ -93,7 +108,8 @@ def test_logits_and_gradients_are_those_of_the_equations(case):
     name, options, shape, statement, told = CASES[case]
     model = create_model(name, num_steps=NUM_STEPS, in_channels=shape[-1], **options)
     rng = np.random.default_rng(1)
-    images, cotangent = rng.normal(size=(3, *shape)), rng.normal(size=(3, 3))
+    images = rng.normal(size=(3, *shape))
+    cotangent = rng.normal(size=(3, NUM_STEPS, 3) if model.step_logits else (3, 3))
     variables = random_variables(model, jnp.asarray(images))
 
     @jax.jit
@@ -118,41 +134,81 @@ def test_logits_and_gradients_are_those_of_the_equations(case):
     nodes = Parameters({key: Node(np.asarray(leaf)) for key, leaf in flat.items()})
     image = Node(images if images.ndim == 5 else images[:, None])
     expected = getattr(numpy_networks, statement)(nodes, image, NUM_STEPS, **told)
+    if not model.step_logits:
+        expected = numpy_networks.mean(expected, (1,))
     backward(expected, cotangent)
     np.testing.assert_allclose(logits, expected.value, rtol=0, atol=1e-9)
     for key, gradient in traverse_util.flatten_dict(of_params, sep='/').items():
         assert np.any(gradient), f'{key} has no part in the logits'
-        np.testing.assert_allclose(gradient, nodes[key].gradient, atol=1e-9, err_msg=key)
-    np.testing.assert_allclose(of_images, image.gradient.reshape(images.shape), atol=1e-9)
+        np.testing.assert_allclose(gradient, nodes[key].gradient, rtol=1e-9, atol=1e-9, err_msg=key)
+    np.testing.assert_allclose(
+        of_images, image.gradient.reshape(images.shape), rtol=1e-9, atol=1e-9
+    )
 
 
-@pytest.mark.parametrize(
-    'smooth',
-    [
-        lambda x, k: numpy_networks.convolution(x, k, 2),
-        lambda x, k: numpy_networks.normalisation(
-            x, Node(k.value.mean((0, 1, 2))), Node(k.value.std((0, 1, 2))), 0.7
+def soft_step(distance):
+    """Of which the arctan surrogate is the derivative."""
+    return np.arctan(np.pi * distance) / np.pi + 0.5
+
+
+STREAM = (2, 3, 5, 4, 3)
+# What the networks are made of, and the shapes of its inputs. Neurons are made smooth.
+OPERATIONS = {
+    'add': (numpy_networks.add, [STREAM, STREAM]),
+    'and': (numpy_networks.logical_and, [STREAM, STREAM]),
+    'and_not': (numpy_networks.and_not, [STREAM, STREAM]),
+    'repeat': (lambda x: numpy_networks.repeat(x, 4), [(2, 1, 3)]),
+    'mean': (lambda x: numpy_networks.mean(x, (2, 3)), [STREAM]),
+    'mean_keepdims': (lambda x: numpy_networks.mean(x, (2, 3), keepdims=True), [STREAM]),
+    'reshape': (lambda x: numpy_networks.reshape(x, 2, 3, 1, 1, -1), [STREAM]),
+    'dense': (numpy_networks.dense, [STREAM, (3, 2)]),
+    'dense_bias': (numpy_networks.dense, [STREAM, (3, 2), (2,)]),
+    'conv1': (lambda x, k: numpy_networks.convolution(x, k, 2), [STREAM, (1, 1, 3, 2)]),
+    'conv3': (lambda x, k: numpy_networks.convolution(x, k, 1), [STREAM, (3, 3, 3, 2)]),
+    'conv7': (lambda x, k: numpy_networks.convolution(x, k, 2), [STREAM, (7, 7, 3, 2)]),
+    'normalisation': (
+        lambda x, scale, bias: numpy_networks.normalisation(x, scale, bias, 0.7),
+        [STREAM, (3,), (3,)],
+    ),
+    'average_pool': (lambda x: numpy_networks.average_pool(x, 2), [(2, 3, 6, 4, 3)]),
+    'max_pool': (lambda x: numpy_networks.max_pool(x, 3, 2, 1), [STREAM]),
+    'max_pool_apart': (lambda x: numpy_networks.max_pool(x, 2, 2, 0), [STREAM]),
+    'attention': (numpy_networks.attention, [STREAM, (3, 6), (6,), (6, 3), (3,)]),
+    'neurons': (
+        lambda x: numpy_networks.neurons(
+            x,
+            leak=0.6,
+            threshold=0.3,
+            reset=0.2,
+            surrogate=numpy_networks.arctan,
+            detached=False,
+            spike=soft_step,
         ),
-        lambda x, k: numpy_networks.average_pool(x, 2),
-        lambda x, k: numpy_networks.max_pool(x, 3, 2, 1),
-        lambda x, k: numpy_networks.attention(
-            x, *(Node(k.value[place]) for place in ((0, 0), (1, 0, 0), (2, 0), (1, 1, 0)))
-        ),
-    ],
-    ids=['convolution', 'normalisation', 'average_pool', 'max_pool', 'attention'],
-)
-def test_the_statements_pull_back_what_finite_differences_say(smooth):
+        [(3, 5, 4)],
+    ),
+    'plif': (
+        lambda x, w: numpy_networks.plif(x, w, detached=False, spike=soft_step),
+        [(3, 5, 4), ()],
+    ),
+}
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_the_statements_pull_back_what_finite_differences_say(name):
+    operation, shapes = OPERATIONS[name]
     rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(2, 3, 4, 4, 3)), rng.normal(size=(3, 3, 3, 3))
-    direction = rng.normal(size=x.shape)
-    node = Node(x)
-    out = smooth(node, Node(kernel))
+    inputs = [Node(np.asarray(rng.normal(size=shape))) for shape in shapes]
+    out = operation(*inputs)
     cotangent = rng.normal(size=out.value.shape)
     backward(out, cotangent)
-    ahead, behind = (
-        (smooth(Node(x + step * direction), Node(kernel)).value * cotangent).sum()
-        for step in (1e-6, -1e-6)
-    )
-    Node.tape.clear()
-    slope = (ahead - behind) / 2e-6
-    np.testing.assert_allclose((node.gradient * direction).sum(), slope, rtol=1e-6)
+    for node in inputs:
+        here, direction = node.value, rng.normal(size=node.value.shape)
+        values = []
+        for move in (1e-6, -1e-6):
+            node.value = here + move * direction
+            values.append(operation(*inputs).value)
+        node.value = here
+        Node.tape.clear()
+        slope = ((values[0] - values[1]) * cotangent).sum() / 2e-6
+        assert abs(slope) > 1e-3
+        np.testing.assert_allclose((node.gradient * direction).sum(), slope, rtol=1e-6)

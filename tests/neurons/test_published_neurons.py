@@ -15,6 +15,12 @@ INTEGRATE_AND_FIRE = {'decay': 1.0, 'threshold': 1.0, 'surrogate': SURROGATES['a
 TA_SNN = {'decay': 0.3, 'threshold': 0.3, 'reset': 0.3, 'detach_reset': False}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def spikes_and_gradients(neuron, cotangent, *inputs):
+    spikes, pull = jax.vjp(neuron, *inputs)
+    return spikes, pull(cotangent)
+
+
 @pytest.mark.usefixtures('x64')
 @pytest.mark.parametrize('num_steps', [1, 6, 17])
 @pytest.mark.parametrize(
@@ -36,10 +42,11 @@ def test_spikes_and_gradient_are_those_of_the_equations(options, surrogate, num_
         detached=options.get('detach_reset', True),
     )
     backward(expected, cotangent)
-    spikes, pull = jax.vjp(functools.partial(lif, **options), jnp.asarray(current))
+    spikes, (gradient,) = spikes_and_gradients(
+        functools.partial(lif, **options), cotangent, current
+    )
     np.testing.assert_array_equal(spikes, expected.value)
     assert 0 < spikes.mean() < 1
-    (gradient,) = pull(jnp.asarray(cotangent))
     np.testing.assert_allclose(gradient, statement.gradient, rtol=1e-12, atol=1e-13)
 
 
@@ -63,10 +70,9 @@ def test_the_parametric_neuron_learns_its_time_constant(num_steps):
             surrogate=SURROGATES['arctan'],
         )
 
-    spikes, pull = jax.vjp(neuron, jnp.asarray(current), jnp.asarray(w))
+    spikes, gradients = spikes_and_gradients(neuron, cotangent, current, w)
     np.testing.assert_array_equal(spikes, expected.value)
     assert 0 < spikes.mean() < 1
-    gradients = pull(jnp.asarray(cotangent))
     np.testing.assert_allclose(gradients[0], statement.gradient, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(gradients[1], of_w.gradient, rtol=1e-10)
 
