@@ -187,6 +187,12 @@ def test_the_map_leads_to_commands_and_configs_that_there_are():
     assert [config for config in configs if not (ROOT / config).exists()] == []
 
 
+def test_the_reference_has_every_config_file():
+    page = (ROOT / 'docs/reference/configuration.md').read_text()
+    configs = {path.name for path in (ROOT / 'configs').glob('*.py')}
+    assert set(re.findall(r'literalinclude} ../../configs/(\w+\.py)', page)) == configs
+
+
 def test_the_table_of_models_has_them_all():
     assert [name for name, *_ in MODELS] == list_models()
 
