@@ -25,7 +25,7 @@ from absl import flags
 from jax import lax
 from jax.experimental import pallas as pl
 
-from snnjax.models import networks
+from snnjax.models import network
 from snnjax.models.blocks import BLOCKS, MSBlock
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, record_rate
@@ -39,7 +39,7 @@ _FORM = flags.DEFINE_enum('form', 'pallas', ['autodiff', 'pallas', 'fused', 'our
 def main(argv: list[str]) -> None:
     """Runs `snnjax.tools.plan_tpu` with the neurons that the flags say."""
     if _FORM.value == 'autodiff':
-        networks.lif = autodiff_lif
+        network.lif = autodiff_lif
     else:
         plan_tpu.describe_topology = one_chip(plan_tpu.describe_topology)
     if _FORM.value in FUSED_BLOCKS:

@@ -1,4 +1,4 @@
-"""Networks of neurons with a learnable decay (PLIF, Fang et al. 2021).
+"""Networks of neurons with a learnable decay (PLIF, Fang et al. 2020).
 
 python -m snnjax.main --config=configs/plif.py:data=cifar10 --workdir=runs/plif
 python -m snnjax.main --config=configs/plif.py:data=cifar10_dvs --workdir=runs/plif_dvs

@@ -83,7 +83,7 @@ class ConvNet(Network):
             small for the pooling.
         """
         x, num_steps = self._stream(images)
-        self._check_size(images.shape[-3:-1])
+        self.check_size(*images.shape[-3:-1])
         conv_norm = functools.partial(ConvNorm, train=train, threshold=1.0, dtype=self.dtype)
         spike = self._spike(num_steps)
 
@@ -124,12 +124,12 @@ class ConvNet(Network):
         hidden = max(1, num_steps // self.attention)
         return TemporalAttention(num_steps, hidden, name=name)(x)
 
-    def _check_size(self, size: tuple[int, ...]) -> None:
-        height, width = size
+    def check_size(self, height: int, width: int) -> None:
+        """Raises ValueError for images of which pooling leaves nothing."""
+        size = f'{height}x{width}'
         for pool in self.pools:
             height, width = height // pool, width // pool
         if not height or not width:
             raise ValueError(
-                f'images of {size[0]}x{size[1]} are too small for pools={self.pools}: nothing is '
-                f'left of them'
+                f'images of {size} are too small for pools={self.pools}: nothing is left of them'
             )

@@ -89,6 +89,10 @@ class Network(nn.Module):
         """Whether repeated blocks are scanned, on this machine."""
         return False
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raises ValueError for images that are too small; here none are."""
+        del height, width
+
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
         """Height and width of images that parameters fit; here they fit all sizes."""
         del params

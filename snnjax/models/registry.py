@@ -76,7 +76,7 @@ FAMILIES = {
 }
 """Families by the first part of a name."""
 
-# Fang et al. 2021, Incorporating learnable membrane time constant; a tau of 2 is a decay of 1/2.
+# Fang et al. 2020, Incorporating learnable membrane time constant; a tau of 2 is a decay of 1/2.
 _PLIF = {
     'decay': 0.5,
     'decay_input': True,

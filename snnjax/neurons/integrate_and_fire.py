@@ -54,7 +54,7 @@ def lif(
     The gradient replaces ``do/du`` by the surrogate's bump (eq. 3), and flows back through the leak
     of the neurons that did not fire. The defaults are the paper's (table 6). With ``decay=1`` the
     neuron integrates and fires without a leak (IF); with ``decay_input`` and a learnable decay it
-    is the parametric neuron (PLIF) of Fang et al. 2021, whose ``sigmoid(w)`` is ``1 - decay``.
+    is the parametric neuron (PLIF) of Fang et al. 2020, whose ``sigmoid(w)`` is ``1 - decay``.
 
     Membrane potentials are float32 (float64 for a float64 current) whatever the current's dtype,
     because firing is a comparison. Reverse-mode differentiation only.
@@ -72,7 +72,7 @@ def lif(
       detach_reset: no gradient through the decision to reset. If false, the gradient also passes
         from ``v[t]`` through ``o[t]``, and float membrane potentials are kept for it.
       decay_input: charge with ``(1 - decay) * x[t]`` instead of ``x[t]``, so that a neuron that
-        never fires tends to the mean of its current.
+        never fires tends to the mean of its current. The leak is towards 0, whatever ``reset``.
       time_axis: the axis of ``current`` that is time.
       surrogate: one of `snnjax.neurons.SURROGATES`, or your own.
 

@@ -357,7 +357,8 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
             lambda value: value % (2 * jax.process_count()) == 0,
         )
     try:
-        build_model(config, dataset_of(config))
+        dataset = dataset_of(config)
+        build_model(config, dataset).check_size(*dataset.image_shape[-3:-1])
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
     if config.init_from:
