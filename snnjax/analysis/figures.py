@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -121,12 +121,18 @@ def _setting(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the runs have in common."""
     first = rows[0]
     each = collections.Counter((row['family'], row['depth']) for row in rows).values()
-    seeds = f'{min(each)} to {max(each)}' if min(each) < max(each) else f'{max(each)}'
     return (
         f'{first["data"]}, T = {first["num_steps"]}, {first["images"]:,} training images shown '
         f'in {first["epochs"]} epoch{"s" if first["epochs"] > 1 else ""}, '
-        f'{seeds} seed{"s" if max(each) > 1 else ""}'
+        f'{_seeds(each)}'
     )
+
+
+def _seeds(each: Collection[int]) -> str:
+    """How many runs there are of one thing."""
+    fewest, most = min(each), max(each)
+    number = f'{fewest} to {most}' if fewest < most else f'{most}'
+    return f'{number} seed{"s" if most > 1 else ""}'
 
 
 def save_curves_by_depth(
@@ -361,6 +367,8 @@ def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
       rows: one a run, see `snnjax.analysis.comparison.comparison_table`.
       path: of the PNG.
     """
+    import matplotlib.ticker
+
     figure, (left, middle, right) = new_figure(12, 3.6, columns=3)
     networks = by_network(rows)
     for i, (name, seeds) in enumerate(networks.items()):
@@ -372,6 +380,9 @@ def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
         for ax, key, unit in ((middle, 'step_seconds', 1e-3), (right, 'step_bytes', 1e6)):
             ax.barh(i, statistics.fmean(row[key] for row in seeds) / unit, color=colour)
     left.set_xscale('log')
+    left.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    left.xaxis.set_major_formatter('{x:g}')
+    left.xaxis.set_minor_formatter('')
     left.set_xlabel('synaptic operations of an image (millions)')
     left.set_ylabel('test accuracy (%)')
     left.legend(fontsize=8)
@@ -380,10 +391,9 @@ def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
         ax.invert_yaxis()
         ax.set_xlabel(label)
     first = rows[0]
-    most = max(len(seeds) for seeds in networks.values())
     figure.suptitle(
-        f'{first["images"]:,} test images, T = {first["num_steps"]}, {most} '
-        f'seed{"s" if most > 1 else ""}',
+        f'{first["images"]:,} test images, T = {first["num_steps"]}, '
+        f'{_seeds([len(seeds) for seeds in networks.values()])}',
         fontsize=9,
     )
     figure.savefig(path, dpi=150)
