@@ -116,7 +116,7 @@ def make_weights(model: str, path: Path) -> dict[str, Any]:
     import jax
 
     import snnjax
-    from snnjax.models.networks import STEMS
+    from snnjax.models.resnets import STEMS
     from snnjax.models.torch_weights import to_state_dict
 
     network = snnjax.create_model(model, num_steps=1)

@@ -4,8 +4,8 @@ from snnjax.models.compilation import compiler_options
 from snnjax.models.conv_nets import ConvNet
 from snnjax.models.layers import mean_firing_rate
 from snnjax.models.network import Network
-from snnjax.models.networks import ResNet
 from snnjax.models.registry import create_model, list_models
+from snnjax.models.resnets import ResNet
 
 __all__ = [
     'ConvNet',

@@ -26,8 +26,8 @@ from snnjax.models.blocks import BLOCKS
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import LIF, TDBN
 from snnjax.models.network import DEFAULT_NUM_STEPS, Network
-from snnjax.models.networks import ResNet
 from snnjax.models.observation import observed, unrolled
+from snnjax.models.resnets import ResNet
 
 if TYPE_CHECKING:
     import nir

@@ -11,7 +11,7 @@ import jax
 
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import LIF, ReLU
-from snnjax.models.networks import ResNet
+from snnjax.models.resnets import ResNet
 
 NEURONS = (LIF, ReLU)
 SYNAPSES = (Conv, nn.Dense)

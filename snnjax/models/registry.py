@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from snnjax.models.conv_nets import ConvNet
 from snnjax.models.network import Network
-from snnjax.models.networks import ResNet
+from snnjax.models.resnets import ResNet
 from snnjax.spelling import suggest
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 482)
@@ -36,17 +36,19 @@ class Family:
     Attributes:
       options: of `ResNet`, that all of them have.
       cifar_depths: published ones of the form for CIFAR.
+      forms: of depths that follow no rule.
       imagenet_depths: those of the form for ImageNet.
       imagenet_options: that the form for ImageNet has, in the place of its own.
     """
 
     options: dict[str, Any]
     cifar_depths: tuple[int, ...] = CIFAR_DEPTHS
+    forms: dict[int, dict[str, Any]] = dataclasses.field(default_factory=dict)
     imagenet_depths: tuple[int, ...] = (18, 34, 104)
     imagenet_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-_IF = {'decay': 1.0, 'threshold': 1.0, 'surrogate': 'arctan', 'surrogate_width': 1.0}
+_IF = {'decay': 1.0, 'threshold': 1.0, 'surrogate': 'arctan'}
 
 FAMILIES = {
     'ms_resnet': Family({'kind': 'ms'}),
@@ -58,7 +60,8 @@ FAMILIES = {
     # Zheng et al. 2021.
     'tdbn_resnet': Family(
         {'kind': 'vanilla', 'runtime_scale': True},
-        cifar_depths=(19,),
+        cifar_depths=(),
+        forms={19: {'blocks': (3, 3, 2), 'widths': (128, 256, 512), 'hidden': (256,)}},
         imagenet_depths=(34, 50),
         imagenet_options={'zero_init_residual': False},
     ),
@@ -136,7 +139,8 @@ def list_models(pattern: str = '*') -> list[str]:
     """
     names = []
     for name, family in FAMILIES.items():
-        names += [f'{name}{depth}' for depth in (*family.cifar_depths, *family.imagenet_depths)]
+        depths = (*family.cifar_depths, *family.forms, *family.imagenet_depths)
+        names += [f'{name}{depth}' for depth in depths]
         if 20 in family.cifar_depths:
             names.append(f'{name}20_dvs')
     names += ['tdbn_resnet34x2', *CONV_NETS]
@@ -208,8 +212,8 @@ def _form(name: str) -> dict[str, Any]:
     family, depth = FAMILIES[match['family']], int(match['depth'])
     if depth in family.imagenet_depths and not match['dvs']:
         form = _imagenet_form(depth) | family.imagenet_options
-    elif match['family'] == 'tdbn_resnet' and depth == 19:
-        form = {'blocks': (3, 3, 2), 'widths': (128, 256, 512), 'hidden': (256,)}
+    elif depth in family.forms and not match['dvs']:
+        form = dict(family.forms[depth])
     elif depth < 8 or depth % 6 != 2:
         below = max(8, (depth - 2) // 6 * 6 + 2)
         raise ValueError(

@@ -51,7 +51,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from snnjax.models.network import Network
-from snnjax.models.networks import ResNet
+from snnjax.models.resnets import ResNet
 from snnjax.spelling import suggest
 
 Path = tuple[str, ...]

@@ -9,7 +9,7 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models import mean_firing_rate
-from snnjax.models.networks import REMATERIALISATION
+from snnjax.models.resnets import REMATERIALISATION
 from snnjax.models.stacking import stack_layers
 
 
