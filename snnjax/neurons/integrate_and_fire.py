@@ -196,19 +196,18 @@ def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Ar
     saved, decay, threshold = residuals
     chunks = _split_time(cotangent, axis)
     decode = functools.partial(_differentiate_word, neuron, axis, decay, threshold)
-    _, gradient = lax.scan(
+    _, gradients = lax.scan(
         decode,
         jnp.zeros(saved.word.shape[1:], decay.dtype),
         (saved, chunks),
         reverse=True,
         unroll=len(chunks) == 1,
     )
-    total = cotangent.shape[axis]
-    gradient = _join_time(gradient, axis, total)
     scalars = jnp.zeros_like(decay), jnp.zeros_like(threshold)
     if neuron.learnable:
-        distance = _join_time(saved.residuals, axis, total)
-        scalars = apart(_differentiate_scalars, neuron, axis)(decay, threshold, distance, gradient)
+        differentiate = apart(_differentiate_scalars, neuron, axis)
+        scalars = differentiate(decay, threshold, saved.residuals, gradients)
+    gradient = _join_time(gradients, axis, cotangent.shape[axis])
     return neuron.charge(gradient, decay).astype(cotangent.dtype), *scalars
 
 
@@ -295,27 +294,34 @@ def _differentiate_scalars(
     axis: int,
     decay: jax.Array,
     threshold: jax.Array,
-    distance: jax.Array,
-    gradient: jax.Array,
+    distances: jax.Array,
+    gradients: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients of decay and threshold, from those of the potentials ``u[t]``."""
-    num_steps = gradient.shape[axis]
-    # One neuron's shares, step by step: XLA for CPUs sums an axis number by number.
-    of_decay = of_threshold = jnp.zeros_like(_at(gradient, 0, axis))
-    leaked = jnp.zeros_like(of_decay)
+    """The gradients of decay and threshold, from those of the potentials ``u[t]`` of all words."""
     inverse_gain = 1 / (1 - decay)
-    for t in range(num_steps):
-        slope, potential = _at(gradient, t, axis), _at(distance, t, axis) + threshold
-        if neuron.decay_input:
-            # Less the current, which follows from the potentials before and after it.
-            of_decay += slope * (leaked - inverse_gain * (potential - decay * leaked))
-        else:
-            of_decay += slope * leaked
-        spikes = neuron.spike(potential - threshold)
-        through_leak = decay * _at(gradient, t + 1, axis) if t + 1 < num_steps else 0.0
-        of_threshold += jnp.where(spikes, 0.0, through_leak) - slope
-        leaked = jnp.where(spikes, neuron.reset, potential)
-    return apart(jnp.sum)(of_decay), apart(jnp.sum)(of_threshold)
+
+    def add(carry: tuple, word: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:
+        # Each neuron's shares, step by step: XLA for CPUs sums an axis number by number.
+        of_decay, of_threshold, left, leak = carry
+        for t in range(word[0].shape[axis]):
+            distance, gradient = (_at(steps, t, axis) for steps in word)
+            potential = distance + threshold
+            leaked = left
+            if neuron.decay_input:
+                # Less the current, which follows from the potentials before and after it.
+                leaked = left - inverse_gain * (potential - decay * left)
+            of_decay += gradient * leaked
+            # Of what reaches a potential, the step before has had what it passed on by its leak.
+            of_threshold += gradient * (leak - 1)
+            spike = neuron.spike(distance)
+            left = jnp.where(spike, neuron.reset, potential)
+            leak = jnp.where(spike, 0.0, decay)
+        return (of_decay, of_threshold, left, leak), None
+
+    zeros = jnp.zeros_like(_at(gradients[0], 0, axis))
+    start = zeros, zeros, zeros, zeros
+    sums, _ = lax.scan(add, start, (distances, gradients), unroll=len(gradients) == 1)
+    return apart(jnp.sum)(sums[0]), apart(jnp.sum)(sums[1])
 
 
 def _membrane_dtype(current: jax.Array) -> Any:
