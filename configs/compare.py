@@ -24,49 +24,52 @@ SGD = {'name': 'sgd', 'learning_rate': 0.05}
 RATES = {'name': 'adam', 'learning_rate': 1e-3, 'weight_decay': 0.0}
 
 NETWORKS = {
-    'ms': ('ms_resnet20x7', {}),
-    'tdbn': ('tdbn_resnet19', {}),
-    'sew': ('sew_resnet20x7', {}),
-    'plif': ('plif_cifar10', {}),
-    'ta': ('ta_snn', {'channels': (64, 128, 256, 512, 1024), 'pools': (2, 2, 2, 2, 2)}),
+    'paper': {
+        'ms': ('ms_resnet20x7', {}),
+        'tdbn': ('tdbn_resnet19', {}),
+        'sew': ('sew_resnet20x7', {}),
+        'plif': ('plif_cifar10', {}),
+        'ta': ('ta_snn', {'channels': (64, 128, 256, 512, 1024), 'pools': (2,) * 5}),
+    },
+    # The same structures with as many parameters as MS-ResNet8, or nearly.
+    'cpu': {
+        'ms': ('ms_resnet8', {}),
+        'tdbn': ('tdbn_resnet19', {'widths': (10, 20, 40), 'hidden': (20,)}),
+        'sew': ('sew_resnet8', {}),
+        'plif': ('plif_cifar10', {'channels': (24,) * 6, 'hidden': (32,)}),
+        'ta': ('ta_snn', {'channels': (16, 24, 32, 48, 64), 'pools': (2,) * 5, 'hidden': (128,)}),
+    },
 }
-"""Models by what stands for them in the names of runs, with their options."""
+"""Models, with their options, by the setting and what stands for them in the names of runs."""
 
-SMALL = {
-    'ms': ('ms_resnet8', {}),
-    'tdbn': ('tdbn_resnet19', {'widths': (10, 20, 40), 'hidden': (20,)}),
-    'sew': ('sew_resnet8', {}),
-    'plif': ('plif_cifar10', {'channels': (24,) * 6, 'hidden': (32,)}),
-    'ta': ('ta_snn', {'channels': (16, 24, 32, 48, 64), 'pools': (2,) * 5, 'hidden': (128,)}),
+BUDGETS = {
+    'paper': {
+        'cifar10': {'num_steps': 4, 'epochs': 100, 'batch_size': 100},
+        'nmnist': {'num_steps': 10, 'epochs': 100, 'batch_size': 100},
+    },
+    'cpu': {
+        'cifar10': {'num_steps': 4, 'epochs': 1, 'batch_size': 50},
+        'nmnist': {'num_steps': 8, 'epochs': 10, 'batch_size': 20},
+    },
 }
-"""The same structures with as many parameters as MS-ResNet8, or nearly."""
-
-SETTINGS = {
-    ('paper', 'cifar10'): {'num_steps': 4, 'epochs': 100, 'batch_size': 100},
-    ('cpu', 'cifar10'): {'num_steps': 4, 'epochs': 1, 'batch_size': 50},
-    ('paper', 'nmnist'): {'num_steps': 10, 'epochs': 100, 'batch_size': 100},
-    ('cpu', 'nmnist'): {'num_steps': 8, 'epochs': 10, 'batch_size': 20},
-}
+"""Time steps, epochs and batches by the setting and the data."""
 
 
 def get_config(arguments: str = ''):
     """Arguments: ``network``, ``data`` (cifar10, nmnist), ``seed``, ``setting`` (paper, cpu)."""
     args = parse_arguments(arguments, network='ms', data='cifar10', seed=0, setting='paper')
-    setting = SETTINGS[
-        choose('setting', args.setting, {'paper': 'paper', 'cpu': 'cpu'}),
-        choose('data', args.data, {'cifar10': 'cifar10', 'nmnist': 'nmnist'}),
-    ]
-    name, options = choose('network', args.network, SMALL if args.setting == 'cpu' else NETWORKS)
+    budget = choose('data', args.data, choose('setting', args.setting, BUDGETS))
+    name, options = choose('network', args.network, NETWORKS[args.setting])
     config = default_config()
-    config.model.update({'name': name, 'num_steps': setting['num_steps'], **options})
+    config.model.update({'name': name, 'num_steps': budget['num_steps'], **options})
     config.data.name = args.data
     config.data.crop_padding = 4 if args.data == 'cifar10' else 2
     config.data.flip = args.data == 'cifar10'
     rates = args.network in ('plif', 'ta')
     config.loss = 'mse' if rates else 'cross_entropy'
     config.optimizer.update(RATES if rates else SGD)
-    config.epochs = setting['epochs']
-    config.batch_size = setting['batch_size']
+    config.epochs = budget['epochs']
+    config.batch_size = budget['batch_size']
     config.eval_batch_size = 100
     config.seed = args.seed
     return config
@@ -78,7 +81,7 @@ def get_runs(arguments: str = ''):
     Returns the arguments of ``get_config`` by the name of the run.
     """
     args = parse_arguments(
-        arguments, networks='+'.join(NETWORKS), seeds='0', data='cifar10', setting='paper'
+        arguments, networks='+'.join(NETWORKS['paper']), seeds='0', data='cifar10', setting='paper'
     )
     return {
         f'{network}_{args.data}_seed{seed}': (

@@ -16,11 +16,10 @@ NUM_STEPS = {'cifar10': 8, 'nmnist': 10, 'cifar10_dvs': 20, 'dvs_gesture': 20}
 def get_config(arguments: str = ''):
     """Arguments: ``data``, one of `NUM_STEPS`, and ``num_steps``; 0 for those of the data."""
     args = parse_arguments(arguments, data='cifar10', num_steps=0)
+    num_steps = choose('data', args.data, NUM_STEPS)
     config = default_config()
     config.model.name = f'plif_{args.data}'
-    config.model.num_steps = choose('data', args.data, NUM_STEPS)
-    if args.num_steps:
-        config.model.num_steps = args.num_steps
+    config.model.num_steps = args.num_steps or num_steps
     config.data.name = args.data
     if args.data == 'cifar10':
         config.data.crop_padding = 4

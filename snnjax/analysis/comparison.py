@@ -12,8 +12,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from snnjax.analysis.activity import measure_activity
-from snnjax.analysis.energy import estimate_energy
+from snnjax.analysis.energy import measure_costs
 from snnjax.analysis.runs import by_network, mean_and_deviation
 from snnjax.analysis.trained import open_trained
 from snnjax.data.pipeline import TrainingBatches
@@ -31,21 +30,13 @@ def measure_run(workdir: Path, images: int = 0) -> dict[str, Any]:
       images: of the test split, at even distances; 0 for all.
 
     Returns:
-      ``model``, ``parameters``, ``num_steps``, ``images``, ``accuracy``, ``firing_rate``; ``syops``
-      of an image by the paper's convention, and ``joules`` by layer, see `snnjax.analysis.energy`.
+      ``model``, ``parameters``, and what `snnjax.analysis.energy.measure_costs` has.
     """
     trained = open_trained(str(workdir), images=images)
-    activity = measure_activity(trained)
-    energy = estimate_energy(trained, activity)
     return {
         'model': trained.config.model.name,
         'parameters': count_parameters(trained.variables['params']),
-        'num_steps': trained.num_steps,
-        'images': activity.images,
-        'accuracy': activity.accuracy,
-        'firing_rate': activity.firing_rate,
-        'syops': energy['energy_by_mean_rate']['syops'],
-        'joules': energy['energy_by_layer']['once']['snn_joules'],
+        **measure_costs(trained),
     }
 
 
@@ -111,7 +102,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(
             f'| {name} | `{first["model"]}` | {first["parameters"]:,} | {first["num_steps"]} '
             f'| {accuracy} | {mean("firing_rate", 1):.3f} | {mean("syops", 1e6):.2f} '
-            f'| {mean("joules", 1e-6):.1f} | {mean("step_seconds", 1e-3):.0f} '
+            f'| {mean("joules_by_layer", 1e-6):.1f} | {mean("step_seconds", 1e-3):.0f} '
             f'| {mean("step_bytes", 1e6):.0f} |'
         )
     return '\n'.join(lines)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from snnjax.analysis.activity import Activity
+from snnjax.analysis.activity import Activity, measure_activity
 from snnjax.analysis.trained import Trained
 from snnjax.models.summary import LayerSummary, spiking_macs, summarise
 from snnjax.train.weights import by_name
@@ -210,6 +210,27 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
             }
             for layer in once
         ],
+    }
+
+
+def measure_costs(trained: Trained) -> dict[str, Any]:
+    """What a trained network reaches, and what an image costs, in a row of a table.
+
+    Returns:
+      ``num_steps``, ``images``, ``accuracy``, ``firing_rate``; ``syops`` and ``snn_joules`` of an
+      image by the paper's convention, and ``joules_by_layer`` by layer, with what does not change
+      over time computed once.
+    """
+    activity = measure_activity(trained)
+    energy = estimate_energy(trained, activity)
+    return {
+        'num_steps': trained.num_steps,
+        'images': activity.images,
+        'accuracy': activity.accuracy,
+        'firing_rate': activity.firing_rate,
+        'syops': energy['energy_by_mean_rate']['syops'],
+        'snn_joules': energy['energy_by_mean_rate']['snn_joules'],
+        'joules_by_layer': energy['energy_by_layer']['once']['snn_joules'],
     }
 
 

@@ -49,14 +49,13 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
       path: of the PNG.
     """
     figure, axes = new_figure(12, 3.6, columns=3)
-    quantities = {'loss': 'loss', 'accuracy': 'accuracy', 'firing_rate': 'firing rate'}
-    for ax, (key, label) in zip(axes, quantities.items(), strict=True):
+    for ax, key in zip(axes, ('loss', 'accuracy', 'firing_rate'), strict=True):
         for split, name in (('train', 'training'), ('eval', 'test')):
             points = [(r['epoch'], r[f'{split}/{key}']) for r in records if f'{split}/{key}' in r]
             if points:
                 ax.plot(*zip(*points, strict=True), label=name, marker='.', linewidth=1.2)
         ax.set_xlabel('epoch')
-        ax.set_ylabel(label)
+        ax.set_ylabel(key.replace('_', ' '))
         ax.legend()
     figure.savefig(path, dpi=150)
 

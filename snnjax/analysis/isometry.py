@@ -26,6 +26,7 @@ from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed, unrolled
 from snnjax.neurons import membrane_potential
 from snnjax.train.gradients import norms_by_block
+from snnjax.train.weights import by_name
 
 Variables = Mapping[str, Any]
 
@@ -229,18 +230,15 @@ def _gate_moments(model: Network, call: Call, key: jax.Array) -> dict[str, jax.A
 
 def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:
     """Variables with the last scale of every block's residual path set to ``gamma``."""
-    names = [_name(path) for path, _ in jax.tree.leaves_with_path(dict(variables))]
-    bottlenecks = any(name.endswith('conv3/norm/scale') for name in names)
+    variables = dict(variables)
+    bottlenecks = any(name.endswith('conv3/norm/scale') for name in by_name(variables))
     last = f'{"conv3" if bottlenecks else "conv2"}/norm/scale'
 
     def scale(path: Any, leaf: jax.Array) -> jax.Array:
-        return jnp.full_like(leaf, gamma) if _name(path).endswith(last) else leaf
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        return jnp.full_like(leaf, gamma) if name.endswith(last) else leaf
 
-    return jax.tree.map_with_path(scale, dict(variables))
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator='/')
+    return jax.tree.map_with_path(scale, variables)
 
 
 def gradient_norms(

@@ -22,7 +22,7 @@ import jax
 
 from snnjax.analysis.comparison import comparison_table, measure_run, measure_steps
 from snnjax.analysis.figures import save_comparison
-from snnjax.analysis.runs import read_table, write_table
+from snnjax.analysis.runs import by_network, read_table, write_table
 from snnjax.tools.sweep import TABLE
 from snnjax.tools.weights_arguments import run
 from snnjax.train.config import ConfigError
@@ -47,13 +47,16 @@ def _compare(args: argparse.Namespace) -> None:
     workdir = args.workdir.expanduser()
     if args.rounds < 1:
         raise ConfigError(f'--rounds={args.rounds} must be at least 1')
-    runs = {row['run']: workdir / row['run'] for row in read_table(workdir / TABLE)}
-    if not runs:
+    networks = by_network(read_table(workdir / TABLE))
+    if not networks:
         raise ConfigError(f'{workdir / TABLE} has no finished run: give the workdir of a sweep')
-    costs = measure_steps(runs, args.rounds)
+    # Seeds of one network take the same steps.
+    firsts = {name: workdir / rows[0]['run'] for name, rows in networks.items()}
+    costs = measure_steps(firsts, args.rounds)
     rows = [
-        {'run': name, **measure_run(path, args.images), **costs[name]}
-        for name, path in runs.items()
+        {'run': row['run'], **measure_run(workdir / row['run'], args.images), **costs[name]}
+        for name, seeds in networks.items()
+        for row in seeds
     ]
     print(comparison_table(rows))
     device = jax.devices()[0]

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from snnjax.models import Network
+
 
 class Loss(NamedTuple):
     """A loss.
@@ -22,6 +24,14 @@ class Loss(NamedTuple):
 
     of: Callable[[jax.Array, jax.Array], jax.Array]
     steps: bool = False
+
+    def model(self, model: Network) -> Network:
+        """The network with the logits that the loss is of."""
+        return model.clone(step_logits=self.steps)
+
+    def mean_logits(self, logits: jax.Array) -> jax.Array:
+        """(B, classes), whatever the loss is of."""
+        return logits.mean(axis=1) if self.steps else logits
 
 
 def _mean_squared_error(rates: jax.Array, targets: jax.Array) -> jax.Array:

@@ -74,7 +74,7 @@ def make_train_step(
         training can go on after it.
       seed: of dropout.
     """
-    model = model.clone(step_logits=loss.steps)
+    model = loss.model(model)
 
     def loss_of(
         params: Any, batch_stats: Any, batch: Batch, key: jax.Array
@@ -94,7 +94,7 @@ def make_train_step(
         losses = loss.of(logits, optax.smooth_labels(targets, label_smoothing))
         sums = metrics.batch_sums(
             losses=losses,
-            logits=logits.mean(axis=1) if loss.steps else logits,
+            logits=loss.mean_logits(logits),
             labels=batch['label'],
             firing_rates=mean_firing_rate(updates['firing_rates']),
             mask=batch.get('mask'),
@@ -167,7 +167,7 @@ def make_eval_step(
     model: Network, dataset: Dataset, mesh: Mesh, loss: Loss = cross_entropy
 ) -> Callable[[Any, Batch], metrics.Sums]:
     """``(variables, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
-    model = model.clone(step_logits=loss.steps)
+    model = loss.model(model)
 
     def eval_step(variables: Any, batch: Batch) -> metrics.Sums:
         logits, updates = model.apply(
@@ -177,7 +177,7 @@ def make_eval_step(
         )
         return metrics.batch_sums(
             losses=loss.of(logits, _targets(batch, dataset.num_classes)),
-            logits=logits.mean(axis=1) if loss.steps else logits,
+            logits=loss.mean_logits(logits),
             labels=batch['label'],
             firing_rates=mean_firing_rate(updates['firing_rates']),
             mask=batch['mask'],
