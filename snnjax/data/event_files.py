@@ -75,8 +75,8 @@ class Events:
                 first = np.argmax(outside | (self.y < 0))
                 raise EventFileError(
                     f'an event at column {self.x[first]}, row {self.y[first]} is outside of a '
-                    f'camera of {self.width} columns and {self.height} rows; if the recording is of '
-                    f'another camera, give its size (prepare events_folder --sensor_size)'
+                    f'camera of {self.width} columns and {self.height} rows; if it is of another '
+                    f'camera, give its size (prepare events_folder --sensor_size)'
                 )
 
     def __len__(self) -> int:
