@@ -27,7 +27,7 @@ from absl import flags, logging
 
 from snnjax.analysis.figures import save_learning_curves
 from snnjax.analysis.runs import mean_test_accuracy
-from snnjax.data import DatasetNotPreparedError, DecodeError, WorkerLostError
+from snnjax.data import DatasetNotPreparedError, DecodeError, PreparedDataError, WorkerLostError
 from snnjax.train import processes
 from snnjax.train.checkpoints import CheckpointError, CheckpointWriteError
 from snnjax.train.config import ConfigError
@@ -48,6 +48,7 @@ _MISTAKES = (
     ConfigError,
     DatasetNotPreparedError,
     DecodeError,
+    PreparedDataError,
     ProcessesError,
     WorkdirError,
 )

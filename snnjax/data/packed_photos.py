@@ -183,6 +183,8 @@ def _whole_numbers(labels: np.ndarray) -> np.ndarray:
     """Labels (N,) as int64, if none of them would change."""
     if labels.dtype.kind not in 'biuf':
         raise ValueError(f'labels is {_describe(labels)}: whole numbers or names are expected')
+    if labels.dtype.kind == 'f':
+        labels = labels.astype(np.float64)  # The largest class is too large for some.
     wrong = (labels < 0) | (labels >= MAX_CLASSES)
     if labels.dtype.kind == 'f':
         # NaN is not equal to itself.

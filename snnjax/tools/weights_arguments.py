@@ -12,14 +12,21 @@ from typing import Any
 from absl import logging
 
 from snnjax.analysis.trained import Trained, UnsuitableModelError, open_initial, open_trained
-from snnjax.data import DataOptions, DatasetNotPreparedError, DecodeError
+from snnjax.data import DataOptions, DatasetNotPreparedError, DecodeError, PreparedDataError
 from snnjax.data.options import EVALUATION
 from snnjax.train.config import ConfigError
 from snnjax.train.weights import WeightsError
 
 EXIT_USAGE = 2
 # What goes wrong for a reason that the user can mend.
-ERRORS = (ConfigError, DatasetNotPreparedError, DecodeError, UnsuitableModelError, WeightsError)
+ERRORS = (
+    ConfigError,
+    DatasetNotPreparedError,
+    DecodeError,
+    PreparedDataError,
+    UnsuitableModelError,
+    WeightsError,
+)
 
 
 def make_parser(

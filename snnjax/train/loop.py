@@ -14,7 +14,7 @@ import numpy as np
 
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches
-from snnjax.train import metrics
+from snnjax.train import data_folders, metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import ConfigError, check, describe_split, logger_names
 from snnjax.train.files import lock
@@ -66,6 +66,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
             write_config(workdir, config)
             write_environment(workdir)
             write_description(workdir, *_describe_model(config, phases[-1].dataset))
+            for phase in phases:
+                data_folders.note(phase.config.data.dir)
         images = [len(phase.batches) * phase.config.batch_size for phase in phases]
         done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (
