@@ -28,19 +28,17 @@ from absl import flags, logging
 from snnjax.analysis.figures import save_learning_curves
 from snnjax.analysis.runs import mean_test_accuracy
 from snnjax.data import DatasetNotPreparedError, DecodeError, WorkerLostError
+from snnjax.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from snnjax.train import processes
 from snnjax.train.checkpoints import CheckpointError, CheckpointWriteError
 from snnjax.train.config import ConfigError
-from snnjax.train.config_flag import EXIT_USAGE, define_config_flag, run
+from snnjax.train.config_flag import define_config_flag, run
 from snnjax.train.dry_run import describe_dry_run
 from snnjax.train.files import WorkdirError, compilation_cache
 from snnjax.train.finite import NonFiniteError
 from snnjax.train.loop import train
 from snnjax.train.processes import ProcessesError
 from snnjax.train.writers import read_metrics
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again.
 
 # What goes wrong for a reason that the user can mend.
 _MISTAKES = (

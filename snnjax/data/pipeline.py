@@ -19,10 +19,13 @@ from absl import flags
 
 from snnjax.data.mixing import mix
 from snnjax.data.splits import Batch, Split
+from snnjax.errors import EXIT_INTERRUPTED, UserError
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(UserError, RuntimeError):
     """A process that makes batches is gone; the message says how it ended."""
+
+    exit_status = EXIT_INTERRUPTED
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -25,6 +25,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
+from snnjax.errors import UserError
+
 VERSION = '1.0.0'
 SHARD_BYTES = 128 * 2**20
 
@@ -43,7 +45,7 @@ class Examples(Protocol):
         ...
 
 
-class DatasetNotPreparedError(FileNotFoundError):
+class DatasetNotPreparedError(UserError, FileNotFoundError):
     """A data set that has to be made from its official download first."""
 
 

@@ -30,9 +30,10 @@ from typing import Any
 
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_table, summarise_run, write_table
+from snnjax.errors import run_command
 from snnjax.train.config import ConfigError
-from snnjax.train.config_flag import EXIT_USAGE, call_config_file
-from snnjax.train.files import WorkdirError, lock
+from snnjax.train.config_flag import call_config_file
+from snnjax.train.files import lock
 from snnjax.train.writers import read_metrics
 
 TABLE = 'results.csv'
@@ -48,16 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, changes = parser.parse_known_args(argv)
     path, _, arguments = args.config.partition(':')
     workdir = args.workdir.expanduser()
-    try:
+
+    def command() -> int:
         for change in changes:
             if not change.startswith('--config.') or '=' not in change:
                 raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
         runs = get_runs(path, arguments)
         with lock(workdir):
             return sweep(path, runs, changes, workdir)
-    except (ConfigError, WorkdirError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return EXIT_USAGE
+
+    return run_command(command)
 
 
 def get_runs(path: str, arguments: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import ml_collections
 from ml_collections import config_dict
 
 from snnjax.data import DataOptions, Dataset, open_dataset
+from snnjax.errors import UserError
 from snnjax.models import ConvNet, Network, ResNet, create_model
 from snnjax.models.registry import option_fields
 from snnjax.spelling import suggest
@@ -37,7 +38,7 @@ RUNTIME_KEYS = (
 )
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A configuration that cannot be run; the message says which key, and what would do."""
 
 

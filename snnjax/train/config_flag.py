@@ -15,10 +15,9 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
+from snnjax.errors import EXIT_USAGE, print_error
 from snnjax.spelling import suggest
 from snnjax.train.config import ConfigError, flatten
-
-EXIT_USAGE = 2
 
 
 @functools.cache
@@ -57,7 +56,7 @@ def _parse_flags(argv: list[str], required: Sequence[str], usage: str) -> list[s
 
 def fail(message: str) -> NoReturn:
     """Ends the program: the command cannot be run as it was given."""
-    print(f'error: {message}', file=sys.stderr)
+    print_error(message)
     sys.exit(EXIT_USAGE)
 
 

@@ -10,10 +10,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from snnjax.errors import UserError
+
 LOCK_FILE = 'lock'
 
 
-class WorkdirError(OSError):
+class WorkdirError(UserError, OSError):
     """A work directory that cannot be used; the message says why."""
 
 

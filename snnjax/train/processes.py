@@ -10,8 +10,10 @@ from typing import NoReturn
 
 import jax
 
+from snnjax.errors import UserError
 
-class ProcessesError(ValueError):
+
+class ProcessesError(UserError, ValueError):
     """Processes that cannot find each other; the message says what to give."""
 
 
