@@ -20,9 +20,15 @@ class UserError(Exception):
 
     Attributes:
       exit_status: status of a command that ends with the error.
+      advice: a further line that says what to do, or ''.
     """
 
     exit_status: int = EXIT_USAGE
+    advice: str = ''
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration that cannot be run; the message says which key, and what would do."""
 
 
 def run_command(command: Callable[[], int | None]) -> int:
@@ -51,6 +57,7 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 
 def print_error(error: object) -> None:
-    """Prints ``error: …`` to stderr; does nothing if nobody listens there."""
+    """Prints ``error: …`` and the advice of the error to stderr, if anybody listens there."""
+    advice = getattr(error, 'advice', '')
     with contextlib.suppress(OSError):
-        print(f'error: {error}', file=sys.stderr, flush=True)
+        print(f'error: {error}' + (f'\n{advice}' if advice else ''), file=sys.stderr, flush=True)

@@ -26,6 +26,7 @@ class WorkerLostError(UserError, RuntimeError):
     """A process that makes batches is gone; the message says how it ended."""
 
     exit_status = EXIT_INTERRUPTED
+    advice = 'the same command goes on from the last checkpoint'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +140,7 @@ class EvaluationBatches:
 def _leave_signals_to_the_run(worker: int, workers: int) -> None:
     """They may reach all processes; the run still needs its batches to stop in good order."""
     del worker, workers
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
