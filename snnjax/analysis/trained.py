@@ -17,6 +17,7 @@ from snnjax.data.datasets import READY
 from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.splits import EvenlySpaced
+from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
@@ -29,7 +30,7 @@ from snnjax.train.step import normalise
 from snnjax.train.weights import describe_weights, fit_weights, load_weights
 
 
-class UnsuitableModelError(ValueError):
+class UnsuitableModelError(UserError, ValueError):
     """A model that an analysis cannot be made of; the message says why."""
 
 

@@ -23,12 +23,14 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from snnjax.errors import UserError
+
 MAX_MEMBERS = 4_000_000
 MAX_DECOMPRESSED = 2**36
 """Bytes of a compressed tar file."""
 
 
-class ArchiveError(ValueError):
+class ArchiveError(UserError, ValueError):
     """An archive that is broken, or holds what cannot belong in it."""
 
 

@@ -20,8 +20,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from snnjax.errors import UserError
 
-class EventFileError(ValueError):
+
+class EventFileError(UserError, ValueError):
     """A recording that is broken, or not of the format that its reader knows."""
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from snnjax.errors import UserError
+
 MAX_METADATA_BYTES = 2**24
 """Larger metadata files are refused; ImageNet's have 40 kB."""
 
@@ -34,7 +36,7 @@ _ENCODINGS = {
 }
 
 
-class PreparedDataError(ValueError):
+class PreparedDataError(UserError, ValueError):
     """Prepared data that is damaged, or other than this package writes; the message says which."""
 
 

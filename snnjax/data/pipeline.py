@@ -23,10 +23,14 @@ from absl import flags
 
 from snnjax.data.mixing import mix
 from snnjax.data.splits import Batch, Split
+from snnjax.errors import EXIT_INTERRUPTED, UserError
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(UserError, RuntimeError):
     """A process that makes batches is gone; the message says how it ended."""
+
+    exit_status = EXIT_INTERRUPTED
+    advice = 'the same command goes on from the last checkpoint'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,13 +149,14 @@ def _prepare_worker(worker: int, workers: int) -> None:
     """Ties the life of a worker process to that of the run.
 
     Signals may reach all processes of a run, which still needs its batches to stop in good order:
-    SIGINT is left to the run, and after SIGTERM a worker goes on for a while before it ends. One
+    SIGINT is left to the run, and after SIGTERM or SIGHUP a worker goes on for a while before it ends. One
     whose run is gone, whatever ended it, ends by itself.
     """
     del worker, workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     received: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: received.append(number))
     threading.Thread(target=_end_in_time, args=(received,), daemon=True).start()
 
 

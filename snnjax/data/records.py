@@ -34,6 +34,7 @@ from snnjax.data.metadata import (
     read_info,
     shard_names,
 )
+from snnjax.errors import UserError
 
 VERSION = '1.0.0'
 SHARD_BYTES = 128 * 2**20
@@ -53,7 +54,7 @@ class Examples(Protocol):
         ...
 
 
-class DatasetNotPreparedError(FileNotFoundError):
+class DatasetNotPreparedError(UserError, FileNotFoundError):
     """A data set that has to be made from its official download first."""
 
 

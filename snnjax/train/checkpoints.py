@@ -14,17 +14,20 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from snnjax.errors import EXIT_FAILED, UserError
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
 from snnjax.train.weights import by_name, checkpoint_steps, read_metadata
 
 
-class CheckpointError(Exception):
+class CheckpointError(UserError):
     """Checkpoints that cannot be read or written, or are of another model; the message says why."""
 
 
 class CheckpointWriteError(CheckpointError):
     """A checkpoint that could not be written, on a disk that is full, for example."""
+
+    exit_status = EXIT_FAILED
 
 
 class Restored(NamedTuple):

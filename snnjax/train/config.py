@@ -12,9 +12,11 @@ import ml_collections
 from ml_collections import config_dict
 
 from snnjax.data import DataOptions, Dataset, open_dataset
+from snnjax.errors import ConfigError, UserError
 from snnjax.models import ConvNet, Network, ResNet, create_model
 from snnjax.models.registry import option_fields
-from snnjax.spelling import suggest
+from snnjax.paths import expand
+from snnjax.spelling import count, suggest
 from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.losses import LOSSES
 from snnjax.train.optimizer import OPTIMIZERS
@@ -35,10 +37,6 @@ RUNTIME_KEYS = (
     'max_non_finite',
     'checkpoint',
 )
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message says which key, and what would do."""
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -134,6 +132,26 @@ def _model_options() -> dict[str, Any]:
     }
 
 
+# What a value of a type is called.
+_KINDS: dict[type, str] = {
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number',
+    str: 'a text',
+    tuple: 'whole numbers in brackets',
+}
+
+
+def optional_keys(config: ml_collections.ConfigDict) -> set[str]:
+    """Returns the keys that may be None: those left to the model, and others that are None."""
+    return {
+        key
+        for known in (default_config(), config)
+        for key, value in flatten(known).items()
+        if value is None
+    }
+
+
 def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDict:
     """Reads what stands behind the colon in ``--config=configs/X.py:depth=20,recipe=authors``.
 
@@ -156,7 +174,8 @@ def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDic
             values[key] = {'true': True, 'false': False}[text] if kind is bool else kind(text)
         except (ValueError, KeyError):
             raise ConfigError(
-                f'config argument {argument!r}: write {key}=VALUE with a {kind.__name__}'
+                f'config argument {argument!r}: {key} must be {_KINDS[kind]}, as in {key}='
+                + (str(defaults[key]).lower() if kind is bool else f'{defaults[key]}')
             ) from None
     return ml_collections.ConfigDict(values)
 
@@ -222,7 +241,13 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
     phases = {}
     for name in sorted(config.earlier_phases):
         phases[name] = last.copy_and_resolve_references()
-        own = flatten(config.earlier_phases[name])
+        given = config.earlier_phases[name]
+        if not name or not isinstance(given, Mapping | ml_collections.ConfigDict):
+            raise ConfigError(
+                f'earlier_phases: {name!r}: {given!r} must be a name and keys of its own, as in '
+                "'t1': {'epochs': 3}"
+            )
+        own = flatten(given)
         if not own:
             raise ConfigError(f'earlier_phases.{name}: has no key of its own; give it epochs, say')
         for key, value in own.items():
@@ -278,11 +303,51 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
       ConfigError: for a value that cannot be; the message says what can.
       DatasetNotPreparedError: where the data is missing; the message has the command to make it.
     """
+    _check_kinds(config)
     for name, phase in phase_configs(config).items():
         try:
+            _check_kinds(phase)
             _check_phase(phase, num_devices)
         except ConfigError as error:
             raise ConfigError(f'earlier_phases.{name}: {error}' if name else str(error)) from error
+
+
+# Steps, images and neurons are counted in this many bits, parameters are of this format.
+_MOST_INT = 2**31 - 1
+_MOST_FLOAT = 3.4e38
+
+
+def _check_kinds(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for a key that is missing, or a value of another type or out of range."""
+    default, values = default_config(), flatten(config)
+    kinds = {
+        key: default.model.get_type(key.removeprefix('model.')) if value is None else type(value)
+        for key, value in flatten(default).items()
+    }
+    optional = optional_keys(default)
+    for key, kind in kinds.items():
+        if key not in values:
+            raise ConfigError(f'{key} is missing: begin with default_config()')
+        value = values[key]
+        if value is None and key in optional:
+            continue
+        if not _is_of(kind, value):
+            raise ConfigError(f'{key}={value!r} must be {_KINDS[kind]}')
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        # A seed has bits of its own.
+        if kind in (int, tuple) and key != 'seed' and any(abs(n) > _MOST_INT for n in numbers):
+            raise ConfigError(f'{key}={value} must be at most {_MOST_INT:,}')
+        if kind is float and not abs(value) <= _MOST_FLOAT:
+            raise ConfigError(f'{key}={value} must be a finite number, at most {_MOST_FLOAT}')
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of the type of a key; whole numbers are numbers, lists are tuples."""
+    if kind is tuple:
+        return isinstance(value, tuple | list) and all(_is_of(int, number) for number in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
@@ -342,7 +407,7 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         # Where a run was stopped in between, the newest is not the one that it would go back to.
         expected = 'at least 2 where on_non_finite is rollback'
         require('checkpoint.keep', expected, lambda value: value >= 2)
-    devices = f'the {num_devices} devices'
+    devices = f'the {count(num_devices, "device")}'
     require('fsdp', f'a divisor of {devices}', lambda value: num_devices % value == 0)
     require_multiple('batch_size', num_devices, devices)
     require_multiple('eval_batch_size', num_devices, devices)
@@ -356,10 +421,14 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
             'a multiple of twice the number of processes: neighbours are mixed',
             lambda value: value % (2 * jax.process_count()) == 0,
         )
+    expand(config.data.dir)
+    expand(config.init_from)
     try:
         dataset = dataset_of(config)
         build_model(config, dataset).check_size(*dataset.image_shape[-3:-1])
-    except (TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except (TypeError, ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     if config.init_from:
         try:

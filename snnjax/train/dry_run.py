@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from snnjax.spelling import count
 from snnjax.train.config import check
 from snnjax.train.loop import describe_run
 from snnjax.train.phases import Phase, make_phases
@@ -62,8 +63,8 @@ def _describe_step(phase: Phase) -> list[str]:
     usage: Any = compiled.memory_analysis()
     title = f'phase {phase.name}' if phase.name else 'training'
     return [
-        f'{title}: {len(phase.batches):,} steps in {phase.config.epochs} epochs, '
-        f'evaluated {-(-phase.config.epochs // phase.config.eval_every_epochs)} times',
+        f'{title}: {count(len(phase.batches), "step")} in {count(phase.config.epochs, "epoch")}, '
+        f'evaluated {count(-(-phase.config.epochs // phase.config.eval_every_epochs), "time")}',
         '  batch: ' + ', '.join(f'{k} {v.shape} {v.dtype}' for k, v in batch.items()),
         f'  memory of a step on each device: {usage.argument_size_in_bytes / 1e6:,.1f} MB of state '
         f'and batch, {usage.temp_size_in_bytes / 1e6:,.1f} MB while it is computed',

@@ -10,10 +10,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from snnjax.errors import UserError
+
 LOCK_FILE = 'lock'
 
 
-class WorkdirError(OSError):
+class WorkdirError(UserError, OSError):
     """A work directory that cannot be used; the message says why."""
 
 
@@ -59,7 +61,8 @@ def lock(workdir: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
-        file.truncate(0)
-        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-        file.flush()
+        # Only said to others; a full disk has other ways to show.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches
+from snnjax.spelling import count
 from snnjax.train import data_folders, metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import ConfigError, check, describe_split, logger_names
@@ -40,7 +41,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
         ``checkpoints/`` and ``tensorboard/``.
 
     Returns:
-      Whether training is finished; it is not after SIGTERM or Ctrl-C, which save and return.
+      Whether training is finished; it is not after SIGTERM, SIGHUP or Ctrl-C, which save and
+      return. Outside the main thread of a program there are no signals to hear of.
 
     Raises:
       ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
@@ -50,13 +52,17 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
       NonFiniteError: where numbers are not finite, and that is not to be passed over.
       WorkdirError: where ``workdir`` cannot be written to, or another command works in it.
     """
+    # Until all is saved a signal is only noted.
+    with StopRequest() as stop:
+        return _train(config, workdir, stop)
+
+
+def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> bool:
     check(config, jax.device_count())
-    mesh = make_mesh(fsdp=config.fsdp)
-    check_config(workdir, config)
-    phases = make_phases(config, mesh)
+    phases = make_phases(config, make_mesh(fsdp=config.fsdp))
 
     with (
-        lock(workdir) if is_first() else contextlib.nullcontext(),
+        _own(workdir, config),
         Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints,
     ):
         start, state, position, notes = _begin(config, phases, checkpoints)
@@ -73,7 +79,6 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
         with (
             MetricWriter(workdir, start, enabled=is_first(), also=logger_names(config)) as writer,
             Progress(sum(images), sum(images[:number]) + done, enabled=is_first()) as progress,
-            StopRequest() as stop,
         ):
             progress.say(describe_run(phases, start, notes))
             run = _Run(checkpoints, writer, progress, stop)
@@ -91,6 +96,15 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                     state = _start(following.program, state.evaluated)
                     position = START
     return True
+
+
+@contextlib.contextmanager
+def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
+    """Keeps a work directory to this run, if it has no other one."""
+    with lock(workdir) if is_first() else contextlib.nullcontext():
+        # Under the lock: before it another command may have begun a run here.
+        check_config(workdir, config)
+        yield
 
 
 class _Run(NamedTuple):
@@ -214,7 +228,8 @@ def _train_steps(
 
     def evaluate_in(phase: Phase) -> dict[str, float]:
         size, data = phase.config.eval_batch_size, phase.config.data
-        return evaluate(phase.program, state.evaluated, phase.test_split, size, data)
+        with progress.pausing('evaluating'):
+            return evaluate(phase.program, state.evaluated, phase.test_split, size, data)
 
     log = TrainingLog(
         write,
@@ -223,6 +238,7 @@ def _train_steps(
         schedule=program.schedule,
         places=places(program.abstract_state().variables),
         first_step=phase.first_step,
+        last_step=len(batches),
         position=point.position,
     )
     data = batches.iterate(point.step, config.data.workers)
@@ -253,12 +269,19 @@ def _train_steps(
                 checkpoints.save(phase.first_step + step, state, position, best_by)
         if last or stopping:
             break
-        with log.waiting():
-            batch = next(data)
-        if not alone:
-            # All processes have to stop after the same step: they tell each other with it.
-            batch['stop'] = np.full(len(batch['label']), stop.requested)
-        state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
+        # After a rollback, where less is done than that, all is compiled.
+        begins = step == point.step == point.done
+        with progress.pausing('compiling') if begins else contextlib.nullcontext():
+            with log.waiting():
+                batch = next(data)
+            if not alone:
+                # All processes have to stop after the same step: they tell each other with it.
+                batch['stop'] = np.full(len(batch['label']), stop.requested)
+            if begins:
+                progress.say('compiling the training step')
+            state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
+        if begins:
+            log.restart_clock()
         log.push(step + 1, sums)
     # A stop may have come with the last step.
     return state, last and not (following and log.stopping)
@@ -323,17 +346,17 @@ def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> s
     config, last = phases[-1].config, phases[-1]
     parameters = count_parameters(last.program.abstract_state().params)
     devices = jax.devices()
-    begin = f'continuing at step {start:,}' if start else 'starting'
+    begin = f'continuing at step {start:,}' if start else 'starting a run'
     sizes = {phase.config.batch_size for phase in phases}
-    of_images = f' of {config.batch_size} images' if len(sizes) == 1 else ''
+    of_images = f' of {count(config.batch_size, "image")}' if len(sizes) == 1 else ''
     return (
         f'{config.model.name}: {parameters:,} parameters, '
-        f'{_count(config.model.num_steps, "time step")}\n'
+        f'{count(config.model.num_steps, "time step")}\n'
         f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
         f'test images{describe_split(config)}\n'
-        f'{begin} of {last.last_step:,} steps{of_images} '
-        f'on {_count(len(devices), f"{devices[0].device_kind} device")}'
-        + (f' of {jax.process_count()} processes' if jax.process_count() > 1 else '')
+        f'{begin} of {count(last.last_step, "step")}{of_images} '
+        f'on {count(len(devices), f"{devices[0].device_kind} device")}'
+        + (f' of {count(jax.process_count(), "process")}' if jax.process_count() > 1 else '')
         + ''.join(f'\n{note}' for note in notes)
     )
 
@@ -341,13 +364,9 @@ def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> s
 def _describe_phase(phase: Phase) -> str:
     return (
         f'{f"phase {phase.name}" if phase.name else "last phase"}: '
-        f'{_count(phase.config.epochs, "epoch")} at '
-        f'{_count(phase.config.model.num_steps, "time step")}, to step {phase.last_step:,}'
+        f'{count(phase.config.epochs, "epoch")} at '
+        f'{count(phase.config.model.num_steps, "time step")}, to step {phase.last_step:,}'
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f'{number} {noun}{"s" if number > 1 else ""}'
 
 
 def _report(what: str, evaluation: dict[str, float]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from snnjax.data.archives import natural_order
+from snnjax.errors import UserError
 from snnjax.models import Network, create_model
 from snnjax.models.observation import unrolled
 from snnjax.models.safetensors_weights import read_safetensors, write_safetensors
@@ -34,7 +35,7 @@ Variables = dict[str, Any]
 SAFETENSORS_FILE = 'variables.safetensors'
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """Weights that are not there, or that do not fit; the message says which."""
 
 

@@ -19,7 +19,7 @@ import jax
 import ml_collections
 
 from snnjax.train.config import ConfigError, differences
-from snnjax.train.files import write_whole
+from snnjax.train.files import WorkdirError, write_whole
 from snnjax.train.loggers import LOGGERS, Forgiving, Logger, TensorBoard, check_loggers
 from snnjax.train.progress import warn
 from snnjax.version import __version__
@@ -42,6 +42,7 @@ class MetricWriter:
 
     Raises:
       LoggerError: for a logger that is not known or not installed.
+      WorkdirError: if ``metrics.jsonl`` cannot be written when the run starts.
     """
 
     def __init__(
@@ -52,8 +53,12 @@ class MetricWriter:
             return
         check_loggers(also)
         kept = [record for record in read_metrics(workdir) if record['step'] <= start_step]
-        write_whole(workdir / METRICS_FILE, ''.join(json.dumps(record) + '\n' for record in kept))
-        self._lines = _Lines(workdir / METRICS_FILE)
+        path = workdir / METRICS_FILE
+        try:
+            write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
+            self._lines = _Lines(path)
+        except OSError as error:
+            raise WorkdirError(f'{path} cannot be written: {error.strerror}') from error
         makers: dict[str, Callable[[Path], Logger]] = {
             'TensorBoard': functools.partial(TensorBoard, start_step=start_step),
             **{name: LOGGERS[name] for name in also},
@@ -82,7 +87,7 @@ class MetricWriter:
 
 
 class _Lines:
-    """A file that lines are added to, whole or not at all.
+    """A file that lines are added to, whole or not at all, and that is made anew if it is gone.
 
     Args:
       path: of a file that is there.
@@ -115,6 +120,7 @@ class _Lines:
     def _write_kept(self) -> OSError | None:
         written = 0
         try:
+            self._open_again_if_gone()
             while written < len(self._kept):
                 # A full disk may take a part.
                 place = self._end + written
@@ -126,10 +132,31 @@ class _Lines:
         self._end, self._kept = self._end + written, b''
         return None
 
+    def _open_again_if_gone(self) -> None:
+        """Keeps all lines to be written again, to a new file, if the file was removed."""
+        # Of a folder that was moved the file is still the right one.
+        if self._path.exists() or not self._path.parent.exists():
+            return
+        # What was removed can be read as long as it is open.
+        before = os.pread(self._file.fileno(), self._end, 0)
+        file = self._path.open('x+b', buffering=0)
+        self._file.close()
+        self._file, self._end, self._kept = file, 0, before + self._kept
+
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; see `read_lines`."""
-    return read_lines(workdir / METRICS_FILE)
+    """Returns the lines of ``metrics.jsonl``: each has a ``step`` and further numbers by name.
+
+    Raises:
+      ConfigError: for a line that is damaged, but for a last one that was cut off.
+    """
+    path = workdir / METRICS_FILE
+    records = read_lines(path)
+    for number, record in enumerate(records, start=1):
+        numbers = all(isinstance(value, int | float) for value in record.values())
+        if not numbers or not isinstance(record.get('step'), int):
+            raise _damaged(path, number)
+    return records
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -139,18 +166,28 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
       Nothing, an empty list, where there is no file.
 
     Raises:
-      ConfigError: for another line that is damaged.
+      ConfigError: for another line that is damaged, or a file that cannot be read.
     """
-    if not path.exists():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    complete = path.read_text().rpartition('\n')[0]
+    except OSError as error:
+        raise ConfigError(f'{path} cannot be read: {error.strerror}') from error
     records = []
-    for number, line in enumerate(complete.splitlines(), start=1):
+    for number, line in enumerate(content.split(b'\n')[:-1], start=1):
         try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise ConfigError(f'{path}, line {number} is damaged: mend or remove it') from error
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, number) from error
+        if not isinstance(record, dict):
+            raise _damaged(path, number)
+        records.append(record)
     return records
+
+
+def _damaged(path: Path, line: int) -> ConfigError:
+    return ConfigError(f'{path}, line {line} is damaged: mend or remove it')
 
 
 def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
