@@ -15,7 +15,7 @@ import numpy as np
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.spelling import count
-from snnjax.train import metrics
+from snnjax.train import data_folders, metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import ConfigError, check, describe_split, logger_names
 from snnjax.train.files import lock
@@ -72,6 +72,8 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
             write_config(workdir, config)
             write_environment(workdir)
             write_description(workdir, *_describe_model(config, phases[-1].dataset))
+            for phase in phases:
+                data_folders.note(phase.config.data.dir)
         images = [len(phase.batches) * phase.config.batch_size for phase in phases]
         done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (

@@ -54,6 +54,7 @@ def _run(module: str, arguments: list[str], cwd: Path) -> None:
     for number, name in ((1, 'stdout'), (2, 'stderr')):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = [module, *arguments]
+    sys.path.insert(0, str(cwd))  # As `python -m` does.
     if module == 'snnjax.main':
         run(snnjax.main.main, required=('config',), usage='')
     sys.exit(importlib.import_module(module).main(arguments))
