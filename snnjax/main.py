@@ -98,7 +98,6 @@ def main(argv: list[str]) -> None:
         processes.leave(EXIT_INTERRUPTED)
     except CheckpointWriteError as error:
         print(f'error: {error}', file=sys.stderr)
-        print('make room, and the same command goes on from there', file=sys.stderr)
         processes.leave(EXIT_FAILED)
     except _MISTAKES as error:
         print(f'error: {error}', file=sys.stderr)

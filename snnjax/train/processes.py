@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 import jax
@@ -89,8 +90,15 @@ _LOST = (
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error comes of another process that is gone."""
-    return any(word in str(error) for word in _LOST)
+    """Whether an error comes of another process that is gone, also by way of other errors."""
+    return any(word in str(cause) for cause in causes(error) for word in _LOST)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error, the one that it was raised from or while handling, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def leave(status: int) -> NoReturn:
