@@ -149,8 +149,8 @@ def _prepare_worker(worker: int, workers: int) -> None:
     """Ties the life of a worker process to that of the run.
 
     Signals may reach all processes of a run, which still needs its batches to stop in good order:
-    SIGINT is left to the run, and after SIGTERM or SIGHUP a worker goes on for a while before it ends. One
-    whose run is gone, whatever ended it, ends by itself.
+    SIGINT is left to the run, and after SIGTERM or SIGHUP a worker goes on for a while before it
+    ends. One whose run is gone, whatever ended it, ends by itself.
     """
     del worker, workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
