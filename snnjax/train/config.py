@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,6 @@ from snnjax.spelling import count, suggest
 from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.losses import LOSSES
 from snnjax.train.optimizer import OPTIMIZERS
-from snnjax.train.weights import WeightsError, describe_weights
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
 # that can be decoded and numbers that are finite.
@@ -198,17 +197,24 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines ``key: old -> new`` for the keys that make it another run.
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: Sequence[str] = RUNTIME_KEYS
+) -> list[str]:
+    """Returns a line ``key: old -> new`` for each key that makes it another run.
 
     A key that was not there yet when a run began stood for what is the default now.
+
+    Args:
+      old: the configuration of the run.
+      new: the one to compare with it.
+      free: keys that may differ, each with those inside of it.
     """
     old, new = flatten(default_config()) | flatten(old), flatten(new)
     return [
         f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
-        and not any(_is_within(_without_phase(key), k) for k in RUNTIME_KEYS)
+        and not any(_is_within(_without_phase(key), k) for k in free)
     ]
 
 
@@ -222,8 +228,11 @@ def _is_within(key: str, other: str) -> bool:
     return key == other or key.startswith(other + '.')
 
 
+# Keys that matter until a run has a checkpoint of its own.
+START_KEYS = ('init_from', 'new_classifier')
+
 # Keys that a phase cannot have of its own.
-_OF_THE_RUN = ('init_from', 'new_classifier', 'earlier_phases', 'checkpoint', 'fsdp', 'loggers')
+_OF_THE_RUN = (*START_KEYS, 'earlier_phases', 'checkpoint', 'fsdp', 'loggers')
 
 
 def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
@@ -404,7 +413,7 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
     policies = ('stop', 'skip', 'rollback')
     require('on_non_finite', f'one of {", ".join(policies)}', lambda value: value in policies)
     if config.on_non_finite == 'rollback':
-        # Where a run was stopped in between, the newest is not the one that it would go back to.
+        # The one to go back to may be damaged.
         expected = 'at least 2 where on_non_finite is rollback'
         require('checkpoint.keep', expected, lambda value: value >= 2)
     devices = f'the {count(num_devices, "device")}'
@@ -430,8 +439,3 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         raise
     except (TypeError, ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    if config.init_from:
-        try:
-            describe_weights(config.init_from)
-        except WeightsError as error:
-            raise ConfigError(f'init_from: {error}') from error

@@ -35,8 +35,7 @@ def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) ->
       DatasetNotPreparedError: where the data has to be made first.
     """
     check(config, jax.device_count())
-    if workdir:
-        check_config(workdir, config)
+    check_config(workdir, config)
     phases = make_phases(config, make_mesh(fsdp=config.fsdp))
     lines = [describe_run(phases, 0, [])]
     params = phases[-1].program.abstract_state().params

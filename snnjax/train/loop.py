@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,8 +29,21 @@ from snnjax.train.program import Program
 from snnjax.train.progress import Progress
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import TrainState, count_parameters
-from snnjax.train.weights import WeightsError, fit_weights, load_weights, write_description
-from snnjax.train.writers import MetricWriter, check_config, write_config, write_environment
+from snnjax.train.weights import (
+    CLASSIFIER,
+    WeightsError,
+    fit_weights,
+    load_weights,
+    trained_otherwise,
+    write_description,
+)
+from snnjax.train.writers import (
+    METRICS_FILE,
+    MetricWriter,
+    check_config,
+    write_config,
+    write_environment,
+)
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
@@ -63,7 +77,12 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
 
     with (
         _own(workdir, config),
-        Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints,
+        Checkpoints(
+            workdir / 'checkpoints',
+            config.checkpoint.keep,
+            is_due=functools.partial(_is_due, phases),
+            beside=[workdir / METRICS_FILE],
+        ) as checkpoints,
     ):
         start, state, position, notes = _begin(config, phases, checkpoints)
         number = _phase_at(phases, start)
@@ -154,8 +173,15 @@ def _begin(
             new_classifier=config.new_classifier,
         )
     except WeightsError as error:
-        raise ConfigError(f'init_from={source}: {error}') from error
+        # The first line says that they do not fit, the others where.
+        _, *places = str(error).splitlines()
+        only_classifier = places and all(f' {CLASSIFIER}' in place for place in places)
+        hint = '\nto start the classifier anew, add --config.new_classifier=true'
+        raise ConfigError(
+            f'init_from={source}: {error}{hint if only_classifier else ""}'
+        ) from error
     notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
+    notes += trained_otherwise(source, program.model)
     return 0, _start(program, variables), START, notes
 
 
@@ -172,6 +198,20 @@ def _phase_at(phases: Sequence[Phase], step: int) -> int:
         f'there is a checkpoint of step {step}, and this run has only {phases[-1].last_step} '
         'steps: is its data another?'
     )
+
+
+def _periods(phase: Phase) -> list[int]:
+    """Steps between two checkpoints that every run writes, of each kind that there is."""
+    config = phase.config
+    periods = (config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps)
+    return [period for period in periods if period]
+
+
+def _is_due(phases: Sequence[Phase], step: int) -> bool:
+    """Whether every run has a checkpoint of a step, and not only one that was stopped there."""
+    phase = phases[_phase_at(phases, step)]
+    of_phase = step - phase.first_step
+    return step == phase.last_step or any(of_phase % period == 0 for period in _periods(phase))
 
 
 def _train_phase(
@@ -194,21 +234,27 @@ def _roll_back(phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints) ->
     stopped.
 
     Raises:
-      NonFiniteError: the fault, where it has to end the run, or there is none in the phase.
+      NonFiniteError: the fault, if it has to end the run, or there is none in the phase.
     """
     if fault.position is None:
         raise fault
-    config, step = phase.config, fault.step - phase.first_step
-    periods = [config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps]
-    done = max((step - 1) // period * period for period in periods if period)
+    first, step = phase.first_step, fault.step - phase.first_step
+    done = max((step - 1) // period * period for period in _periods(phase))
     if done == 0:
         reason = ', and there is no checkpoint of the phase yet to go back to'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
-    if phase.first_step + done not in checkpoints.steps():
-        reason = f', and the checkpoint of step {phase.first_step + done:,} to go back to is gone'
+    try:
+        program = phase.program
+        newest = checkpoints.restore_newest(
+            lambda _: program.abstract_state(), within=range(first + 1, first + done + 1)
+        )
+    except CheckpointError as error:
+        raise NonFiniteError(fault.step, fault.place, f', and {error}') from fault
+    if newest is None:
+        reason = f', and the checkpoint of step {first + done:,} to go back to is gone'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
-    state, _ = checkpoints.restore(phase.first_step + done, phase.program.abstract_state())
-    return _Point(passed_over(state, step - done), fault.position, step, done)
+    done = newest.step - first
+    return _Point(passed_over(newest.state, step - done), fault.position, step, done)
 
 
 def _train_steps(
