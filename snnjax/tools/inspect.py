@@ -89,7 +89,8 @@ def inspect(folder: Path) -> dict[str, Any]:
         }
     except WeightsError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    # Orbax has errors of many kinds for metadata that is damaged.
+    except Exception as error:
         raise WeightsError(f'{folder} is damaged: {error}') from error
     return found
 

@@ -12,10 +12,6 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import snnjax.main
-import snnjax.tools.evaluate
-import snnjax.tools.import_torch
-import snnjax.tools.prepare
 from tests.processes import HANG
 
 # What is preloaded has begun no computation when it is forked.
