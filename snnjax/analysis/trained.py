@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from snnjax.train.program import Program, build_program
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
 from snnjax.train.step import normalise
 from snnjax.train.weights import describe_weights, fit_weights, load_weights
+from snnjax.train.writers import read_config
 
 
 class UnsuitableModelError(ValueError):
@@ -149,8 +149,7 @@ def open_trained(
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
     """The configuration of the run that weights are of, where it is with them."""
-    path = Path(weights).expanduser() / 'config.json'
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_config(Path(weights).expanduser())
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
