@@ -89,15 +89,18 @@ class Network(nn.Module):
         """Whether repeated blocks are scanned, on this machine."""
         return False
 
+    @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
         """Raises ValueError for images that are too small; here none are."""
         del height, width
 
+    @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
         """Height and width of images that parameters fit; here they fit all sizes."""
         del params
         return 64, 64
 
+    @nn.nowrap
     def _check_names(self, **known: Collection[str]) -> None:
         """Raises ValueError for an option that is none of its known names."""
         for option, choices in known.items():
@@ -105,6 +108,7 @@ class Network(nn.Module):
             if value not in choices:
                 raise ValueError(f'unknown {option} {value!r}; {suggest(value, choices)}')
 
+    @nn.nowrap
     def _check_positive(self, *options: str) -> None:
         """Raises ValueError for a number below 1, or a tuple with one."""
         for option in options:
@@ -112,6 +116,7 @@ class Network(nn.Module):
             if min(value, default=1) < 1 if isinstance(value, tuple) else value < 1:
                 raise ValueError(f'{option}={value} must be at least 1')
 
+    @nn.nowrap
     def _spike(self, num_steps: int) -> Callable[..., nn.Module]:
         """A layer of the network's neurons, complete but for its name."""
         neuron = functools.partial(
@@ -133,11 +138,13 @@ class Network(nn.Module):
             learnable_threshold=self.learnable_threshold,
         )
 
+    @nn.nowrap
     def leave_out(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features)."""
         steps = (1,) if x.ndim > 2 else ()
         return nn.Dropout(self.dropout, broadcast_dims=steps, deterministic=not train)(x)
 
+    @nn.nowrap
     def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:
         """Checks the images; gives them a time axis, and the number of time steps."""
         if not jnp.issubdtype(images.dtype, jnp.floating):
