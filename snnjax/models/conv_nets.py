@@ -62,7 +62,8 @@ class ConvNet(Network):
 
     def __post_init__(self) -> None:
         self._check_names(pooling=POOLINGS)
-        self._check_positive('channels', 'pools', 'hidden', 'voters')
+        self._check_positive('channels', 'pools', 'voters')
+        self._check_positive('hidden', largest=2**16)
         if len(self.channels) != len(self.pools):
             raise ValueError(
                 f'channels={self.channels} and pools={self.pools} must have one number a '

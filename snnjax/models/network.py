@@ -70,7 +70,9 @@ class Network(nn.Module):
 
     def __post_init__(self) -> None:
         self._check_names(surrogate=SURROGATES)
-        self._check_positive('num_classes', 'in_channels')
+        self._check_positive('num_classes', 'in_channels', largest=2**20)
+        if self.num_steps is not None:
+            self._check_positive('num_steps', largest=2**16)
         learnable = 'above 0 and below 1 to be learnt'
         for option, expected, holds in (
             ('dropout', 'at least 0 and below 1', 0 <= self.dropout < 1),
@@ -109,12 +111,18 @@ class Network(nn.Module):
                 raise ValueError(f'unknown {option} {value!r}; {suggest(value, choices)}')
 
     @nn.nowrap
-    def _check_positive(self, *options: str) -> None:
-        """Raises ValueError for a number below 1, or a tuple with one."""
+    def _check_positive(self, *options: str, largest: int = 2**14) -> None:
+        """Raises ValueError for a number below 1 or above ``largest``, or a tuple with one.
+
+        Larger ones are mistakes: JAX would trace for hours, or ask for more memory than there is.
+        """
         for option in options:
             value = getattr(self, option)
-            if min(value, default=1) < 1 if isinstance(value, tuple) else value < 1:
+            numbers = value if isinstance(value, tuple) else (value,)
+            if min(numbers, default=1) < 1:
                 raise ValueError(f'{option}={value} must be at least 1')
+            if max(numbers, default=1) > largest:
+                raise ValueError(f'{option}={value} must be at most {largest}')
 
     @nn.nowrap
     def _spike(self, num_steps: int) -> Callable[..., nn.Module]:

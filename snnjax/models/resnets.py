@@ -98,7 +98,8 @@ class ResNet(Network):
             raise ValueError("zero_init_residual: nothing would ever fire in blocks of 'sew_and'")
         if self.scan_layers not in (True, False, 'auto'):
             raise ValueError(f"scan_layers={self.scan_layers!r} must be true, false or 'auto'")
-        self._check_positive('stem_stride', 'blocks', 'widths', 'strides', 'hidden')
+        self._check_positive('stem_stride', 'blocks', 'widths', 'strides')
+        self._check_positive('hidden', largest=2**16)
         super().__post_init__()
 
     @nn.compact
