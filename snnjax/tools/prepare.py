@@ -18,6 +18,8 @@ from snnjax.data import records
 from snnjax.data.datasets import NAMED_BY_USER, PLANS, READY
 from snnjax.spelling import suggest
 
+_SHOWN_CLASSES = 20
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
@@ -90,12 +92,33 @@ def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> No
     called = str(options.get('name', dataset))
     if records.is_prepared(data_dir, called):
         print(f'{called} is there already: {records.folder_of(data_dir, called)}')
+        _print_classes(records.Prepared(data_dir, called))
         return
     plan = PLANS[dataset](source=source, **options)
     folder = records.write(plan, data_dir)
-    for split, examples in plan.splits.items():
-        print(f'{called} {split}: {len(examples):,} examples')
+    _print_classes(records.Prepared(data_dir, called))
+    for note in plan.notes:
+        print(f'note: {note}')
     print(f'written to {folder}')
+
+
+def _print_classes(prepared: records.Prepared) -> None:
+    """Prints how many examples each split and each class has."""
+    name = prepared.folder.parent.name
+    for split, size in prepared.sizes.items():
+        print(f'{name} {split}: {size:,} examples')
+    names = prepared.features['label'].names
+    sizes = prepared.metadata.get('class_sizes', {})
+    rows = [
+        '  '.join([f'  {class_name}', *(f'{of[label]:,} {split}' for split, of in sizes.items())])
+        for label, class_name in enumerate(names)
+    ]
+    print(f'classes ({len(names):,}):')
+    if len(rows) > _SHOWN_CLASSES:
+        half = _SHOWN_CLASSES // 2
+        rows[half:-half] = [f'  … {len(rows) - 2 * half:,} more …']
+        rows += [f'  {min(of):,} to {max(of):,} a class in {split}' for split, of in sizes.items()]
+    print('\n'.join(rows))
 
 
 if __name__ == '__main__':
