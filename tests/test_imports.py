@@ -11,14 +11,16 @@ from tests.conftest import ROOT
 # What each part of the package may import of the others.
 ALLOWED = {
     'version': set(),
+    'errors': set(),
     'spelling': set(),
     'neurons': set(),
-    'models': {'neurons', 'spelling'},
-    'data': {'spelling'},
-    'train': {'data', 'models', 'spelling', 'version'},
-    'analysis': {'data', 'models', 'neurons', 'train'},
-    'tools': {'analysis', 'data', 'models', 'neurons', 'spelling', 'train'},
-    'main': {'analysis', 'data', 'spelling', 'train'},
+    'paths': {'errors'},
+    'models': {'errors', 'neurons', 'spelling'},
+    'data': {'errors', 'spelling'},
+    'train': {'data', 'errors', 'models', 'paths', 'spelling', 'version'},
+    'analysis': {'data', 'errors', 'models', 'neurons', 'train'},
+    'tools': {'analysis', 'data', 'errors', 'models', 'neurons', 'paths', 'spelling', 'train'},
+    'main': {'analysis', 'errors', 'paths', 'train'},
 }
 FILES = sorted((ROOT / 'snnjax').rglob('*.py'))
 

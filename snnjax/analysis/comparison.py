@@ -14,7 +14,7 @@ import ml_collections
 
 from snnjax.analysis.energy import measure_costs
 from snnjax.analysis.runs import by_network, mean_and_deviation
-from snnjax.analysis.trained import open_trained
+from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import dataset_of
 from snnjax.train.program import build_program
@@ -22,17 +22,20 @@ from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import count_parameters
 
 
-def measure_run(workdir: Path, images: int = 0) -> dict[str, Any]:
+def measure_run(
+    workdir: Path, images: int = 0, data: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What a trained network reaches and costs in inference.
 
     Args:
       workdir: of its run.
       images: of the test split, at even distances; 0 for all.
+      data: fields of `DataOptions` that are other than in training.
 
     Returns:
       ``model``, ``parameters``, and what `snnjax.analysis.energy.measure_costs` has.
     """
-    trained = open_trained(str(workdir), images=images)
+    trained = open_trained(str(workdir), data, images=images)
     return {
         'model': trained.config.model.name,
         'parameters': count_parameters(trained.variables['params']),
@@ -40,7 +43,9 @@ def measure_run(workdir: Path, images: int = 0) -> dict[str, Any]:
     }
 
 
-def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[str, float]]:
+def measure_steps(
+    workdirs: Mapping[str, Path], rounds: int, data: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, float]]:
     """What a training step of several runs costs on this machine.
 
     All take turns, round by round, so that what else the machine does is shared among them.
@@ -48,6 +53,7 @@ def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[s
     Args:
       workdirs: of the runs, by name.
       rounds: steps of each that are timed, after one that is not.
+      data: fields of `DataOptions` that are other than in training.
 
     Returns:
       By name: ``step_seconds``, the median, and ``step_bytes``, what XLA allocates beside the
@@ -58,6 +64,7 @@ def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[s
     states, costs = {}, {}
     for name, workdir in workdirs.items():
         config = ml_collections.ConfigDict(json.loads((workdir / 'config.json').read_text()))
+        config.data.update(data_as_trained(str(workdir), data or {}))
         program = build_program(config, mesh, steps_per_epoch=1)
         split = dataset_of(config).load('train')
         batches = TrainingBatches(split, config.batch_size, config.seed, num_batches=1)

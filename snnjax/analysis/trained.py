@@ -12,14 +12,16 @@ import jax
 import ml_collections
 import numpy as np
 
-from snnjax.data import Dataset, Split
-from snnjax.data.options import EVALUATION
+from snnjax.data import DataOptions, Dataset, Split
+from snnjax.data.datasets import READY
+from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.splits import EvenlySpaced
+from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
-from snnjax.train import metrics
+from snnjax.train import data_folders, metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
 from snnjax.train.loop import evaluate
 from snnjax.train.program import Program, build_program
@@ -28,7 +30,7 @@ from snnjax.train.step import normalise
 from snnjax.train.weights import describe_weights, fit_weights, load_weights
 
 
-class UnsuitableModelError(ValueError):
+class UnsuitableModelError(UserError, ValueError):
     """A model that an analysis cannot be made of; the message says why."""
 
 
@@ -148,25 +150,58 @@ def open_trained(
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
-    """The configuration of the run that weights are of, where it is with them."""
+    """The configuration of the run that weights are of, where it is with them.
+
+    Raises:
+      ConfigError: where it is damaged.
+    """
     path = Path(weights).expanduser() / 'config.json'
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        match json.loads(path.read_text()):
+            case {'data': {'name': str()}, **rest} as config if isinstance(
+                rest.get('loss', ''), str
+            ):
+                return config
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f'{path} is damaged, put back a copy: {error}') from error
+    raise ConfigError(f'{path} does not say what the run was trained on: put back a copy')
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of `DataOptions`: those that weights were trained with, but for the changes.
 
+    Weights from elsewhere may name any folder: that of their data is taken only if it is known, see
+    `snnjax.train.data_folders`.
+
     Raises:
-      ConfigError: where nothing says which data set.
+      ConfigError: where nothing says which data set, or that it may be opened.
     """
     config = _trained_as(weights)
-    if config is not None:
-        trained = config['data']
-        if changes.get('name', trained['name']) == trained['name']:
-            return {key: trained[key] for key in EVALUATION} | dict(changes)
-    elif 'name' not in changes:
-        raise ConfigError(f'{weights} does not say which data set: give --dataset')
-    return dict(changes)
+    if config is None or changes.get('name', config['data']['name']) != config['data']['name']:
+        if 'name' not in changes:
+            raise ConfigError(f'{weights} does not say which data set: give --dataset')
+        return dict(changes)
+    defaults = {field.name: field.default for field in dataclasses.fields(DataOptions)}
+    data = {key: config['data'].get(key, defaults[key]) for key in sorted(EVALUATION)}
+    for key, value in data.items():
+        if type(value) is not type(defaults[key]):
+            kind = type(defaults[key]).__name__
+            raise ConfigError(f'{weights}/config.json: data.{key}={value!r} is not of type {kind}')
+    if (
+        'dir' not in changes
+        and data['name'] not in READY
+        and not data_folders.is_known(data['dir'])
+    ):
+        raise ConfigError(
+            f'{weights} names {data["dir"]!r} as the folder of its data, {data["name"]!r}. It is '
+            f'not the default, and you have not trained from it on this machine: give --data_dir '
+            f'to say which folder to open'
+        )
+    # Of the machine, not of what was trained.
+    data['workers'] = min(data['workers'], max_workers())
+    return data | dict(changes)
 
 
 def open_initial(

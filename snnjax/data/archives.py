@@ -35,6 +35,7 @@ from snnjax.data.file_names import (
     without_suffix,
 )
 from snnjax.data.tar_headers import read_headers
+from snnjax.errors import UserError
 
 MAX_MEMBERS = 4_000_000
 MAX_DECOMPRESSED = 2**36
@@ -46,7 +47,7 @@ _ANY_TAR_RATIO = 2**26
 """Bytes up to which `MAX_RATIO` does not matter, of a member of a zip file and of a tar file."""
 
 
-class ArchiveError(ValueError):
+class ArchiveError(UserError, ValueError):
     """An archive that is broken, or holds what cannot belong in it."""
 
 

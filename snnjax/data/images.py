@@ -16,6 +16,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from snnjax.errors import UserError
+
 MAX_PIXELS = 2**27
 """Larger images are refused before they are decoded; the largest of ImageNet has a quarter."""
 
@@ -31,7 +33,7 @@ warnings.filterwarnings('ignore', module='PIL')
 cv2.setNumThreads(0)
 
 
-class DecodeError(ValueError):
+class DecodeError(UserError, ValueError):
     """Bytes that are no image, or one that is broken."""
 
 

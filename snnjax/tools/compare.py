@@ -24,7 +24,7 @@ from snnjax.analysis.comparison import comparison_table, measure_run, measure_st
 from snnjax.analysis.figures import save_comparison
 from snnjax.analysis.runs import by_network, read_table, write_table
 from snnjax.tools.sweep import TABLE
-from snnjax.tools.weights_arguments import run
+from snnjax.tools.weights_arguments import data_changes, run
 from snnjax.train.config import ConfigError
 
 
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--rounds', type=int, default=15, help='timed steps of each; default 15')
     parser.add_argument('--csv', type=Path, help='file to write')
     parser.add_argument('--figure', type=Path, help='PNG file to write')
+    parser.add_argument('--data_dir', dest='data.dir', help='of all runs; default: as in training')
     return run(_compare, parser.parse_args(argv))
 
 
@@ -52,9 +53,10 @@ def _compare(args: argparse.Namespace) -> None:
         raise ConfigError(f'{workdir / TABLE} has no finished run: give the workdir of a sweep')
     # Seeds of one network take the same steps.
     firsts = {name: workdir / rows[0]['run'] for name, rows in networks.items()}
-    costs = measure_steps(firsts, args.rounds)
+    data = data_changes(args)
+    costs = measure_steps(firsts, args.rounds, data)
     rows = [
-        {'run': row['run'], **measure_run(workdir / row['run'], args.images), **costs[name]}
+        {'run': row['run'], **measure_run(workdir / row['run'], args.images, data), **costs[name]}
         for name, seeds in networks.items()
         for row in seeds
     ]

@@ -38,11 +38,12 @@ import numpy as np
 from snnjax.analysis.model_card import ImageFormat, image_format, make_card, read_image_format
 from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
 from snnjax.data import DatasetNotPreparedError
+from snnjax.errors import EXIT_USAGE
 from snnjax.models import Network, compiler_options
 from snnjax.models.nir_graph import to_graph
 from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
-from snnjax.tools.weights_arguments import EXIT_USAGE, add_data_arguments, data_changes, run
+from snnjax.tools.weights_arguments import add_data_arguments, data_changes, run
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
 from snnjax.train.weights import (

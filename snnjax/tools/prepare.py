@@ -9,6 +9,8 @@ A preparation that was stopped, however it was, goes on when the same command is
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 import sys
 from pathlib import Path
 
@@ -36,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         '--clip', type=int, help='events_folder: cut recordings, to so many microseconds each'
     )
     parser.add_argument(
+        '--sensor_size',
+        type=_sensor_size,
+        metavar='WIDTHxHEIGHT',
+        help='events_folder: of the camera of .bin files, as 240x180; default 34x34',
+    )
+    parser.add_argument(
         '--partial', action='store_true', help='imagenet: take what there is of the images'
     )
     args = parser.parse_args(argv)
@@ -49,12 +57,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _sensor_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r'([0-9]{1,5})x([0-9]{1,5})', text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'{text!r} is not WIDTHxHEIGHT in pixels, as 240x180')
+    return int(match[1]), int(match[2])
+
+
 def _options(args: argparse.Namespace) -> dict[str, object]:
     """The arguments that a plan takes beside its source."""
     options: dict[str, object] = {}
     for given, option, value, datasets in (
         (args.name is not None, 'name', args.name, NAMED_BY_USER),
         (args.clip is not None, 'clip', args.clip, ('events_folder',)),
+        (args.sensor_size is not None, 'sensor_size', args.sensor_size, ('events_folder',)),
         (args.partial, 'complete', not args.partial, ('imagenet',)),
     ):
         if given and args.dataset not in datasets:
@@ -92,7 +108,9 @@ def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> No
     called = str(options.get('name', dataset))
     if records.is_prepared(data_dir, called):
         print(f'{called} is there already: {records.folder_of(data_dir, called)}')
-        _print_classes(records.Prepared(data_dir, called))
+        # It may be of another's making: what is not as it should be is found where it is opened.
+        with contextlib.suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
+            _print_classes(records.Prepared(data_dir, called))
         return
     plan = PLANS[dataset](source=source, **options)
     folder = records.write(plan, data_dir)
@@ -104,14 +122,14 @@ def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> No
 
 def _print_classes(prepared: records.Prepared) -> None:
     """Prints how many examples each split and each class has."""
-    name = prepared.folder.parent.name
     for split, size in prepared.sizes.items():
-        print(f'{name} {split}: {size:,} examples')
+        print(f'{prepared.folder.parent.name} {split}: {size:,} examples')
     names = prepared.features['label'].names
+    # Absent from data sets of earlier versions.
     sizes = prepared.metadata.get('class_sizes', {})
     rows = [
-        '  '.join([f'  {class_name}', *(f'{of[label]:,} {split}' for split, of in sizes.items())])
-        for label, class_name in enumerate(names)
+        '  '.join([f'  {name}', *(f'{of[label]:,} {split}' for split, of in sizes.items())])
+        for label, name in enumerate(names)
     ]
     print(f'classes ({len(names):,}):')
     if len(rows) > _SHOWN_CLASSES:

@@ -25,7 +25,7 @@ from snnjax.analysis.energy import SCOPE, estimate_energy
 from snnjax.analysis.runs import mean_test_accuracy
 from snnjax.analysis.similarity import Similarity, measure_similarity
 from snnjax.analysis.trained import Trained, UnsuitableModelError, open_trained
-from snnjax.tools.weights_arguments import run
+from snnjax.tools.weights_arguments import add_data_arguments, data_changes, run
 from snnjax.train.state import count_parameters
 from snnjax.train.writers import read_metrics
 
@@ -38,12 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('workdir', help='of a run')
     parser.add_argument('--images', type=int, default=0, help='of the test images; default: all')
     parser.add_argument('--out', type=Path, help='default: report.html in the work directory')
+    add_data_arguments(parser)
     return run(_report, parser.parse_args(argv))
 
 
 def _report(args: argparse.Namespace) -> None:
     workdir = Path(args.workdir).expanduser()
-    trained = open_trained(args.workdir, images=args.images)
+    trained = open_trained(args.workdir, data_changes(args), images=args.images)
     out = args.out or workdir / 'report.html'
     out.write_text(make_page(workdir, trained))
     print(f'report: {out}')

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
-from snnjax.analysis.trained import Trained, UnsuitableModelError, open_initial, open_trained
-from snnjax.data import DataOptions, DatasetNotPreparedError, DecodeError
+from snnjax.analysis.trained import Trained, open_initial, open_trained
+from snnjax.data import DataOptions
 from snnjax.data.options import EVALUATION
+from snnjax.errors import run_command
 from snnjax.train.config import ConfigError
-from snnjax.train.weights import WeightsError
-
-EXIT_USAGE = 2
-# What goes wrong for a reason that the user can mend.
-ERRORS = (ConfigError, DatasetNotPreparedError, DecodeError, UnsuitableModelError, WeightsError)
 
 
 def make_parser(
@@ -112,11 +107,6 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
-    """Runs a command; returns its exit status."""
+    """Runs a command; returns its exit status, see `snnjax.errors.run_command`."""
     logging.set_verbosity(logging.ERROR)
-    try:
-        command(args)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return EXIT_USAGE
-    return 0
+    return run_command(lambda: command(args))

@@ -9,12 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from snnjax.errors import EXIT_FAILED, UserError
 from snnjax.models.stacking import unstack_layers
 from snnjax.train.state import TrainState
 from snnjax.train.weights import by_name, forward_order
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(UserError, ArithmeticError):
     """A training step whose numbers are not all finite.
 
     Attributes:
@@ -22,6 +23,13 @@ class NonFiniteError(ArithmeticError):
       place: where they first are not, see `places`.
       position: of the run's log, to go on from with other weights; None where it has to end.
     """
+
+    exit_status = EXIT_FAILED
+    advice = (
+        'the step is in no checkpoint; to go on from the last one without the images of this step, '
+        'add --config.on_non_finite=skip, or =rollback; a new run may need a lower '
+        'optimizer.learning_rate, or optimizer.clip_norm'
+    )
 
     def __init__(
         self, step: int, place: str, reason: str = '', position: dict[str, Any] | None = None

@@ -22,6 +22,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
+from snnjax.errors import UserError
 from snnjax.spelling import suggest
 from snnjax.train.files import write_whole
 from snnjax.train.progress import warn
@@ -30,7 +31,7 @@ PROJECT = 'snnjax'
 _ID_FILE = 'run_id'
 
 
-class LoggerError(ValueError):
+class LoggerError(UserError, ValueError):
     """A logger that is not known or not installed; the message says what would do."""
 
 

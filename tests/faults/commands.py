@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +17,7 @@ import snnjax.tools.evaluate
 import snnjax.tools.import_torch
 import snnjax.tools.prepare
 from snnjax.train.config_flag import run
+from tests.processes import HANG
 
 # What is preloaded has begun no computation when it is forked.
 warnings.filterwarnings('ignore', message=r'os\.fork\(\)')
@@ -34,18 +37,24 @@ def run_command(module: str, arguments: list[str], cwd: Path) -> Result:
     """``python -m MODULE ARGUMENTS`` in a folder."""
     process = _PROCESSES.Process(target=_run, args=(module, arguments, cwd))
     process.start()
-    process.join(timeout=120)
-    process.kill()
-    process.join()
+    try:
+        process.join(timeout=HANG)
+    finally:
+        # With what it has started.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
     return Result(process.exitcode, *((cwd / name).read_text() for name in ('stdout', 'stderr')))
 
 
 def _run(module: str, arguments: list[str], cwd: Path) -> None:
+    os.setsid()
     os.chdir(cwd)
     os.environ['HOME'] = str(cwd)
     for number, name in ((1, 'stdout'), (2, 'stderr')):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = [module, *arguments]
+    sys.path.insert(0, str(cwd))  # As `python -m` does.
     if module == 'snnjax.main':
         run(snnjax.main.main, required=('config',), usage='')
     sys.exit(importlib.import_module(module).main(arguments))

@@ -6,8 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from snnjax import create_model
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.state import TrainState
+from snnjax.train.weights import (
+    WeightsError,
+    best_step,
+    find_checkpoint,
+    load_weights,
+    write_description,
+)
 
 
 @pytest.fixture
@@ -83,6 +91,57 @@ def test_what_a_killed_process_left_unfinished_is_passed_over(tmp_path, state):
         assert checkpoints.steps() == [1]
         _, position = checkpoints.restore(1, state)
     assert position == {'step': 1}
+
+
+@pytest.fixture(scope='module')
+def equals(tmp_path_factory):
+    """The work directory of a run with two best evaluations; all weights are the step's number."""
+    workdir = tmp_path_factory.mktemp('equals')
+    options = {'blocks': (1, 1, 1), 'widths': (2, 3, 4), 'num_steps': 1}
+    write_description(workdir, 'ms_resnet8', options)
+    model = create_model('ms_resnet8', **options)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    with Checkpoints(workdir / 'checkpoints', keep=2) as checkpoints:
+        for step, accuracy in enumerate([0.5, 0.9, 0.9, 0.7, 0.1, None]):
+            variables = jax.tree.map(lambda x, s=step: jnp.full(x.shape, float(s)), dict(shapes))
+            state = TrainState(jnp.int32(step), **variables, opt_state=())
+            evaluation = None if accuracy is None else {'eval/accuracy': accuracy}
+            checkpoints.save(step, state, {}, evaluation)
+    return workdir
+
+
+def test_of_equal_accuracies_the_latest_is_the_best_that_is_kept(equals):
+    assert steps_in(equals / 'checkpoints') == [2, 4, 5]
+    evaluations = {1: {'eval/accuracy': 0.9}, 2: {'eval/accuracy': 0.9}, 3: None}
+    assert best_step(evaluations) == 2
+    assert best_step({1: {'eval/accuracy': 0.9, 'eval/loss': float('nan')}, 2: None}) is None
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'step'), [('newest', 5), ('best', 2), ('4', 4), (4, 4), (2, 2)]
+)
+def test_weights_of_any_checkpoint_are_loaded(equals, checkpoint, step):
+    bias = load_weights(equals, checkpoint)['params']['classifier']['bias']
+    np.testing.assert_array_equal(bias, np.full(10, step, np.float32))
+
+
+@pytest.mark.parametrize('checkpoint', [3, '3', 'latest', '', '-1', '²', '2.0', '٢'])
+def test_a_checkpoint_that_is_not_there_is_answered_with_those_that_are(equals, checkpoint):
+    with pytest.raises(WeightsError, match='there are newest, best, 2, 4, 5'):
+        load_weights(equals, checkpoint)
+
+
+def test_names_that_are_no_steps_are_passed_over(equals, tmp_path):
+    for name in ('²', '٣', '007', '9', '8.unreadable', '6.orbax-checkpoint-tmp'):
+        (tmp_path / name).mkdir()
+    (tmp_path / '10').write_text('')
+    with pytest.raises(WeightsError, match='there is none'):
+        find_checkpoint(tmp_path)
+    (tmp_path / '3').mkdir()
+    (tmp_path / '3' / 'state').mkdir()
+    assert find_checkpoint(tmp_path) == 3
+    with pytest.raises(WeightsError, match="no checkpoint 'best'; there are newest, 3"):
+        find_checkpoint(tmp_path, 'best')
 
 
 def remove(directory):
