@@ -1,7 +1,8 @@
 """The files of a download, wherever they lie: in folders, in archives, in archives of archives.
 
 No member is ever unpacked to disk. They are read one by one, those that are asked for only, and
-never more of them, or larger ones, than their readers expect.
+never more of them, or larger ones, than their readers expect. What operating systems leave beside
+people's files is not there: whatever begins with a dot, and a few other names.
 """
 
 from __future__ import annotations
@@ -13,21 +14,37 @@ import gzip
 import hashlib
 import os
 import re
+import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tqdm import tqdm
 
+from snnjax.data.file_names import (
+    is_archive,
+    is_hidden,
+    natural_order,
+    plain_path,
+    printable,
+    without_suffix,
+)
+from snnjax.data.tar_headers import read_headers
 from snnjax.errors import UserError
 
 MAX_MEMBERS = 4_000_000
 MAX_DECOMPRESSED = 2**36
 """Bytes of a compressed tar file."""
+MAX_RATIO = 100
+"""What is compressed to less than this fraction is refused: no photos or recordings are."""
+_ANY_RATIO = 2**24
+_ANY_TAR_RATIO = 2**26
+"""Bytes up to which `MAX_RATIO` does not matter, of a member of a zip file and of a tar file."""
 
 
 class ArchiveError(UserError, ValueError):
@@ -39,12 +56,15 @@ class Member:
     """A file in a folder or an archive.
 
     Attributes:
-      name: path in the source, with '/'; archives count as folders, without their suffix.
+      name: path in the source, with '/'; archives count as folders, without their suffix. The name
+        of a folder ends with '/'. Bytes that are not UTF-8 are written as `printable` does.
       size: in bytes.
       modified: when the file or the archive was, in nanoseconds.
       container: the file itself, or the archive.
       start: of its content in a tar file, in bytes.
       zipped: what a zip file calls it.
+      archives: names of the archives that it lies in, with suffix, from the outermost.
+      problem: why it cannot be read, as in 'is a link'; '' where it can.
     """
 
     name: str
@@ -53,6 +73,8 @@ class Member:
     container: Path
     start: int = 0
     zipped: str = ''
+    archives: tuple[str, ...] = ()
+    problem: str = ''
 
     def read(self) -> bytes:
         """All of it.
@@ -65,7 +87,7 @@ class Member:
                 # Told how much there is, it never decompresses more.
                 with _last_opened.zip(self.container).open(self.zipped) as file:
                     content = file.read(self.size)
-            elif not _ARCHIVE.search(self.container.name):
+            elif not self.archives:
                 with self.container.open('rb') as file:
                     content = file.read(self.size)
             else:
@@ -88,8 +110,8 @@ _BROKEN = (
     EOFError,
     NotImplementedError,
     RuntimeError,
+    UnicodeDecodeError,
 )
-_ARCHIVE = re.compile(r'\.(?:zip|tar|tar\.gz|tgz)$')
 
 
 def _open_tar(path: Path) -> IO[bytes]:
@@ -98,6 +120,7 @@ def _open_tar(path: Path) -> IO[bytes]:
     if file.read(2) != b'\x1f\x8b':
         return file
     file.close()
+    limit = min(MAX_DECOMPRESSED, max(_ANY_TAR_RATIO, MAX_RATIO * path.stat().st_size))
     # To go back in a compressed file is to read it from its start again: it is laid down, whole,
     # in a file that is gone with the program.
     with contextlib.ExitStack() as on_error:
@@ -108,8 +131,8 @@ def _open_tar(path: Path) -> IO[bytes]:
         ):
             while chunk := compressed.read(2**20):
                 bar.update(content.write(chunk))
-                if content.tell() > MAX_DECOMPRESSED:
-                    raise ArchiveError(f'{path} has more than {MAX_DECOMPRESSED:,} bytes')
+                if content.tell() > limit:
+                    raise ArchiveError(f'{path} decompresses to more than {limit:,} bytes')
         on_error.pop_all()
     return content
 
@@ -146,31 +169,61 @@ _last_opened = _LastOpened()
 atexit.register(_last_opened.close)
 
 
-def find_members(
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """The files that were looked for in a source, and what else lies there.
+
+    Attributes:
+      members: the files that are wanted, in natural order ('2' before '10').
+      others: counts of all other files by the ending of their names, as '.txt', in lower case.
+      folders: names of all folders and archives, as they are in the names of members.
+    """
+
+    members: list[Member]
+    others: Mapping[str, int]
+    folders: set[str]
+
+
+def survey(
     source: Path, pattern: str, *, max_size: int, max_members: int = MAX_MEMBERS
-) -> list[Member]:
-    """The files of ``source`` whose name matches, in natural order ('2' before '10').
+) -> Contents:
+    """Finds the files of ``source`` whose name matches, and says what else is there.
 
     Args:
       source: a folder, with files or archives at any depth; or an archive: .tar, .tar.gz, .zip, or
         a .tar of .tar files.
       pattern: a regular expression for the end of a name, without regard to case.
-      max_size: in bytes, of each.
-      max_members: how many there may be.
+      max_size: the largest allowed size of a file, in bytes.
+      max_members: the largest allowed number of files.
 
     Raises:
       FileNotFoundError: where there is no such file.
-      ArchiveError: for a broken archive, or one with larger files or more of them.
+      ArchiveError: for a broken archive, or one with larger files or more of them; for a link or
+        another thing in the place of a file; for an archive beside what was unpacked from it, or
+        beside a copy of it.
     """
     if not source.exists():
         raise FileNotFoundError(f'no {source}')
     wanted = re.compile(f'(?:{pattern})$', re.IGNORECASE)
     members: dict[str, Member] = {}
+    others: Counter[str] = Counter()
+    folders: set[str] = set()
     for number, member in enumerate(_walk(source, '', ())):
         if number == MAX_MEMBERS:
             raise ArchiveError(f'{source} has more than {MAX_MEMBERS:,} files')
-        if not wanted.search(member.name) or '__MACOSX/' in member.name:
+        if is_hidden(member.name):
             continue
+        folder = member.name.rpartition('/')[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition('/')[0]
+        if member.name.endswith('/'):
+            continue
+        if not wanted.search(member.name):
+            others[PurePosixPath(member.name).suffix.lower()] += 1
+            continue
+        if member.problem:
+            raise ArchiveError(f'{member.name} in {member.container} {member.problem}')
         if member.size > max_size:
             raise ArchiveError(
                 f'{member.name} in {source} has {member.size:,} bytes, more than {max_size:,}'
@@ -184,8 +237,65 @@ def find_members(
         if len(members) > max_members:
             raise ArchiveError(f'{source} has more than {max_members:,} files *{pattern}')
     if not members:
-        raise FileNotFoundError(f'no files *{pattern} in {source}')
-    return sorted(members.values(), key=lambda member: natural_order(member.name))
+        there = f': it has {count_endings(others)}' if others else ''
+        raise FileNotFoundError(f'no files *{pattern} in {source}{there}')
+    _refuse_copies(source, list(members.values()))
+    in_order = sorted(members.values(), key=lambda member: natural_order(member.name))
+    return Contents(in_order, others, folders)
+
+
+def find_members(
+    source: Path, pattern: str, *, max_size: int, max_members: int = MAX_MEMBERS
+) -> list[Member]:
+    """Returns the members of a `survey`."""
+    return survey(source, pattern, max_size=max_size, max_members=max_members).members
+
+
+def count_endings(others: Mapping[str, int]) -> str:
+    """Returns the commonest endings of `Contents.others` in words, as '12 .tif, 1 .txt'."""
+    counted = Counter(others).most_common(8)
+    parts = [f'{count:,} {ending or "without an ending"}' for ending, count in counted]
+    return ', '.join(parts + ['…'] * (len(others) > len(counted)))
+
+
+def _refuse_copies(source: Path, members: list[Member]) -> None:
+    """Raises ArchiveError where files are in archives and beside them, or in two archives."""
+    by_archive: dict[tuple[str, ...], list[Member]] = {}
+    for member in members:
+        by_archive.setdefault(member.archives, []).append(member)
+    for archives, inside in by_archive.items():
+        for outer in (archives[:depth] for depth in range(len(archives))):
+            if outer in by_archive:
+                raise ArchiveError(
+                    f'{source} has files in {archives[-1]} ({inside[0].name}) and beside it '
+                    f'({by_archive[outer][0].name}): move the one or the other out of it, or pack '
+                    f'or unpack all'
+                )
+    # Copies have the same files, by their names, sizes and contents.
+    seen: dict[tuple[tuple[int, str], ...], list[Member]] = {}
+    for archives, inside in by_archive.items():
+        if len(archives) != 1:
+            continue
+        ordered = sorted(inside, key=_size_and_file_name)
+        other = seen.setdefault(tuple(map(_size_and_file_name, ordered)), ordered)
+        # The largest are compared first: archives of different files mostly differ there.
+        if (
+            other is not ordered
+            and _digests(ordered[-1:]) == _digests(other[-1:])
+            and _digests(ordered) == _digests(other)
+        ):
+            raise ArchiveError(
+                f'{archives[0]} and {other[0].archives[0]} in {source} hold the same files: move '
+                f'the one or the other out of it'
+            )
+
+
+def _size_and_file_name(member: Member) -> tuple[int, str]:
+    return member.size, member.name.rpartition('/')[2]
+
+
+def _digests(members: list[Member]) -> list[bytes]:
+    return [hashlib.sha256(member.read()).digest() for member in members]
 
 
 def check_archives(source: Path, md5: Mapping[str, str]) -> None:
@@ -236,98 +346,100 @@ def locate(source: Path, *names: str) -> Path:
     raise FileNotFoundError(f'no {" or ".join(names)} in {source}')
 
 
-def natural_order(name: str) -> list[Any]:
-    """Sorts names with numbers in them by the numbers."""
-    return [
-        (0, int(part), '') if part.isdecimal() else (1, 0, part)
-        for part in re.split(r'(\d+)', name)
-        if part
-    ]
-
-
 def _walk(path: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[Member]:
+    """Yields all files and folders, but for those in hidden folders."""
     if path.is_dir():
         folder = path.resolve()
         if folder in above:
             return  # A link to where it is.
         for child in sorted(path.iterdir()):
-            is_archive = child.is_file() and _ARCHIVE.search(child.name)
-            name = _ARCHIVE.sub('', child.name) if is_archive else child.name
-            if child.is_dir() or is_archive:
-                yield from _walk(child, f'{prefix}{name}/', (*above, folder))
-            elif child.is_file():
-                yield _member_of_its_own(child, prefix)
-        return
+            name = prefix + printable(child.name)
+            if is_hidden(child.name):
+                continue
+            if child.is_dir():
+                yield Member(f'{name}/', 0, 0, child)
+                yield from _walk(child, f'{name}/', (*above, folder))
+            elif not child.is_file():
+                yield Member(name, 0, 0, path, problem='is a broken link, or no file')
+            elif is_archive(child.name):
+                yield from _walk_archive(child, f'{without_suffix(name)}/', name)
+            else:
+                yield _member_of_its_own(child, name)
+    elif is_archive(path.name):
+        yield from _walk_archive(path, prefix, printable(path.name))
+    else:
+        yield _member_of_its_own(path, prefix + printable(path.name))
+
+
+def _member_of_its_own(path: Path, name: str) -> Member:
+    status = path.stat()
+    return Member(name, status.st_size, status.st_mtime_ns, path)
+
+
+def _walk_archive(path: Path, prefix: str, name: str) -> Iterator[Member]:
     try:
-        if not _ARCHIVE.search(path.name):
-            yield _member_of_its_own(path, prefix)
-        elif path.suffix == '.zip':
-            yield from _walk_zip(path, prefix)
+        if path.suffix.lower() == '.zip':
+            yield from _walk_zip(path, prefix, name)
         else:
-            yield from _walk_tar(_last_opened.tar(path), path, prefix)
+            file = _last_opened.tar(path)
+            size = file.seek(0, os.SEEK_END)
+            yield from _walk_tar(file, path, prefix, (name,), 0, size)
     except _BROKEN as error:
         raise ArchiveError(f'{path} cannot be read: {error}') from error
 
 
-def _member_of_its_own(path: Path, prefix: str) -> Member:
-    stat = path.stat()
-    return Member(prefix + path.name, stat.st_size, stat.st_mtime_ns, path)
+_NO_FILE = (
+    'is a link, or no file: pack the files themselves (zip without --symlinks; tar with '
+    '--dereference --hard-dereference)'
+)
 
 
-def _walk_zip(path: Path, prefix: str) -> Iterator[Member]:
-    modified = path.stat().st_mtime_ns
+def _walk_zip(path: Path, prefix: str, archive: str) -> Iterator[Member]:
+    status = path.stat()
     for info in _last_opened.zip(path).infolist():
-        if not info.is_dir():
-            name = prefix + info.filename
-            yield Member(name, info.file_size, modified, path, zipped=info.filename)
-
-
-class _Part:
-    """A part of a file that tarfile reads the headers of: they are small."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        self._file, self._start, self._size = file, start, size
-        self._place = 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, place: int) -> int:
-        self._place = place
-        return place
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= 2**20:
-            raise tarfile.ReadError(f'a header of {size:,} bytes')
-        self._file.seek(self._start + self._place)
-        content = self._file.read(max(0, min(size, self._size - self._place)))
-        self._place += len(content)
-        return content
+        name, problem = info.filename, ''
+        if not info.flag_bits & 0x800:
+            # Not said to be UTF-8, which macOS writes all the same.
+            with contextlib.suppress(UnicodeError):
+                name = name.encode('cp437').decode()
+        # Whoever packs on Unix says here what kind of file it is.
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            problem = _NO_FILE
+        elif info.file_size > max(_ANY_RATIO, MAX_RATIO * min(info.compress_size, status.st_size)):
+            problem = (
+                f'would become {info.file_size:,} bytes, more than {MAX_RATIO} times what it is '
+                f'compressed to, as no photo or recording does'
+            )
+        yield Member(
+            prefix + plain_path(name) + '/' * info.is_dir(),
+            info.file_size,
+            status.st_mtime_ns,
+            path,
+            zipped=info.filename,
+            archives=(archive,),
+            problem=problem,
+        )
 
 
 def _walk_tar(
-    file: IO[bytes], path: Path, prefix: str, inside: tarfile.TarInfo | None = None
+    file: IO[bytes], path: Path, prefix: str, archives: tuple[str, ...], start: int, size: int
 ) -> Iterator[Member]:
-    """Members of an archive, and of those ``inside`` it."""
+    """Yields the members of an archive, and of archives in it, but not of those in them."""
     modified = path.stat().st_mtime_ns
-    start = inside.offset_data if inside else 0
-    part = _Part(file, start, inside.size if inside else file.seek(0, os.SEEK_END))
-    with tarfile.open(fileobj=part, mode='r:') as tar:  # type: ignore[call-overload]
-        for info in tar:
-            if info.size < 0:
-                raise tarfile.ReadError(f'{info.name} has {info.size} bytes')
-            if not info.isreg():
-                continue
-            name = prefix + info.name.removeprefix('./')
-            if not inside and name.endswith('.tar'):
-                yield from _walk_tar(file, path, name.removesuffix('.tar') + '/', info)
-            else:
-                yield Member(name, info.size, modified, path, start + info.offset_data)
-        # An archive ends with two blocks of zeros; where it does not, tarfile stops without a word.
-        part.seek(tar.offset)
-        end = part.read(2 * tarfile.BLOCKSIZE)
-        if not end or end.strip(b'\0'):
-            raise tarfile.ReadError(f'it breaks off or is damaged at byte {start + tar.offset:,}')
+    for info in read_headers(file, start, size):
+        name = prefix + plain_path(info.name)
+        content = start + info.offset_data
+        if info.isreg() and name.lower().endswith('.tar') and len(archives) == 1:
+            if not is_hidden(name):
+                inside = (*archives, name)
+                yield from _walk_tar(file, path, f'{name[:-4]}/', inside, content, info.size)
+            continue
+        yield Member(
+            name + '/' * info.isdir(),
+            info.size,
+            modified,
+            path,
+            content,
+            archives=archives,
+            problem='' if info.isreg() or info.isdir() else _NO_FILE,
+        )

@@ -29,11 +29,18 @@ def random_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
-def erase_rectangle(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def erase_rectangle(
+    image: np.ndarray, rng: np.random.Generator, max_pixel: int = 255
+) -> np.ndarray:
     """Fills a rectangle of an image (H, W, C) uint8 with random pixels (Zhong et al. 2020).
 
     It has 2 to 33 % of the area, and an aspect ratio from 0.3 to 3.3; where that does not fit ten
     times, nothing is erased.
+
+    Args:
+      image: the image.
+      rng: the generator that the rectangle and its pixels are drawn from.
+      max_pixel: the largest value of a pixel.
     """
     height, width, channels = image.shape
     for _ in range(10):
@@ -44,7 +51,7 @@ def erase_rectangle(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
             image = image.copy()
             image[top : top + h, left : left + w] = rng.integers(
-                0, 256, (h, w, channels), dtype=np.uint8
+                0, max_pixel, (h, w, channels), dtype=np.uint8, endpoint=True
             )
             return image
     return image
@@ -60,6 +67,7 @@ class ImageAugmentation:
       rand_augment: changes of RandAugment; 0 for none.
       rand_augment_magnitude: 0 to 30.
       random_erasing: probability of `erase_rectangle`.
+      max_pixel: the largest value of a pixel.
     """
 
     flip: bool = False
@@ -67,6 +75,7 @@ class ImageAugmentation:
     rand_augment: int = 0
     rand_augment_magnitude: int = 9
     random_erasing: float = 0.0
+    max_pixel: int = 255
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The changed image; both are (H, W, 3) uint8."""
@@ -80,5 +89,5 @@ class ImageAugmentation:
                 image = rand_augment(image, self.rand_augment, self.rand_augment_magnitude, rng)
             pixels = np.asarray(image)
         if self.random_erasing and rng.random() < self.random_erasing:
-            pixels = erase_rectangle(pixels, rng)
+            pixels = erase_rectangle(pixels, rng, self.max_pixel)
         return pixels

@@ -187,13 +187,21 @@ def plan(name: str, download: Download, source: Path) -> Plan:
     image = tfds.features.Tensor(
         shape=(32, 32, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
     )
+    splits = {split: list(read_official(source, download, split)) for split in download.md5}
+    sizes = {
+        split: np.bincount(
+            [example['label'] for example in examples], minlength=labels['label'].num_classes
+        ).tolist()
+        for split, examples in splits.items()
+    }
     return Plan(
         name=name,
         features=tfds.features.FeaturesDict({'image': image} | labels),
-        splits={split: list(read_official(source, download, split)) for split in download.md5},
+        splits=splits,
         source=repr(download.md5),
         example_bytes=32 * 32 * 3 + 128,
         description=f'{len(labels["label"].names)} classes of 32x32 colour photographs.',
         homepage=_HOMEPAGE,
         citation=_CITATION,
+        metadata={'class_sizes': sizes},
     )

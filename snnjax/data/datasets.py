@@ -189,24 +189,28 @@ def _all_of(examples: Records) -> tuple[Records, np.ndarray]:
     return examples, np.arange(len(examples))
 
 
-def _augmentation(options: DataOptions, flip: bool) -> ImageAugmentation:
+def _augmentation(options: DataOptions, flip: bool, max_pixel: int = 255) -> ImageAugmentation:
     return ImageAugmentation(
         flip,
         options.auto_augment,
         options.rand_augment,
         options.rand_augment_magnitude,
         options.random_erasing,
+        max_pixel,
     )
 
 
-def _array_split(options: DataOptions, images: np.ndarray, labels: np.ndarray) -> ArraySplit:
+def _array_split(
+    options: DataOptions, images: np.ndarray, labels: np.ndarray, max_pixel: int = 255
+) -> ArraySplit:
     changes = options.auto_augment or options.rand_augment or options.random_erasing
-    augment = _augmentation(options, flip=False) if changes else None
+    augment = _augmentation(options, False, max_pixel) if changes else None
     return ArraySplit(images, labels, options.crop_padding, options.flip, augment)
 
 
 def _open_digits(options: DataOptions) -> Dataset:
     options.require_meaning('small images')
+    options.require_sides(8, 8)
     if options.auto_augment or options.rand_augment:
         raise ValueError('data.auto_augment and rand_augment are for RGB images, digits are gray')
 
@@ -219,9 +223,8 @@ def _open_digits(options: DataOptions) -> Dataset:
         is_test = np.arange(len(digits.target)) % 5 == 0
         chosen = is_test if split == 'test' else ~is_test
         pixels = digits.images[chosen, ..., None].astype(np.uint8)
-        return _array_split(options, pixels, digits.target[chosen].astype(np.int32))
+        return _array_split(options, pixels, digits.target[chosen].astype(np.int32), max_pixel=16)
 
-    # Pixels are 0 to 16.
     return Dataset('digits', (8, 8, 1), 10, mean=(4.8834,), std=(6.0211,), load=load)
 
 
@@ -250,6 +253,7 @@ def _open_arrays(options: DataOptions, prepared: Prepared, classes: int) -> Data
 
     mean, std = STATISTICS[options.name]
     shape = tuple(prepared.features['image'].shape)
+    options.require_sides(*shape[:2])
     return Dataset(options.name, shape, classes, mean, std, load)
 
 
@@ -266,6 +270,7 @@ def _open_events(
         options.flip, options.crop_padding, options.crop_scale, options.event_drop
     )
     height, width = prepared.metadata['height'], prepared.metadata['width']
+    options.require_sides(height, width)
 
     def load(split: str) -> Split:
         examples, numbers = _divide(prepared, options.split, split)

@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from snnjax.data import event_files
-from snnjax.data.archives import Member, check_archives, find_members, locate
-from snnjax.data.class_folders import group_by_class
+from snnjax.data.archives import Member, check_archives, find_members, locate, survey
+from snnjax.data.class_folders import group_by_class, note_classes
 from snnjax.data.event_files import EventFileError, Events
+from snnjax.data.file_names import printable
 from snnjax.data.records import Example, Plan
 
 T = TypeVar('T')
@@ -302,8 +303,8 @@ def plan_events_folder(
         raise ValueError(
             f'clips of {clip} µs: they must be of 1 µs or more, or 0 for whole recordings'
         )
-    members = find_members(source, r'\.(?:aedat|bin)', max_size=MAX_RECORDING_BYTES)
-    suffixes = {member.name.rpartition('.')[2].lower().strip() for member in members}
+    contents = survey(source, r'\.(?:aedat|bin)', max_size=MAX_RECORDING_BYTES)
+    suffixes = {member.name.rpartition('.')[2].lower().strip() for member in contents.members}
     if len(suffixes) > 1:
         raise ValueError(f'{source} has .aedat and .bin files: prepare them one by one')
     read, shape = _READERS[suffix := f'.{suffixes.pop()}']
@@ -314,22 +315,23 @@ def plan_events_folder(
             )
         width, height = sensor_size
         read, shape = _of_camera(height, width), (height, width)
-    class_names, by_split = group_by_class(members, source)
-    return _plan(
+    folders = group_by_class(contents, source)
+    plan = _plan(
         name,
-        class_names,
+        folders.class_names,
         {
             split: [
                 part
                 for member, label in labelled
                 for part in _clips(Recording(member, label), read, clip)
             ]
-            for split, labelled in by_split.items()
+            for split, labelled in folders.splits.items()
         },
         read,
         shape,
-        description=f'Recordings of an event camera, from {source.name}.',
+        description=f'Recordings of an event camera, from {printable(source.name)}.',
     )
+    return note_classes(plan, folders.notes)
 
 
 def _of_camera(height: int, width: int) -> Callable[[bytes], Events]:

@@ -10,16 +10,25 @@ import hashlib
 import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from snnjax.data.archives import Member, check_archives, find_members, locate
-from snnjax.data.class_folders import group_by_class
+from snnjax.data.archives import (
+    ArchiveError,
+    Member,
+    check_archives,
+    count_endings,
+    locate,
+    survey,
+)
+from snnjax.data.class_folders import group_by_class, note_classes
+from snnjax.data.file_names import is_hidden, printable
 from snnjax.data.packed_photos import MAX_IMAGE_BYTES, PackedPhotos, read_packed
 from snnjax.data.records import Example, Examples, Plan
 
-_IMAGE = r'\.(?:jpe?g|png|webp|bmp|gif)'
+_IMAGE = r'\.(?:jpe?g|jpe|jfif|jif|png|webp|bmp|dib|gif)'
 
 IMAGENET_SIZES = {'train': 1_281_167, 'test': 50_000}
 _TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
@@ -69,7 +78,7 @@ def _plan(
     labels: Mapping[str, Sequence[int]],
     identity: str,
     image_bytes: int,
-    **about: str,
+    **about: Any,
 ) -> Plan:
     return Plan(
         name=name,
@@ -97,7 +106,7 @@ def _plan_files(
     name: str,
     class_names: list[str],
     by_split: Mapping[str, list[tuple[Member, int]]],
-    **about: str,
+    **about: Any,
 ) -> Plan:
     members = [member for labelled in by_split.values() for member, _ in labelled]
     return _plan(
@@ -123,15 +132,23 @@ def plan_folder(source: Path, name: str) -> Plan:
       FileNotFoundError: where there are none.
       ValueError: for another layout.
     """
-    packed = [source]
-    if source.suffix != '.npz':
-        # What begins with a dot is the system's, not the user's.
-        packed = [path for path in sorted(source.glob('*.npz')) if path.name[0] != '.']
+    packed = [source] if source.suffix == '.npz' else sorted(source.glob('*.npz'))
+    packed = [path for path in packed if path == source or not is_hidden(path.name)]
     if packed:
-        return _plan_packed(packed, name)
-    members = find_members(source, _IMAGE, max_size=MAX_IMAGE_BYTES)
-    class_names, by_split = group_by_class(members, source)
-    return _plan_files(name, class_names, by_split, description=f'Photos from {source.name}.')
+        return note_classes(_plan_packed(packed, name), _beside_packed(source))
+    contents = survey(source, _IMAGE, max_size=MAX_IMAGE_BYTES)
+    folders = group_by_class(contents, source)
+    description = f'Photos from {printable(source.name)}.'
+    plan = _plan_files(name, folders.class_names, folders.splits, description=description)
+    return note_classes(plan, folders.notes)
+
+
+def _beside_packed(source: Path) -> list[str]:
+    try:
+        photos = survey(source, _IMAGE, max_size=MAX_IMAGE_BYTES).members
+    except (FileNotFoundError, ArchiveError):
+        return []
+    return [f'the {len(photos):,} photos beside .npz files are left out']
 
 
 def _plan_packed(files: Sequence[Path], name: str) -> Plan:
@@ -198,9 +215,12 @@ def plan_imagenet(source: Path, complete: bool = True) -> Plan:
             raise ValueError(f'{member.name} is no ILSVRC2012_val_00000001.JPEG to _00050000.JPEG')
         return label_of[imagenet_validation_wnids()[int(number) - 1]]
 
+    notes: list[str] = []
     by_split = {
-        'train': _labelled(source, (_TRAIN_ARCHIVE, 'train'), training_label),
-        'test': _labelled(source, (_VALIDATION_ARCHIVE, 'val', 'validation'), validation_label),
+        'train': _labelled(source, (_TRAIN_ARCHIVE, 'train'), training_label, notes),
+        'test': _labelled(
+            source, (_VALIDATION_ARCHIVE, 'val', 'validation'), validation_label, notes
+        ),
     }
     for split, expected in IMAGENET_SIZES.items():
         if complete and len(by_split[split]) != expected:
@@ -214,14 +234,18 @@ def plan_imagenet(source: Path, complete: bool = True) -> Plan:
         by_split,
         description='ImageNet of the ILSVRC 2012: photos of 1,000 classes.',
         homepage='https://image-net.org/challenges/LSVRC/2012/',
+        notes=notes,
     )
 
 
 def _labelled(
-    source: Path, names: Sequence[str], label_of: Callable[[Member], int]
+    source: Path, names: Sequence[str], label_of: Callable[[Member], int], notes: list[str]
 ) -> list[tuple[Member, int]]:
-    members = find_members(locate(source, *names), _IMAGE, max_size=MAX_IMAGE_BYTES)
-    labelled = [(member, label_of(member)) for member in members]
+    path = locate(source, *names)
+    contents = survey(path, _IMAGE, max_size=MAX_IMAGE_BYTES)
+    if contents.others:
+        notes.append(f'left out of {path.name} by their endings: {count_endings(contents.others)}')
+    labelled = [(member, label_of(member)) for member in contents.members]
     return sorted(labelled, key=lambda pair: pair[1])
 
 

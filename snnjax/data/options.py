@@ -33,6 +33,16 @@ def max_workers() -> int:
 
 AUTO_AUGMENT_POLICIES = ('imagenet', 'cifar10')
 FRAMINGS = ('number', 'time')
+_LARGEST = {
+    # Pixels each way, of one image: 200 MB.
+    **dict.fromkeys(('image_size', 'eval_size', 'eval_resize'), 8192),
+    # Changes one after the other.
+    'rand_augment': 100,
+    # From here on a beta distribution is all but constant.
+    **dict.fromkeys(('mixup', 'cutmix'), 1000),
+    # Microseconds: eleven days.
+    'frame_window': 10**12,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +81,8 @@ class DataOptions:
     rand_augment_magnitude: int = 9
     # Probability that a rectangle of an image is erased.
     random_erasing: float = 0.0
-    # Blend half of the images with their neighbours in the batch, or paste a part; the parameter of
-    # the beta distribution of the share. With both, each batch has one of them.
+    # Blend each image with its neighbour in the batch, or paste a part of the neighbour; the
+    # parameter of the beta distribution of the share. With both, each batch has one of them.
     mixup: float = 0.0
     cutmix: float = 0.0
     # Photos that cannot be decoded: 'raise', or 'skip', which leaves them out of their batches, up
@@ -87,17 +97,17 @@ class DataOptions:
     event_drop: float = 0.0
 
     def __post_init__(self) -> None:
-        for key in ('crop_padding', 'eval_size', 'eval_resize', 'frame_window', 'workers'):
+        self._require('image_size', 'at least 1', self.image_size >= 1)
+        for key in ('crop_padding', 'workers', 'max_skipped', *_LARGEST):
             self._require(key, 'at least 0', getattr(self, key) >= 0)
-        for key in ('mixup', 'cutmix', 'max_skipped', 'rand_augment'):
-            self._require(key, 'at least 0', getattr(self, key) >= 0)
+        for key, largest in _LARGEST.items():
+            self._require(key, f'at most {largest:,}', getattr(self, key) <= largest)
         most = max_workers()
         self._require(
             'workers',
             f'at most {most} on this machine, a process of some 400 MB each',
             self.workers <= most,
         )
-        self._require('image_size', 'at least 1', self.image_size >= 1)
         self._require('crop_scale', 'above 0 and at most 1', 0 < self.crop_scale <= 1)
         self._require('rand_augment_magnitude', '0 to 30', 0 <= self.rand_augment_magnitude <= 30)
         self._require('random_erasing', '0 to 1', 0 <= self.random_erasing <= 1)
@@ -107,7 +117,8 @@ class DataOptions:
         if self.auto_augment:
             self._choose('auto_augment', AUTO_AUGMENT_POLICIES)
         kind, _, seed = self.split.partition(':')
-        known = self.split in ('official', 'by_order') or (kind == 'random' and seed.isdecimal())
+        is_seed = seed.isdecimal() and len(seed) <= 20
+        known = self.split in ('official', 'by_order') or (kind == 'random' and is_seed)
         self._require('split', 'official, by_order or random:SEED, as random:0', known)
         size, resize = self.eval_shape
         self._require('eval_resize', f'at least eval_size={size}', resize >= size)
@@ -128,6 +139,15 @@ class DataOptions:
                     f'data.{field.name}={value} is for {users}, {self.name} has {kind}: leave it '
                     f'at {field.default!r}'
                 )
+
+    def require_sides(self, height: int, width: int) -> None:
+        """Raises ValueError for a `crop_padding` that would move all of an image away."""
+        largest = min(height, width) - 1
+        self._require(
+            'crop_padding',
+            f'at most {largest} for images of {height}x{width}',
+            self.crop_padding <= largest,
+        )
 
     def _require(self, key: str, expected: str, holds: bool) -> None:
         if not holds:

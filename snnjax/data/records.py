@@ -16,6 +16,7 @@ import io
 import json
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -26,6 +27,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
+from snnjax.data.file_names import printable
 from snnjax.data.metadata import (
     Info,
     PreparedDataError,
@@ -72,6 +74,7 @@ class Plan:
       homepage: of the original.
       citation: likewise, as BibTeX.
       metadata: what else its readers have to know; can be written as JSON.
+      notes: sentences for whoever prepares it, which are not stored.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Plan:
     homepage: str = ''
     citation: str = ''
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def shards(self, split: str) -> list[range]:
         """Numbers of the examples in each file of a split."""
@@ -106,8 +110,15 @@ def _describe(feature: Any) -> str:
 
 
 def folder_of(data_dir: str | Path, name: str) -> Path:
-    """Where the files of a prepared data set are."""
-    return Path(data_dir).expanduser() / name / VERSION
+    """Returns the folder of the files of a prepared data set.
+
+    Raises:
+      ValueError: for a path that is not UTF-8, which ArrayRecord cannot open.
+    """
+    folder = Path(data_dir).expanduser() / name / VERSION
+    if printable(str(folder)) != str(folder):
+        raise ValueError(f'the path {printable(str(folder))} must be UTF-8: rename its folders')
+    return folder
 
 
 def is_prepared(data_dir: str | Path, name: str) -> bool:
@@ -134,7 +145,8 @@ def write(plan: Plan, data_dir: str | Path) -> Path:
     Raises:
       OSError: where there is not enough space, found before anything is written; or where another
         process writes the same data set.
-      ValueError: for a split without examples, or from the plan's own examples.
+      ValueError: for a split without examples, or the name of a class that cannot be read back;
+        or from the plan's own examples.
     """
     folder = folder_of(data_dir, plan.name)
     if is_prepared(data_dir, plan.name):
@@ -142,6 +154,7 @@ def write(plan: Plan, data_dir: str | Path) -> Path:
     for split, examples in plan.splits.items():
         if not len(examples):
             raise ValueError(f'{plan.name} has no examples in its split {split!r}')
+    _check_class_names(plan)
     incomplete = folder.with_name(f'{VERSION}.incomplete')
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _only_writer(folder.parent):
@@ -163,6 +176,18 @@ def write(plan: Plan, data_dir: str | Path) -> Path:
         incomplete.rename(folder)
         _sync(folder.parent)
     return folder
+
+
+def _check_class_names(plan: Plan) -> None:
+    """Names are stored one a line, and read without blanks around them."""
+    for feature in plan.features.values():
+        for name in feature.names if isinstance(feature, tfds.features.ClassLabel) else ():
+            is_line = not any(unicodedata.category(c) in ('Cc', 'Zl', 'Zp') for c in name)
+            if not name or name != name.strip() or not is_line:
+                raise ValueError(
+                    f'a class of {plan.name} is named {name!r}: rename it, without line breaks, '
+                    f'control characters, or blanks around it'
+                )
 
 
 _PLAN = 'plan.sha256'

@@ -26,8 +26,12 @@ Key = tuple[int, ...]
 
 
 def _generators(key: Key, total: int, share: slice) -> list[np.random.Generator]:
-    """One for each example of a share of a batch, the same whichever share it is in."""
-    return [np.random.default_rng((*key, slot)) for slot in np.arange(total)[share]]
+    """One for each example of a share of a batch, the same whichever share it is in.
+
+    The key of the first example ends with ``total``, which is no other one's index: NumPy takes
+    ``(*key, 0)`` and ``key``, which is drawn from for the whole batch, for the same seed.
+    """
+    return [np.random.default_rng((*key, slot or total)) for slot in np.arange(total)[share]]
 
 
 class Split(Protocol):

@@ -9,6 +9,7 @@ A preparation that was stopped, however it was, goes on when the same command is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from absl import logging
 from snnjax.data import records
 from snnjax.data.datasets import NAMED_BY_USER, PLANS, READY
 from snnjax.spelling import suggest
+
+_SHOWN_CLASSES = 20
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,12 +108,35 @@ def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> No
     called = str(options.get('name', dataset))
     if records.is_prepared(data_dir, called):
         print(f'{called} is there already: {records.folder_of(data_dir, called)}')
+        # It may be of another's making: what is not as it should be is found where it is opened.
+        with contextlib.suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
+            _print_classes(records.Prepared(data_dir, called))
         return
     plan = PLANS[dataset](source=source, **options)
     folder = records.write(plan, data_dir)
-    for split, examples in plan.splits.items():
-        print(f'{called} {split}: {len(examples):,} examples')
+    _print_classes(records.Prepared(data_dir, called))
+    for note in plan.notes:
+        print(f'note: {note}')
     print(f'written to {folder}')
+
+
+def _print_classes(prepared: records.Prepared) -> None:
+    """Prints how many examples each split and each class has."""
+    for split, size in prepared.sizes.items():
+        print(f'{prepared.folder.parent.name} {split}: {size:,} examples')
+    names = prepared.features['label'].names
+    # Absent from data sets of earlier versions.
+    sizes = prepared.metadata.get('class_sizes', {})
+    rows = [
+        '  '.join([f'  {name}', *(f'{of[label]:,} {split}' for split, of in sizes.items())])
+        for label, name in enumerate(names)
+    ]
+    print(f'classes ({len(names):,}):')
+    if len(rows) > _SHOWN_CLASSES:
+        half = _SHOWN_CLASSES // 2
+        rows[half:-half] = [f'  … {len(rows) - 2 * half:,} more …']
+        rows += [f'  {min(of):,} to {max(of):,} a class in {split}' for split, of in sizes.items()]
+    print('\n'.join(rows))
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import stat
 import tarfile
 import tracemalloc
 import zipfile
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnjax.data import archives
-from snnjax.data.archives import ArchiveError, check_archives, find_members, locate
+from snnjax.data.archives import ArchiveError, check_archives, find_members, locate, survey
 from tests.data.files import damaged, tar_of, write_all
 
 FILES = {
@@ -98,15 +99,83 @@ def test_names_that_lead_out_of_an_archive_are_only_names(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_links_and_devices_in_an_archive_are_not_followed(tmp_path):
+@pytest.mark.parametrize(
+    'kind', [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b'Z']
+)
+def test_links_and_devices_in_the_place_of_files_are_refused(kind, tmp_path):
     path = tmp_path / 'it.tar'
     with tarfile.open(path, 'w') as tar:
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
-            info = tarfile.TarInfo('a/1.bin')
+        tar.addfile(tarfile.TarInfo('a/1.bin'))
+        for name in ('a/2.bin', 'a/other'):
+            info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, '/etc/passwd'
             tar.addfile(info)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ArchiveError, match=r'a/2\.bin in .*it\.tar is a link, or no file'):
         find_members(path, r'\.bin', max_size=10)
+    # They do not matter elsewhere.
+    assert len(find_members(path, r'1\.bin', max_size=10)) == 1
+
+
+def test_links_in_zips_and_broken_links_in_folders_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'it.zip', 'w') as archive:
+        info = zipfile.ZipInfo('a/1.bin')
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, 'elsewhere.bin')
+    with pytest.raises(ArchiveError, match=r'a/1\.bin in .* is a link, or no file'):
+        find_members(tmp_path / 'it.zip', r'\.bin', max_size=100)
+    folder = write_all(tmp_path / 'folder', {'a/1.bin': b''})
+    (folder / 'a/2.bin').symlink_to('elsewhere.bin')
+    with pytest.raises(ArchiveError, match=r'a/2\.bin in .* is a broken link'):
+        find_members(folder, r'\.bin', max_size=100)
+
+
+def old_sparse(parts):
+    """GNU tar's first format: a header for each 21 parts of the file."""
+    info = tarfile.TarInfo('a/1.bin')
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1  # More of the list follows.
+    header[148:156] = b' ' * 8
+    header[148:156] = b'%06o\0 ' % sum(header)
+    part = b'00000001000\0' * 2
+    return bytes(header) + b''.join(
+        (part * 21 + bytes([number < parts - 1])).ljust(512, b'\0') for number in range(parts)
+    )
+
+
+def pax_sparse(headers, content=b''):
+    info = tarfile.TarInfo('a/1.bin')
+    info.size, info.pax_headers = len(content), headers
+    return info.tobuf(tarfile.PAX_FORMAT) + content.ljust(-(-len(content) // 512) * 512, b'\0')
+
+
+@pytest.mark.parametrize('suffix', ['tar', 'tar.gz'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        old_sparse(1),
+        old_sparse(100_000),
+        pax_sparse({'GNU.sparse.map': '0,5,10,5', 'GNU.sparse.size': '20'}, b'0123456789'),
+        pax_sparse({'GNU.sparse.size': '20', 'GNU.sparse.numblocks': '1'}, b'0123456789'),
+        pax_sparse(
+            {'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '20'},
+            b'1000000\n' + b'1\n' * 2_000_000,
+        ),
+        pax_sparse({'GNU.sparse.major': '2', 'GNU.sparse.minor': '0'}, b'0123456789'),
+    ],
+    ids=['old', 'old without end', '0.1', '0.0', '1.0 without end', 'later'],
+)
+def test_sparse_files_are_refused_before_they_take_memory(content, suffix, tmp_path):
+    path = tmp_path / f'it.{suffix}'
+    content += bytes(1024)
+    path.write_bytes(content if suffix == 'tar' else gzip.compress(content))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError, match='pack it again without --sparse'):
+            find_members(path, r'\.bin', max_size=10**9)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def test_archives_are_opened_in_archives_once(tmp_path):
@@ -255,6 +324,76 @@ def test_a_file_that_is_there_twice_is_refused(tmp_path):
     write_all(tmp_path, {'a/1.bin': b'', 'a.zip': zip_of({'1.bin': b''})})
     with pytest.raises(ArchiveError, match=r'a/1\.bin is in .* twice, in .*a\.zip'):
         find_members(tmp_path, r'\.bin', max_size=10)
+
+
+PETS = {'cat/1.bin': b'cat', 'dog/1.bin': b'dog', 'dog/2.bin': b'dogs'}
+
+
+@pytest.mark.parametrize(
+    'files',
+    [
+        {'pets.zip': zip_of(PETS)} | PETS,
+        {'pets.TAR.GZ': tar_of(PETS, 'w:gz')} | PETS,
+        {'cat/cat.tar': tar_of({'1.bin': b'cat'})} | PETS,
+        {'train.tar': tar_of({'cat.tar': tar_of({'3.bin': b'cat'})} | PETS)},
+        {'all.tar': tar_of({'cat.tar': tar_of({'1.bin': b'cat'})})} | PETS,
+    ],
+)
+def test_an_archive_beside_what_was_unpacked_from_it_is_refused(files, tmp_path):
+    with pytest.raises(ArchiveError, match=r'has files in .* and beside it .*: move the one or'):
+        find_members(write_all(tmp_path, files), r'\.bin', max_size=10)
+
+
+def test_two_archives_of_the_same_files_are_refused(tmp_path):
+    files = {'pets.zip': zip_of(PETS), 'pets (1).tar.gz': tar_of(PETS, 'w:gz')}
+    with pytest.raises(
+        ArchiveError, match=r'pets\.zip and pets \(1\)\.tar\.gz in .* hold the same'
+    ):
+        find_members(write_all(tmp_path, files), r'\.bin', max_size=10)
+    # Files of the same names and sizes may be others.
+    other = {name: content[::-1] for name, content in PETS.items()}
+    write_all(tmp_path, {'pets (1).tar.gz': tar_of(other, 'w:gz')})
+    assert len(find_members(tmp_path, r'\.bin', max_size=10)) == 6
+
+
+HIDDEN = [
+    '.ipynb_checkpoints/1.bin',
+    'cat/.ipynb_checkpoints/1.bin',
+    '.Trash-1000/files/cat/1.bin',
+    'cat/._1.bin',
+    'cat/.1.bin',
+    '__MACOSX/cat/._1.bin',
+    '__MACOSX/cat/1.bin',
+    'dog/@eaDir/1.bin',
+    '$RECYCLE.BIN/S-1/1.bin',
+    '._dog.tar',
+]
+
+
+@pytest.mark.parametrize('kind', ['folder', 'it.tar', 'it.zip', 'it.tgz'])
+def test_what_is_hidden_does_not_count(kind, tmp_path):
+    files = {f'.hidden set/x/{name}': b'' for name in HIDDEN} | dict.fromkeys(HIDDEN, b'') | PETS
+    files = {f'./{name}': content for name, content in files.items()}
+    content = {'it.tar': tar_of(files), 'it.tgz': tar_of(files, 'w:gz'), 'it.zip': zip_of(files)}
+    source = tmp_path / '.of mine'
+    write_all(source, files if kind == 'folder' else {kind: content[kind]})
+    contents = survey(source, r'\.bin', max_size=10)
+    prefix = '' if kind == 'folder' else 'it/'
+    assert [member.name for member in contents.members] == [prefix + name for name in PETS]
+    assert not contents.others
+    assert contents.folders - {'it'} == {f'{prefix}cat', f'{prefix}dog'}
+
+
+def test_a_zip_that_would_become_a_hundred_times_as_large_is_refused(tmp_path):
+    write_all(tmp_path, {'it.zip': zip_of({'a/1.bin': bytes(2**25)})})
+    with pytest.raises(ArchiveError, match=r'a/1\.bin .* would become 33,554,432 bytes'):
+        find_members(tmp_path, r'\.bin', max_size=2**30)
+
+
+def test_a_tar_that_decompresses_to_a_hundred_times_its_size_is_refused(tmp_path):
+    write_all(tmp_path, {'it.tgz': gzip.compress(bytes(2**26 + 1))})
+    with pytest.raises(ArchiveError, match='decompresses to more than 67,108,864 bytes'):
+        find_members(tmp_path, r'\.bin', max_size=2**30)
 
 
 def test_published_checksums_are_checked(tmp_path):

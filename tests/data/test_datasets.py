@@ -59,6 +59,14 @@ def test_fake_photos_are_read_as_those_of_imagenet():
         ({'frames_by': 'times'}, "unknown data.frames_by='times'; did you mean time"),
         ({'split': 'random'}, 'data.split=random must be official, by_order or random:SEED'),
         ({'eval_size': 288, 'eval_resize': 256}, 'data.eval_resize=256 must be at least eval_size'),
+        ({'image_size': 10**6}, 'data.image_size=1000000 must be at most 8,192'),
+        ({'eval_size': 10**6}, 'data.eval_size=1000000 must be at most 8,192'),
+        ({'eval_resize': 10**6}, 'data.eval_resize=1000000 must be at most 8,192'),
+        ({'rand_augment': 10**6}, 'data.rand_augment=1000000 must be at most 100'),
+        ({'mixup': float('inf')}, 'data.mixup=inf must be at most 1,000'),
+        ({'cutmix': float('nan')}, 'data.cutmix=nan must be at least 0'),
+        ({'frame_window': 10**13}, 'data.frame_window=10000000000000 must be at most'),
+        ({'split': 'random:' + '9' * 5000}, 'must be official, by_order or random:SEED'),
         ({'rand_augment_magnitude': 31}, 'data.rand_augment_magnitude=31 must be 0 to 30'),
     ],
 )
@@ -87,6 +95,7 @@ def test_options_can_be_kept_as_json():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
+        ({'crop_padding': 8}, 'data.crop_padding=8 must be at most 7 for images of 8x8'),
         ({'crop_scale': 0.5}, 'data.crop_scale=0.5 is for photos and events, digits has small'),
         ({'frames_by': 'time'}, 'data.frames_by=time is for events'),
         ({'max_skipped': 3}, 'data.max_skipped=3 is for photos'),
@@ -97,6 +106,14 @@ def test_options_can_be_kept_as_json():
 def test_options_without_a_meaning_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         open_dataset(DataOptions(name='digits', **options))
+
+
+def test_what_is_erased_has_pixels_of_the_data_set():
+    train = open_dataset(DataOptions(name='digits', random_erasing=1.0)).load('train')
+    numbers = np.arange(256)
+    images = train.training_batch(numbers, (0, 1, 0), slice(0, 256))['image']
+    assert (images != train.images[numbers]).any((1, 2, 3)).mean() > 0.8
+    assert np.unique(images).tolist() == list(range(17))
 
 
 def test_photos_have_no_padding():

@@ -1,6 +1,7 @@
 """Photos, laid out as people have them -> prepared data sets, whose files stay what they were."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -66,14 +67,110 @@ def test_folders_without_a_division_are_divided_by_the_configuration(tmp_path):
     [
         ({'a.jpg': photo(0)}, 'is not in a folder of its class'),
         ({'val/a/1.jpg': photo(0), 'test/b/1.jpg': photo(0)}, 'train and one of test and val'),
-        (FOLDERS | {'test/dog/1.jpg': photo(0)}, 'has test, train, val: train and one of'),
         ({'readme.txt': b''}, 'no files'),
+        ({'a/1.tif': b'', 'b/1.TIF': b'', 'b/1.txt': b''}, 'it has 2 .tif, 1 .txt'),
     ],
 )
 def test_layouts_that_are_none(files, message, tmp_path, capsys):
     source = write_all(tmp_path / 'source', files)
     assert run('folder', source, tmp_path, '--name=mine') == 2
     assert message in capsys.readouterr().err
+
+
+def test_classes_and_what_is_left_out_are_said(tmp_path, capsys):
+    files = FOLDERS | {'train/cat/a.tif': b'', 'train/cat/b.tif': b'', 'val/owl/c.tif': b''}
+    source = write_all(tmp_path / 'source', files)
+    (source / 'val/fox').mkdir()
+    assert run('folder', source, tmp_path, '--name=pets') == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = ['pets train: 3 examples', 'pets test: 3 examples', 'classes (2):']
+    table += ['  cat  2 train  1 test', '  dog  1 train  2 test']
+    assert lines[:5] == [
+        line.replace('3 examples', '2 examples')
+        if 'test:' in line
+        else line.replace('2 test', '1 test')
+        for line in table
+    ]
+    assert lines[5:-1] == [
+        'note: val is the test split',
+        'note: folders without a file to read: val/fox, val/owl',
+        'note: left out by their endings: 3 .tif, 1 .txt',
+    ]
+    # Again, for what is there.
+    assert run('folder', source, tmp_path, '--name=pets') == 0
+    assert capsys.readouterr().out.splitlines()[1:] == lines[:5]
+
+
+def test_many_classes_are_shortened(tmp_path, capsys):
+    files = {f'{i:03}/{k}.png': b'' for i in range(200) for k in range(2 + (i == 99))}
+    assert run('folder', write_all(tmp_path / 'source', files), tmp_path, '--name=many') == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ['classes (200):', '  000  2 undivided']
+    assert lines[-3:-1] == ['  199  2 undivided', '  2 to 3 a class in undivided']
+    assert len(lines) < 30
+
+
+def test_photos_by_other_endings_are_read(tmp_path):
+    names = ['a/1.jfif', 'a/2.JPE', 'b/3.dib', 'b/4.JPG']
+    files = {name: photo(i, 'BMP' if 'dib' in name else 'JPEG') for i, name in enumerate(names)}
+    assert run('folder', write_all(tmp_path / 'source', files), tmp_path, '--name=mine') == 0
+    examples = stored('mine', tmp_path, 'undivided')
+    assert [example['image'] for example in examples] == list(files.values())
+
+
+def as_path(name):
+    return name.decode('utf-8', 'surrogateescape')
+
+
+@pytest.mark.parametrize('kind', ['folder', 'tar', 'zip'])
+def test_names_that_are_not_utf8_are_stored_as_text(kind, tmp_path):
+    names = [b'caf\xe9/1.png', b'caf\xe9/2.png', b'dog/\xff.png', b'dog/2.png']
+    files = {as_path(name): photo(i, 'PNG') for i, name in enumerate(names)}
+    if kind == 'folder':
+        source = write_all(tmp_path / as_path(b'\xe9'), files)
+    elif kind == 'tar':
+        source = write_all(tmp_path, {'it.tar': tar_of(files)}) / 'it.tar'
+    else:
+        # As code page 437, which is what a zip file has that does not say UTF-8.
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, 'w') as archive:
+            for number, data in enumerate(files.values()):
+                archive.writestr(f'dir{number // 2}/{number}.png', data)
+        content = stream.getvalue().replace(b'dir0', b'caf\x82').replace(b'dir1', b'caf\xe9')
+        source = write_all(tmp_path, {'it.zip': content}) / 'it.zip'
+    assert run('folder', source, tmp_path / 'data', '--name=mine') == 0
+    examples = stored('mine', tmp_path / 'data', 'undivided')
+    assert sorted(example['image'] for example in examples) == sorted(files.values())
+    classes = records.Prepared(tmp_path / 'data', 'mine').features['label'].names
+    assert classes == (['café', 'cafΘ'] if kind == 'zip' else [r'caf\xe9', 'dog'])
+
+
+@pytest.mark.parametrize(
+    'odd', ['lr[0.1]', 'a{b}', 'a*b', 'a?b', 'a b', 'ü', 'new\nline', 'a[0:3]', '{DATASET}', '~x']
+)
+def test_paths_are_only_paths(odd, tmp_path):
+    source = write_all(tmp_path / odd / 'source', FOLDERS)
+    assert run('folder', source, tmp_path / odd, '--name=pets') == 0
+    options = DataOptions(name='pets', dir=str(tmp_path / odd), image_size=8)
+    examples = open_dataset(options).load('test').examples(np.arange(2))
+    assert examples['image'][:, 0, 0, 0].tolist() == [40, 50]
+
+
+def test_a_data_folder_that_is_not_utf8_is_refused(tmp_path, capsys):
+    source = write_all(tmp_path / 'source', FOLDERS)
+    assert run('folder', source, tmp_path / as_path(b'caf\xe9'), '--name=pets') == 2
+    assert r'caf\xe9/pets/1.0.0 must be UTF-8' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['cat ', ' cat', 'c\nat', 'c\rat', 'c\u2028at', 'cat\u3000'])
+def test_a_class_name_that_cannot_be_read_back_is_refused(name, tmp_path, capsys):
+    files = {f'{name}/{i}.png': photo(0) for i in range(2)} | {'a dog/1.png': photo(1)}
+    source = write_all(tmp_path / 'source', files | {'a dog/2.png': photo(1)})
+    assert run('folder', source, tmp_path, '--name=mine') == 2
+    assert f'is named {name!r}: rename it' in capsys.readouterr().err
+    pack(tmp_path / 'one.npz', [1, 2], [0, 1], class_names=np.array([name, 'a dog']))
+    assert run('folder', tmp_path / 'one.npz', tmp_path, '--name=mine') == 2
+    assert f'is named {name!r}: rename it' in capsys.readouterr().err
 
 
 def pack(path, grays, classes, **changes):
@@ -97,6 +194,7 @@ def test_packed_photos(tmp_path):
     assert [example['image'] for example in train] == [photos[1], photos[0], photos[2]]
     assert [example['label'] for example in train] == [0, 1, 1]
     assert train[0]['name'] == b'20.jpg'
+    write_all(tmp_path, {'._pets_train.npz': b'resource fork'})
     assert run('folder', tmp_path / 'pets_val.npz', tmp_path / 'data', '--name=one') == 0
     assert len(stored('one', tmp_path / 'data', 'undivided')) == 1
 

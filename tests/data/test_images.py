@@ -192,9 +192,11 @@ def imagenet_photos(real_data_dir):
     return [data[start:stop] for start, stop in itertools.pairwise(offsets)]
 
 
-def test_what_is_too_large_is_refused_before_it_is_decoded(monkeypatch):
-    data = encode(np.zeros((100, 100, 3), np.uint8))
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'WEBP', 'GIF', 'BMP'])
+def test_what_is_too_large_is_refused_before_it_is_decoded(kind, monkeypatch):
+    data = encode(np.zeros((100, 100, 3), np.uint8), kind)
     monkeypatch.setattr(images, 'MAX_PIXELS', 9999)
+    monkeypatch.setattr(images, '_pixels', None)  # Not called.
     with pytest.raises(DecodeError, match='100x100 are more than 9,999 pixels'):
         decode(data)
 

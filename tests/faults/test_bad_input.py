@@ -1,12 +1,16 @@
 """Everything that `docs/bad_input.md` says of wrong input is tried."""
 
+import io
 import re
 import shlex
 import shutil
+import tarfile
+import zipfile
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.data.files import write_all
 from tests.faults.commands import run_command
 
 PAGE = (ROOT / 'docs/bad_input.md').read_text()
@@ -21,6 +25,38 @@ def rows():
             yield pytest.param(module, given, message, id=arguments.strip('-')[:50])
 
 
+def make_layouts(folder):
+    """Folders and archives of photos that may be read in two ways, or not at all."""
+    pets = {'cat/1.jpg': b'1', 'cat/2.jpg': b'2', 'dog/1.jpg': b'3', 'dog/2.jpg': b'4'}
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, 'w') as archive:
+        for name, content in pets.items():
+            archive.writestr(name, content)
+    write_all(folder / 'train_beside_classes', pets | {'train/cat/1.jpg': b''})
+    write_all(folder / 'train_and_Training', {'train/cat/1.jpg': b'', 'Training/cat/1.jpg': b''})
+    write_all(
+        folder / 'classes_above_splits',
+        {f'{name}/{split}/1.jpg': b'' for name in ('cat', 'dog') for split in ('train', 'test')},
+    )
+    write_all(folder / 'archive_beside_its_files', pets | {'pets.zip': zipped.getvalue()})
+    write_all(
+        folder / 'Cat_for_training_and_cat_for_tests',
+        {
+            'train/Cat/1.jpg': b'',
+            'train/dog/1.jpg': b'',
+            'test/cat/1.jpg': b'',
+            'test/dog/1.jpg': b'',
+        },
+    )
+    write_all(folder / 'one_photo_of_owls', pets | {'owl/1.jpg': b''})
+    with tarfile.open(folder / 'sparse.tar', 'w', format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo('cat/1.jpg')
+        info.pax_headers = {'GNU.sparse.map': '0,0', 'GNU.sparse.size': '20'}
+        tar.addfile(info)
+    with zipfile.ZipFile(folder / 'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('cat/1.jpg', bytes(2**25))
+
+
 @pytest.fixture(scope='module')
 def folder(digits_run, tmp_path_factory):
     """What the page says that there is."""
@@ -33,6 +69,7 @@ def folder(digits_run, tmp_path_factory):
     (folder / 'download').mkdir()
     (folder / 'download/cifar-10-python.tar.gz').write_bytes(b'\x1f\x8b\x08 cut off')
     (folder / 'photos').mkdir()
+    make_layouts(folder)
     shutil.copytree(digits_run[0], folder / 'runs/digits')
     shutil.copytree(digits_run[0], folder / 'runs/damaged')
     for path in (folder / 'runs/damaged/checkpoints').rglob('*'):
