@@ -103,6 +103,17 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
     return _open_arrays(options, prepared, classes)
 
 
+def class_names(options: DataOptions) -> list[str] | None:
+    """Returns the names of the classes of a data set by label; None if it does not name them.
+
+    Args:
+      options: of a data set that `open_dataset` has opened.
+    """
+    if options.name in READY:
+        return None
+    return list(Prepared(options.dir, options.name).features['label'].names)
+
+
 def _check_split(options: DataOptions, official: bool) -> None:
     if official != (options.split == 'official'):
         raise ValueError(
