@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TextIO
@@ -39,7 +41,8 @@ def run_command(command: Callable[[], int | None]) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Whatever a folder is called, its name can be printed.
-        sys.stdout.reconfigure(errors='backslashreplace')
+        with contextlib.suppress(OSError):
+            sys.stdout.reconfigure(errors='backslashreplace')
     status = _run(command)
     if sys.stdout is None:
         return status
@@ -54,6 +57,8 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 def _run(command: Callable[[], int | None]) -> int:
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return command() or 0
     except UserError as error:
         print_error(error)

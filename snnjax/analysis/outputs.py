@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -20,10 +21,22 @@ def write_output(path: Path, content: str | bytes) -> None:
     """
     # Names of folders that are not UTF-8 come back as the bytes that they were.
     data = content.encode(errors='surrogateescape') if isinstance(content, str) else content
-    if path.parts[:2] == ('/', 'dev') or (path.exists() and not path.is_file()):
-        with path.open('ab') as file:
-            file.write(data)
-        return
+    try:
+        if path == Path('/dev/stdout'):
+            # Opened anew, a file behind it would be written over.
+            sys.stdout.flush()
+            with os.fdopen(os.dup(1), 'wb') as file:
+                file.write(data)
+        elif path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            _replace(path, data)
+    except OSError as error:
+        # Of the file that was asked for, not of a temporary one.
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
     # What a link stands for is replaced, not the link.
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,9 +44,5 @@ def write_output(path: Path, content: str | bytes) -> None:
     try:
         temporary.write_bytes(data)
         temporary.replace(target)
-    except BaseException as error:
+    finally:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            # Of the file that was asked for, not of the temporary one.
-            raise type(error)(error.errno, error.strerror, str(path)) from error
-        raise

@@ -130,7 +130,7 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
 # Columns of text; a commit or the name of a folder may look like a number.
 _TEXT = frozenset('run arguments family model data commit weights split image_shape'.split())
 # What spreadsheets take for the beginning of a formula, and what marks a cell as text there.
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠'")  # noqa: RUF001
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
@@ -197,7 +197,10 @@ def _read_cells(path: Path) -> list[dict[str, str]]:
 def _write_cells(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(text, fieldnames=columns, lineterminator='\n')
+    # The writer puts only those ends of lines between quotation marks that it writes itself.
+    returns = any('\r' in str(cell) for row in rows for cell in row.values())
+    end = '\r\n' if returns else '\n'
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator=end)
     writer.writeheader()
     writer.writerows(rows)
     write_output(path, text.getvalue())

@@ -30,6 +30,11 @@ def given_path(text: str) -> Path:
         raise PathError(f'{text}: there is no home folder {user}') from None
 
 
+def given_folder(text: str) -> str:
+    """Returns the folder that an argument names as text; see `given_path`."""
+    return str(given_path(text))
+
+
 def output_file(text: str) -> Path:
     """Returns the path of a file that can be written; its folder may be missing, and is made later.
 

@@ -32,8 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _summary(args: argparse.Namespace) -> None:
-    if args.size is not None and args.size < 1:
-        raise ConfigError(f'--size={args.size} must be at least 1')
+    for name in ('size', 'num_steps'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f'--{name}={value} must be at least 1')
     try:
         model = create_model(args.model, num_steps=args.num_steps)
         size = args.size or default_size(model)

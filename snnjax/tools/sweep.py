@@ -31,7 +31,6 @@ from typing import Any
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
 from snnjax.errors import run_command
-from snnjax.tools.paths import output_path
 from snnjax.train.config import ConfigError
 from snnjax.train.config_flag import call_config_file
 from snnjax.train.files import lock
@@ -46,17 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--config', required=True, help='FILE or FILE:ARGUMENTS of get_runs')
-    parser.add_argument('--workdir', required=True, type=output_path)
+    parser.add_argument('--workdir', required=True, type=Path)
+    args, changes = parser.parse_known_args(argv)
+    path, _, arguments = args.config.partition(':')
+    workdir = args.workdir.expanduser()
 
     def command() -> int:
-        args, changes = parser.parse_known_args(argv)
-        path, _, arguments = args.config.partition(':')
         for change in changes:
             if not change.startswith('--config.') or '=' not in change:
                 raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
         runs = get_runs(path, arguments)
-        with lock(args.workdir):
-            return sweep(path, runs, changes, args.workdir)
+        with lock(workdir):
+            return sweep(path, runs, changes, workdir)
 
     return run_command(command)
 

@@ -15,7 +15,7 @@ from snnjax.analysis.trained import Trained, open_initial, open_trained
 from snnjax.data import DataOptions
 from snnjax.data.options import EVALUATION
 from snnjax.errors import run_command
-from snnjax.tools.paths import given_path
+from snnjax.tools.paths import given_folder, given_path
 from snnjax.train.config import ConfigError
 
 
@@ -95,12 +95,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         if field.name in EVALUATION:
             flags = {'name': '--dataset', 'dir': '--data_dir'}
             flag = flags.get(field.name, f'--data.{field.name}')
-            kind = _given_folder if field.name == 'dir' else type(field.default)
+            kind = given_folder if field.name == 'dir' else type(field.default)
             data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
-
-
-def _given_folder(text: str) -> str:
-    return str(given_path(text))
 
 
 def data_changes(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,9 +1,18 @@
+import dataclasses
+import json
+import math
+
+import jax
+import jax.numpy as jnp
 import pytest
 
 from snnjax import create_model
 from snnjax.analysis import energy
+from snnjax.analysis.activity import measure_activity
 from snnjax.analysis.paper_tables import paper_tables
+from snnjax.analysis.trained import open_trained
 from snnjax.models.summary import summarise
+from snnjax.tools.energy import describe
 
 ROWS = {row.model: row for row in paper_tables()}
 DIGITS = {'macs': (1e9, 2), 'ann_joules': (1e-3, 2), 'syops': (1e9, 2), 'snn_joules': (1e-3, 2)}
@@ -76,3 +85,23 @@ def test_neurobench_keys():
     assert metrics['synaptic_operations']['Effective_MACs'] == 4
     neurons = 2 * 16 * 1024 + (16 * 1024 + 32 * 256) + (32 * 256 + 64 * 64) + 64 * 64
     assert metrics['membrane_updates'] == 2 * neurons
+
+
+def test_a_network_that_never_fires_takes_no_energy_for_spikes(digits_run):
+    trained = open_trained(str(digits_run[0]), batch_size=112)
+    silent = dataclasses.replace(trained, variables=jax.tree.map(jnp.zeros_like, trained.variables))
+    measured = energy.estimate_energy(silent, measure_activity(silent))
+    paper = measured['energy_by_mean_rate']
+    assert (paper['syops'], paper['snn_joules'], paper['ratio']) == (0, 0, None)
+    assert paper['ann_joules'] > 0
+    # The stem and other layers that see real values still compute.
+    assert measured['energy_by_layer']['once']['snn_joules'] > 0
+    assert measured['energy_by_layer']['once']['acs'] == 0
+    json.dumps(measured, allow_nan=False)
+    assert 'ANN / SNN inf' in describe(measured)
+
+
+def test_ratios_of_nothing():
+    assert energy.Estimate(1e6, 0.0, 4).ratio == math.inf
+    assert math.isnan(energy.Estimate(0.0, 0.0, 4).ratio)
+    assert energy.Estimate(1e6, 0.25, 4).ratio == pytest.approx(4.6 / 0.9)
