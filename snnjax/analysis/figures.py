@@ -14,6 +14,7 @@ import numpy as np
 
 from snnjax.analysis.outputs import write_output
 from snnjax.analysis.runs import accuracies_by_depth, by_network
+from snnjax.spelling import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +71,11 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
     figure, axes = new_figure(12, 3.6, columns=3)
     for ax, key in zip(axes, ('loss', 'accuracy', 'firing_rate'), strict=True):
         for split, name in (('train', 'training'), ('eval', 'test')):
-            points = [(r['epoch'], r[f'{split}/{key}']) for r in records if f'{split}/{key}' in r]
+            points = [
+                (r['epoch'], r[f'{split}/{key}'])
+                for r in records
+                if {'epoch', f'{split}/{key}'} <= r.keys()
+            ]
             if points:
                 ax.plot(*zip(*points, strict=True), label=name, marker='.', linewidth=1.2)
         ax.set_xlabel('epoch')
@@ -229,7 +234,9 @@ def save_similarity(
     angles = numbers / max(len(numbers), 1) * 2 * np.pi
     ax.set_xticks(angles, [str(number + 1) for number in numbers], fontsize=8)
     ax.set_ylim(lowest, 1.02)
-    ax.set_title(f'SSIM of firing rates before and after each block, {images:,} images', fontsize=9)
+    ax.set_title(
+        f'SSIM of firing rates before and after each block, {count(images, "image")}', fontsize=9
+    )
     ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.05), fontsize=8)
     _save(figure, path)
 
@@ -275,7 +282,7 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
         if any(np.any(np.asarray(line.get_ydata()) > 0) for line in ax.lines[: len(measured)]):
             ax.set_yscale('log')
     of_blocks.legend(fontsize=8)
-    figure.suptitle(f'{images:,} images', fontsize=9)
+    figure.suptitle(count(images, 'image'), fontsize=9)
     _save(figure, path)
 
 
@@ -328,7 +335,7 @@ def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Outpu
     for ax in (of_rates, of_shares):
         ax.set_xlabel('layer of neurons')
         ax.locator_params(axis='x', integer=True)
-    figure.suptitle(f'{images:,} images', fontsize=9)
+    figure.suptitle(count(images, 'image'), fontsize=9)
     _save(figure, path)
 
 

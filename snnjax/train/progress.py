@@ -90,7 +90,7 @@ def watched(
                 bar.set_description(what, refresh=False)
                 # Of the first one the time is that of the compiler.
                 bar.reset(total)
-                bar.initial = bar.n = 1
+                bar.initial = bar.n = bar.last_print_n = 1
                 bar.refresh()
             else:
                 bar.update()
