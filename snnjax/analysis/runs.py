@@ -128,7 +128,9 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
 
 
 # Columns of text; a commit or the name of a folder may look like a number.
-_TEXT = frozenset('run arguments family model data commit weights split image_shape'.split())
+_TEXT = frozenset(
+    'run arguments family model data commit weights split image_shape file name class'.split()
+)
 # What spreadsheets take for the beginning of a formula, and what marks a cell as text there.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 

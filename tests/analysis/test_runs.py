@@ -83,7 +83,9 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize('column', ['run', 'weights', 'arguments', 'model', 'data', 'commit'])
+@pytest.mark.parametrize(
+    'column', ['run', 'weights', 'arguments', 'model', 'data', 'commit', 'file', 'name']
+)
 def test_text_comes_back_as_it_was_and_is_no_formula(column, tmp_path):
     rows = [{column: text, 'accuracy': -0.5, 'seed': -1, 'loss': 1e-9} for text in TEXTS]
     write_table(tmp_path / 'table.csv', rows)
