@@ -27,7 +27,7 @@ def measure_run(workdir: Path, **choice: Any) -> dict[str, Any]:
 
     Args:
       workdir: of its run.
-      **choice: of the checkpoint and the examples, see `open_trained`.
+      **choice: arguments of `open_trained` for the checkpoint and the examples.
 
     Returns:
       ``model``, ``parameters``, ``step`` of the checkpoint, and the row of

@@ -13,7 +13,7 @@ def write_output(path: Path, content: str | bytes) -> None:
     What is no regular file, such as ``/dev/stdout``, is written to as it is.
 
     Args:
-      path: of the file.
+      path: path of the file.
       content: bytes, or text, which is written as UTF-8.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What came of runs, in a line each."""
+"""Configurations and outcomes of runs, and tables with a line for each."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Trained:
       variables: of the model, as they lie on the devices.
       split_name: 'test' or 'train'; images of both are as in testing.
       examples: of that split, all or some.
-      step: of the checkpoint of a run that the variables are of; None if there is none.
+      step: step of the checkpoint that was read; None for a folder of weights.
     """
 
     config: ml_collections.ConfigDict
@@ -122,7 +122,7 @@ class Trained:
         Args:
           step: is compiled; batches are those of `EvaluationBatches`, divided over the devices. Its
             variables are for `model`.
-          what: is measured, for the progress bar.
+          what: name of the work, in front of the progress bar.
         """
         batches = EvaluationBatches(
             self.examples,
@@ -153,7 +153,7 @@ def open_trained(
       weights: a work directory or a folder of weights.
       data: fields of `DataOptions`, of those in `EVALUATION`, that are other than in training.
       num_steps: time steps; None for those of training.
-      checkpoint: of a run, 'newest', 'best' or a step, see `snnjax.train.weights.find_checkpoint`.
+      checkpoint: 'newest', 'best' or a step, for a run; see `find_checkpoint`.
       **choice: of the examples: ``split``, 'test' or 'train', whose images are then as in testing,
         too; ``batch_size``, over all devices, 100 for each if None; ``images``, how many, at even
         distances over the split, or 0 for all.

@@ -65,7 +65,7 @@ def add_example_arguments(parser: argparse.ArgumentParser, images: int = 0) -> N
 
     Args:
       parser: parser of the command.
-      images: see `make_parser`.
+      images: number of images of the split to look at by default; 0 for all.
     """
     add_checkpoint_argument(parser)
     parser.add_argument('--split', default='test', choices=['test', 'train'])

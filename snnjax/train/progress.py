@@ -76,8 +76,8 @@ def watched(
     so; the time left is that of the items that follow.
 
     Args:
-      items: what is worked on.
-      what: is done, in front of the bar.
+      items: iterable of anything, such as batches.
+      what: name of the work, in front of the bar.
       total: number of items; None for ``len(items)`` if they have a length.
       unit: name of an item.
     """
@@ -101,7 +101,7 @@ def compiling(what: str) -> Iterator[None]:
     """Says on stderr, if that is a terminal, that something is compiled while the context lasts.
 
     Args:
-      what: is done with it.
+      what: name of the work.
     """
     with _bar(f'{what}, compiling…', bar_format='{desc}'):
         yield
