@@ -182,7 +182,7 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _read_cells(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
+    if not path.is_file() or path == Path('/dev/stdout'):
         return []
     try:
         # A spreadsheet may have put a byte order mark in front.

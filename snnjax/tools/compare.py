@@ -22,6 +22,7 @@ import jax
 from snnjax.analysis.comparison import comparison_table, measure_run, measure_steps
 from snnjax.analysis.figures import save_comparison
 from snnjax.analysis.runs import by_network, read_runs, write_table
+from snnjax.analysis.trained import open_trained
 from snnjax.spelling import count
 from snnjax.tools.paths import figure_file, given_path, output_file
 from snnjax.tools.sweep import TABLE
@@ -33,7 +34,6 @@ from snnjax.tools.weights_arguments import (
     parse_and_run,
 )
 from snnjax.train.config import ConfigError
-from snnjax.train.weights import describe_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,13 +59,14 @@ def _compare(args: argparse.Namespace) -> None:
     if not runs:
         raise ConfigError(f'{workdir / TABLE} has no finished run: give the workdir of a sweep')
     networks = by_network(runs)
-    for run_row in runs:
-        describe_weights(workdir / run_row['run'])  # What is missing is found before the work.
     # Seeds of one network take the same steps.
     firsts = {name: workdir / rows[0]['run'] for name, rows in networks.items()}
     data = data_changes(args)
-    costs = measure_steps(firsts, args.rounds, data)
     options = {'data': data, 'images': args.images, 'checkpoint': args.checkpoint}
+    for run in runs:
+        # What is wrong is found before the work.
+        open_trained(str(workdir / run['run']), **options)
+    costs = measure_steps(firsts, args.rounds, data)
     rows = [
         {'run': row['run'], **measure_run(workdir / row['run'], **options), **costs[name]}
         for name, seeds in networks.items()

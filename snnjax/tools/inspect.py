@@ -81,8 +81,10 @@ def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
         found: dict[str, Any] = {'folder': str(folder), 'model': {'name': name, 'options': options}}
         path = folder / 'variables'
         if (folder / SAFETENSORS_FILE).exists():
-            arrays = by_name(load_weights(folder))
+            arrays = by_name(load_weights(folder, checkpoint))
         elif path.exists():
+            if checkpoint != 'newest':
+                raise WeightsError(f'{folder} is a folder of weights: it has no checkpoints')
             arrays = by_name(read_metadata(path))
         else:
             # Where it was lost, the rest can still be told.

@@ -40,7 +40,7 @@ def _summary(args: argparse.Namespace) -> None:
         model = create_model(args.model, num_steps=args.num_steps)
         size = args.size or default_size(model)
         layers = summarise(model, (size, size, model.in_channels))
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
     print(table(layers))
     print()
