@@ -14,14 +14,15 @@ python benchmarks/neuron_forms.py --form=autodiff --config=configs/imagenet.py:d
 
 from __future__ import annotations
 
+import argparse
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from absl import flags
 from jax import lax
 from jax.experimental import pallas as pl
 
@@ -31,20 +32,27 @@ from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, record_rate
 from snnjax.neurons.apart import apart
 from snnjax.tools import plan_tpu
-from snnjax.train.config_flag import run
-
-_FORM = flags.DEFINE_enum('form', 'pallas', ['autodiff', 'pallas', 'fused', 'ours'], 'Which.')
+from snnjax.train.config_flag import run_with_config
 
 
-def main(argv: list[str]) -> None:
-    """Runs `snnjax.tools.plan_tpu` with the neurons that the flags say."""
-    if _FORM.value == 'autodiff':
+def main() -> int:
+    """Runs `snnjax.tools.plan_tpu` with the neurons that the command line says."""
+    parser = plan_tpu.make_parser(__doc__, _USAGE)
+    parser.add_argument(
+        '--form', default='pallas', choices=['autodiff', 'pallas', 'fused', 'ours'], help='which'
+    )
+    return run_with_config(parser, None, print_plan)
+
+
+def print_plan(args: argparse.Namespace, config: Any) -> None:
+    """Prints a plan of the network with other neurons."""
+    if args.form == 'autodiff':
         network.lif = autodiff_lif
     else:
         plan_tpu.describe_topology = one_chip(plan_tpu.describe_topology)
-    if _FORM.value in FUSED_BLOCKS:
-        BLOCKS['ms'] = FUSED_BLOCKS[_FORM.value]
-    plan_tpu.main(argv)
+    if args.form in FUSED_BLOCKS:
+        BLOCKS['ms'] = FUSED_BLOCKS[args.form]
+    plan_tpu.print_plan(args, config)
 
 
 def one_chip(describe_topology: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -300,4 +308,4 @@ _USAGE = 'python benchmarks/neuron_forms.py --form=pallas --config=configs/NAME.
 
 if __name__ == '__main__':
     jax.config.update('jax_platforms', 'cpu')
-    run(main, required=('config',), usage=_USAGE)
+    sys.exit(main())

@@ -24,9 +24,15 @@ class UserError(Exception):
 
     Attributes:
       exit_status: status of a command that ends with the error.
+      advice: a further line that says what to do, or ''.
     """
 
     exit_status: int = EXIT_USAGE
+    advice: str = ''
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration that cannot be run; the message says which key, and what would do."""
 
 
 def run_command(command: Callable[[], int | None]) -> int:
@@ -89,14 +95,15 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def print_error(error: object) -> None:
-    """Prints ``error: …`` to stderr; does nothing if nobody listens there."""
+    """Prints ``error: …`` and the advice of the error to stderr, if anybody listens there."""
+    advice = getattr(error, 'advice', '')
     try:
-        print(f'error: {error}', file=sys.stderr, flush=True)
+        print(f'error: {error}' + (f'\n{advice}' if advice else ''), file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
 
 
 def _discard(stream: TextIO) -> None:
     """Lets a stream that cannot be written to any more write to nowhere."""
-    with open(os.devnull, 'w') as nowhere:  # noqa: PTH123
+    with contextlib.suppress(OSError), open(os.devnull, 'w') as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), stream.fileno())

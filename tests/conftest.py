@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -16,6 +17,10 @@ def pytest_configure(config):
     cache = str(config.cache.mkdir('jax'))
     os.environ['JAX_COMPILATION_CACHE_DIR'] = cache
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+    # What a test trains is not to be known to the next session.
+    state = tempfile.TemporaryDirectory()
+    config.add_cleanup(state.cleanup)
+    os.environ['XDG_STATE_HOME'] = state.name
     jax.config.update('jax_compilation_cache_dir', cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     jax.config.update('jax_platforms', 'cpu')

@@ -9,7 +9,6 @@ import json
 import os
 import pkgutil
 import re
-import subprocess
 import sys
 from unittest import mock
 
@@ -23,6 +22,7 @@ from snnjax.neurons import SURROGATES
 from snnjax.tools.summary import default_size
 from tests.conftest import ROOT
 from tests.documents import DOCUMENTS, blocks, blocks_of, commands, name_of
+from tests.processes import run
 
 MODELS = re.findall(
     r'^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \|', (ROOT / 'docs/models.md').read_text(), re.MULTILINE
@@ -70,15 +70,9 @@ def refusals():
     """What is wrong with each line of ``python -m MODULE ARGUMENTS`` in the documents."""
     lines = {tuple(as_module(words)) for page in COMMANDS.values() for words in page} - {()}
     lines = [*WRONG, *sorted(lines)]
-    result = subprocess.run(
-        [sys.executable, '-m', 'tests.command_lines'],
-        cwd=ROOT,
-        input=json.dumps(lines),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    command = [sys.executable, '-m', 'tests.command_lines']
+    result = run(command, cwd=ROOT, stdin=json.dumps(lines))
+    assert result.returncode == 0, result.stderr
     return dict(zip(lines, json.loads(result.stdout), strict=True))
 
 
@@ -149,7 +143,7 @@ def test_links_lead_somewhere(document):
 
 def test_the_site_is_made_without_a_warning(tmp_path):
     command = [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-q', 'docs', str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = run(command, cwd=ROOT)
     assert (result.returncode, result.stderr) == (0, '')
     readme = (tmp_path / 'project/readme.html').read_text()
     assert 'href="../data.html"' in readme  # A page.
@@ -232,14 +226,11 @@ def test_the_tutorial_can_be_followed(tmp_path):
         if line
     ]
     assert len(lines) == 8
-    result = subprocess.run(
+    result = run(
         [sys.executable, '-m', 'tests.tutorial'],
         cwd=tmp_path,
         env={**os.environ, 'HOME': str(tmp_path), 'PYTHONPATH': str(ROOT)},
-        input=json.dumps(lines),
-        capture_output=True,
-        text=True,
-        timeout=300,
+        stdin=json.dumps(lines),
     )
     assert result.returncode == 0, result.stderr
     assert 'cifar10 train: 80 examples' in result.stdout

@@ -2,27 +2,19 @@
 
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
 from snnjax.train.writers import read_metrics
+from tests import processes
 from tests.conftest import ROOT
 
 LAUNCH = ROOT / 'launch'
 
 
 def run(script, *arguments, **environment):
-    return subprocess.run(
-        [LAUNCH / script, *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    return processes.run([LAUNCH / script, *arguments], cwd=ROOT, env=os.environ | environment)
 
 
 def test_local_processes_train_together(tmp_path):

@@ -4,7 +4,6 @@ import json
 import random
 import re
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from snnjax.train.files import lock
 from snnjax.train.writers import read_metrics
+from tests import processes
 from tests.conftest import ROOT
 from tests.runs import outcome
 
@@ -31,9 +31,7 @@ def command(workdir, *arguments):
 
 
 def run(workdir, *arguments):
-    return subprocess.run(
-        command(workdir, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    return processes.run(command(workdir, *arguments), cwd=ROOT)
 
 
 @pytest.fixture(scope='module')
@@ -49,17 +47,11 @@ def stop_at_random(workdir, rng, number):
     """Starts the run, sends a signal some time after its next checkpoint; returns the status."""
     checkpoints = workdir / 'checkpoints'
     before = set(checkpoints.glob('[0-9]*'))
-    process = subprocess.Popen(
-        command(workdir, *SMALL_RUN), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not set(checkpoints.glob('[0-9]*')) - before:
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.2))
-    process.send_signal(number)
-    process.communicate(timeout=120)
+    with processes.started(command(workdir, *SMALL_RUN), cwd=ROOT) as process:
+        processes.wait_until(lambda: set(checkpoints.glob('[0-9]*')) - before, process)
+        time.sleep(rng.uniform(0, 0.2))
+        process.send_signal(number)
+        process.communicate(timeout=processes.HANG)
     return process.returncode
 
 
@@ -162,7 +154,7 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path):
 
 def test_the_configuration_can_be_printed(finished_run):
     command = [sys.executable, '-m', 'snnjax.main', *SMALL_RUN, '--print_config']
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = processes.run(command, cwd=ROOT)
     assert json.loads(result.stdout) == json.loads((finished_run[0] / 'config.json').read_text())
 
 
@@ -195,8 +187,6 @@ def test_what_ends_a_run_has_its_exit_status(tmp_path):
                 print(end.code)
     """
     command = [sys.executable, '-c', f'import sys\n{textwrap.dedent(code)}', SMALL_RUN[0]]
-    result = subprocess.run(
-        [*command, f'--workdir={tmp_path}'], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    result = processes.run([*command, f'--workdir={tmp_path}'], cwd=ROOT)
     assert result.stdout.split() == ['1', '2', '2', '1', '75'], result.stderr
     assert result.stderr.count('error: ') == 5

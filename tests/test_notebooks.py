@@ -7,6 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import ROOT
+from tests.processes import HANG
 
 NOTEBOOKS = sorted((ROOT / 'notebooks').glob('*.ipynb'))
 # In the place of the cell of parameters.
@@ -44,7 +45,7 @@ def test_a_notebook_runs_from_top_to_bottom(path):
     assert names(parameters.source) == small.keys()
     parameters.source = '\n'.join(f'{name} = {value!r}' for name, value in small.items())
     resources = {'metadata': {'path': str(path.parent)}}
-    NotebookClient(notebook, timeout=300, kernel_name='python3', resources=resources).execute()
+    NotebookClient(notebook, timeout=HANG, kernel_name='python3', resources=resources).execute()
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)

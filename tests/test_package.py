@@ -3,22 +3,20 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
 
 import pytest
 
+from tests import processes
 from tests.conftest import ROOT
 
 MODULES = {str(path.relative_to(ROOT)) for path in (ROOT / 'snnjax').rglob('*.py')}
 
 
 def run(*command, cwd, **environment):
-    result = subprocess.run(
-        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=100
-    )
+    result = processes.run(command, cwd=cwd, env=os.environ | environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -1,9 +1,9 @@
 """Several processes train together, over the loopback of this machine."""
 
+import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 
@@ -14,6 +14,7 @@ import pytest
 from snnjax.train.weights import load_weights
 from snnjax.train.writers import read_metrics
 from tests.conftest import ROOT
+from tests.processes import HANG, run, started, wait_until
 from tests.runs import metrics_without_times
 
 # Three steps an epoch: later, a neuron on its threshold makes of rounding another run.
@@ -31,35 +32,28 @@ def free_port():
         return listener.getsockname()[1]
 
 
+@contextlib.contextmanager
 def start(workdir, count, devices, *arguments):
-    """Starts ``count`` processes of so many devices each."""
+    """Starts ``count`` processes of so many devices each, which end with the context."""
     port = free_port()
-    return [
-        subprocess.Popen(
-            [
-                *(sys.executable, '-m', 'snnjax.main', f'--workdir={workdir}'),
-                *([f'--coordinator=localhost:{port}'] if count > 1 else []),
-                f'--num_processes={count}',
-                f'--process_id={number}',
-                *arguments,
-            ],
-            cwd=ROOT,
-            env=os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(count)
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)}
+    command = [
+        *(sys.executable, '-m', 'snnjax.main', f'--workdir={workdir}', f'--num_processes={count}'),
+        *([f'--coordinator=localhost:{port}'] if count > 1 else []),
+        *arguments,
     ]
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                started([*command, f'--process_id={number}'], cwd=ROOT, env=environment)
+            )
+            for number in range(count)
+        ]
 
 
-def finish(processes, timeout=200):
+def finish(processes):
     """Waits for all; returns their statuses, and what they printed."""
-    try:
-        outputs = [process.communicate(timeout=timeout) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    outputs = [process.communicate(timeout=HANG) for process in processes]
     return [process.returncode for process in processes], outputs
 
 
@@ -72,14 +66,16 @@ def last_step(workdir):
 def alone(tmp_path_factory):
     """The work directory of one process with four devices."""
     workdir = tmp_path_factory.mktemp('alone')
-    statuses, outputs = finish(start(workdir, 1, 4, *RUN))
+    with start(workdir, 1, 4, *RUN) as processes:
+        statuses, outputs = finish(processes)
     assert statuses == [0], outputs
     return workdir
 
 
 @pytest.mark.parametrize(('count', 'devices', 'fsdp'), [(2, 2, 1), (2, 2, 4)])
 def test_processes_together_train_as_one_does(alone, tmp_path, count, devices, fsdp):
-    statuses, outputs = finish(start(tmp_path, count, devices, *RUN, f'--config.fsdp={fsdp}'))
+    with start(tmp_path, count, devices, *RUN, f'--config.fsdp={fsdp}') as processes:
+        statuses, outputs = finish(processes)
     assert statuses == [0] * count, outputs
     # The first one speaks for all.
     assert f'on 4 cpu devices of {count} processes' in outputs[0][0]
@@ -103,50 +99,45 @@ LONG_RUN = [
 
 
 def wait_for_checkpoint(workdir, processes, after=0):
-    deadline = time.monotonic() + 150
-    while last_step(workdir) <= after:
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: last_step(workdir) > after, *processes)
 
 
 def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path):
-    processes = start(tmp_path, 2, 4, *LONG_RUN)
-    wait_for_checkpoint(tmp_path, processes)
-    processes[1].send_signal(signal.SIGTERM)
-    statuses, outputs = finish(processes, 100)
+    with start(tmp_path, 2, 4, *LONG_RUN) as processes:
+        wait_for_checkpoint(tmp_path, processes)
+        processes[1].send_signal(signal.SIGTERM)
+        statuses, outputs = finish(processes)
     assert statuses == [75, 75], outputs
     assert 'stopped and saved' in outputs[0][0]
     # Another number of processes, and of devices, goes on from there.
     for devices in (8, 1):
         step = last_step(tmp_path)
         assert read_metrics(tmp_path)[-1]['step'] == step
-        processes = start(tmp_path, 1, devices, *LONG_RUN)
-        wait_for_checkpoint(tmp_path, processes, after=step)
-        processes[0].send_signal(signal.SIGTERM)
-        statuses, outputs = finish(processes, 100)
+        with start(tmp_path, 1, devices, *LONG_RUN) as processes:
+            wait_for_checkpoint(tmp_path, processes, after=step)
+            processes[0].send_signal(signal.SIGTERM)
+            statuses, outputs = finish(processes)
         assert statuses == [75], outputs
         assert f'continuing at step {step:,}' in outputs[0][0]
 
 
 def test_a_lost_process_is_noticed_by_the_others(tmp_path):
-    processes = start(tmp_path, 2, 2, *LONG_RUN, '--config.checkpoint.every_steps=200')
-    wait_for_checkpoint(tmp_path, processes)
-    # Not while the next checkpoint is written: then it takes longer until it is noticed.
-    time.sleep(0.5)
-    processes[1].kill()
-    statuses, outputs = finish(processes, 150)
+    with start(tmp_path, 2, 2, *LONG_RUN, '--config.checkpoint.every_steps=200') as processes:
+        wait_for_checkpoint(tmp_path, processes)
+        # Not while the next checkpoint is written: then it takes longer until it is noticed.
+        time.sleep(0.5)
+        processes[1].kill()
+        statuses, outputs = finish(processes)
     # It may be JAX that notices.
     assert statuses in ([75, -signal.SIGKILL], [-signal.SIGABRT, -signal.SIGKILL]), outputs
     noticed = ('another process of the run is gone', 'another task died', 'heartbeat')
     assert any(text in outputs[0][1] for text in noticed)
-    processes = start(tmp_path, 2, 2, *LONG_RUN)
     step = last_step(tmp_path)
-    wait_for_checkpoint(tmp_path, processes, after=step)
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    statuses, outputs = finish(processes, 100)
+    with start(tmp_path, 2, 2, *LONG_RUN) as processes:
+        wait_for_checkpoint(tmp_path, processes, after=step)
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        statuses, outputs = finish(processes)
     assert statuses == [75, 75], outputs
     assert 'continuing at step' in outputs[0][0]
 
@@ -166,9 +157,7 @@ def test_a_lost_process_is_noticed_by_the_others(tmp_path):
 )
 def test_processes_that_cannot_join_say_what_is_missing(tmp_path, arguments, message):
     command = [sys.executable, '-m', 'snnjax.main', f'--workdir={tmp_path}', RUN[0], *arguments]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
-    )
+    result = run(command, cwd=ROOT)
     assert result.returncode == 2
     assert message in result.stderr
     assert 'Traceback' not in result.stderr

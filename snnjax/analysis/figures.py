@@ -71,11 +71,8 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
     figure, axes = new_figure(12, 3.6, columns=3)
     for ax, key in zip(axes, ('loss', 'accuracy', 'firing_rate'), strict=True):
         for split, name in (('train', 'training'), ('eval', 'test')):
-            points = [
-                (r['epoch'], r[f'{split}/{key}'])
-                for r in records
-                if {'epoch', f'{split}/{key}'} <= r.keys()
-            ]
+            name_of = f'{split}/{key}'
+            points = [(r['epoch'], r[name_of]) for r in records if {'epoch', name_of} <= r.keys()]
             if points:
                 ax.plot(*zip(*points, strict=True), label=name, marker='.', linewidth=1.2)
         ax.set_xlabel('epoch')

@@ -13,8 +13,8 @@ import numpy as np
 
 from snnjax.analysis.runs import read_config
 from snnjax.data import DataOptions, Dataset, Split
-from snnjax.data.datasets import class_names
-from snnjax.data.options import EVALUATION
+from snnjax.data.datasets import READY, class_names
+from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.splits import EvenlySpaced
 from snnjax.errors import UserError
@@ -22,7 +22,7 @@ from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
 from snnjax.spelling import count
-from snnjax.train import metrics
+from snnjax.train import data_folders, metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
 from snnjax.train.loop import evaluate
 from snnjax.train.program import Program, build_program
@@ -196,25 +196,47 @@ def _step_of(weights: str, checkpoint: str) -> int | None:
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
-    """The configuration of the run that weights are of, where it is with them."""
+    """The configuration of the run that weights are of, where it is with them.
+
+    Raises:
+      RunError: if it is damaged.
+    """
     return read_config(Path(weights).expanduser())
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of `DataOptions`: those that weights were trained with, but for the changes.
 
+    Weights from elsewhere may name any folder: that of their data is taken only if it is known, see
+    `snnjax.train.data_folders`.
+
     Raises:
-      ConfigError: where nothing says which data set.
+      ConfigError: where nothing says which data set, or that it may be opened.
     """
     config = _trained_as(weights)
-    if config is not None:
-        trained = config['data']
-        if changes.get('name', trained['name']) == trained['name']:
-            # An older version had fewer keys.
-            return {key: trained[key] for key in EVALUATION if key in trained} | dict(changes)
-    elif 'name' not in changes:
-        raise ConfigError(f'{weights} does not say which data set: give --dataset')
-    return dict(changes)
+    if config is None or changes.get('name', config['data']['name']) != config['data']['name']:
+        if 'name' not in changes:
+            raise ConfigError(f'{weights} does not say which data set: give --dataset')
+        return dict(changes)
+    defaults = {field.name: field.default for field in dataclasses.fields(DataOptions)}
+    data = {key: config['data'].get(key, defaults[key]) for key in sorted(EVALUATION)}
+    for key, value in data.items():
+        if type(value) is not type(defaults[key]):
+            kind = type(defaults[key]).__name__
+            raise ConfigError(f'{weights}/config.json: data.{key}={value!r} is not of type {kind}')
+    if (
+        'dir' not in changes
+        and data['name'] not in READY
+        and not data_folders.is_known(data['dir'])
+    ):
+        raise ConfigError(
+            f'{weights} names {data["dir"]!r} as the folder of its data, {data["name"]!r}. It is '
+            f'not the default, and you have not trained from it on this machine: give --data_dir '
+            f'to say which folder to open'
+        )
+    # Of the machine, not of what was trained.
+    data['workers'] = min(data['workers'], max_workers())
+    return data | dict(changes)
 
 
 def open_initial(

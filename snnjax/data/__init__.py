@@ -2,6 +2,7 @@
 
 from snnjax.data.datasets import Dataset, open_dataset
 from snnjax.data.images import DecodeError
+from snnjax.data.metadata import PreparedDataError
 from snnjax.data.options import DataOptions
 from snnjax.data.pipeline import WorkerLostError
 from snnjax.data.records import DatasetNotPreparedError
@@ -13,6 +14,7 @@ __all__ = [
     'Dataset',
     'DatasetNotPreparedError',
     'DecodeError',
+    'PreparedDataError',
     'Split',
     'WorkerLostError',
     'open_dataset',

@@ -9,40 +9,52 @@ takes minutes to compile.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import jax
-import ml_collections
-from absl import flags, logging
+from absl import logging
 
-from snnjax.data import DatasetNotPreparedError, DecodeError
-from snnjax.data.pipeline import TrainingBatches
-from snnjax.train.config import ConfigError, check, dataset_of
-from snnjax.train.config_flag import define_config_flag, fail, run
-from snnjax.train.phases import training_batches
-from snnjax.train.program import build_program
-from snnjax.train.sharding import make_mesh, put_batch
+from snnjax.errors import ConfigError
+from snnjax.spelling import count as counted
+from snnjax.train.config_flag import ConfigParser, run_with_config
 
-_CONFIG = define_config_flag()
-_BATCHES = flags.DEFINE_integer('batches', 16, 'Batches to make each way.', lower_bound=1)
-_STEPS = flags.DEFINE_integer('steps', 8, 'Training steps to take; 0 for none.', lower_bound=0)
+if TYPE_CHECKING:
+    import ml_collections
+
+    from snnjax.data.pipeline import TrainingBatches
+
+_USAGE = 'python -m snnjax.tools.bench_data --config=configs/NAME.py'
 
 
-def main(argv: list[str]) -> None:
-    """Runs the measurements that the flags describe."""
-    del argv
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
     logging.set_verbosity(logging.ERROR)
-    config = _CONFIG.value
-    try:
-        check(config, jax.device_count())
-        batches = training_batches(config, dataset_of(config).load('train'))
-        # As many as asked for, and some to warm up.
-        batches = dataclasses.replace(batches, num_batches=_BATCHES.value + _STEPS.value + 2)
-        measure(config, batches, _BATCHES.value, _STEPS.value)
-    except (ConfigError, DatasetNotPreparedError, DecodeError) as error:
-        fail(str(error))
+    parser = ConfigParser(__doc__, _USAGE)
+    parser.add_argument('--batches', type=int, default=16, help='to make each way (16)')
+    parser.add_argument(
+        '--steps', type=int, default=8, help='training steps to take; 0 for none (8)'
+    )
+    return run_with_config(parser, argv, _measure_config)
+
+
+def _measure_config(args: argparse.Namespace, config: ml_collections.ConfigDict) -> None:
+    import jax
+
+    from snnjax.train.config import check, dataset_of
+    from snnjax.train.phases import training_batches
+
+    for name, least in (('batches', 1), ('steps', 0)):
+        if getattr(args, name) < least:
+            raise ConfigError(f'--{name}={getattr(args, name)} must be at least {least}')
+    check(config, jax.device_count())
+    batches = training_batches(config, dataset_of(config).load('train'))
+    # As many as asked for, and some to warm up.
+    batches = dataclasses.replace(batches, num_batches=args.batches + args.steps + 2)
+    measure(config, batches, args.batches, args.steps)
 
 
 def measure(
@@ -57,12 +69,12 @@ def measure(
       steps: training steps to take; 0 for none.
     """
     shape = 'x'.join(map(str, batches[0]['image'].shape[1:]))  # And warms up.
-    print(f'{config.data.name}: batches of {config.batch_size} images, {shape}')
+    print(f'{config.data.name}: batches of {counted(config.batch_size, "image")}, {shape}')
     _report('one core', config.batch_size, _time(batches[i] for i in range(count)), count)
     workers = config.data.workers
     made = batches.iterate(0, workers)
     next(made)  # Starts them.
-    ways = f'{workers} processes' if workers else 'threads'
+    ways = counted(workers, 'process') if workers else 'threads'
     _report(ways, config.batch_size, _time(next(made) for _ in range(count)), count)
     if steps:
         waiting, total = _train(config, batches, steps)
@@ -85,6 +97,11 @@ def _train(
     config: ml_collections.ConfigDict, batches: TrainingBatches, steps: int
 ) -> tuple[float, float]:
     """Seconds for which nothing was done but to wait for data, and seconds in all."""
+    import jax
+
+    from snnjax.train.program import build_program
+    from snnjax.train.sharding import make_mesh, put_batch
+
     program = build_program(config, make_mesh(fsdp=config.fsdp), batches.per_epoch)
     state = program.init()
     made = batches.iterate(0, config.data.workers)
@@ -101,7 +118,5 @@ def _train(
     return waiting, time.perf_counter() - start
 
 
-_USAGE = 'python -m snnjax.tools.bench_data --config=configs/NAME.py'
-
 if __name__ == '__main__':
-    run(main, required=('config',), usage=_USAGE)
+    sys.exit(main())

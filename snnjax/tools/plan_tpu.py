@@ -11,33 +11,29 @@ Needs libtpu: pip install 'snnjax[aot]'.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib.util
 import json
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import ml_collections
-from absl import flags, logging
-from jax.experimental import topologies
+from absl import logging
 
-from snnjax.data import DatasetNotPreparedError
-from snnjax.spelling import suggest
-from snnjax.train.config import ConfigError, check, dataset_of
-from snnjax.train.config_flag import define_config_flag, fail, run
-from snnjax.train.program import build_program
-from snnjax.train.sharding import make_mesh
+from snnjax.errors import ConfigError
+from snnjax.spelling import count, suggest
+from snnjax.train.config_flag import ConfigParser, run_with_config
 
-_CONFIG = define_config_flag()
-_TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'Kind of chip, and how many each way.')
-_IMAGES_PER_CHIP = flags.DEFINE_integer('images_per_chip', 0, "Default: the configuration's.")
-_LARGEST = flags.DEFINE_bool('largest', False, 'Find the largest batch that fits, too.')
-_JSON = flags.DEFINE_bool('json', False, 'Print JSON.')
+if TYPE_CHECKING:
+    import jax
+    import ml_collections
+
+_USAGE = 'python -m snnjax.tools.plan_tpu --config=configs/NAME.py --topology=v5e:2x4'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,24 +101,40 @@ class Plan:
         return self.images / max(self.compute_seconds, self.memory_seconds)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the plan that the flags describe."""
-    del argv
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_with_config(make_parser(__doc__, _USAGE), argv, print_plan)
+
+
+def make_parser(description: str | None, usage: str) -> ConfigParser:
+    """Returns the parser of a command that plans; see `ConfigParser`."""
+    parser = ConfigParser(description, usage)
+    parser.add_argument(
+        '--topology', default='v5e:2x4', help='kind of chip, and how many each way (v5e:2x4)'
+    )
+    parser.add_argument(
+        '--images_per_chip', type=int, default=0, help="as many as the configuration's batch has"
+    )
+    parser.add_argument(
+        '--largest', action='store_true', help='find the largest batch that fits, too'
+    )
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    return parser
+
+
+def print_plan(args: argparse.Namespace, config: ml_collections.ConfigDict) -> None:
+    """Prints the plan that a command line asks for."""
     logging.set_verbosity(logging.ERROR)
-    config = _CONFIG.value
-    try:
-        plan = plan_step(config, _TOPOLOGY.value, _IMAGES_PER_CHIP.value)
-        most = None
-        if _LARGEST.value:
-            # Of microbatches each chip has equal parts.
-            unit = config.microbatches
-            most = unit * largest(
-                lambda parts: not plan_step(config, _TOPOLOGY.value, unit * parts).problem,
-                first=max(1, plan.images // unit),
-            )
-    except (ConfigError, DatasetNotPreparedError) as error:
-        fail(str(error))
-    if _JSON.value:
+    plan = plan_step(config, args.topology, args.images_per_chip)
+    most = None
+    if args.largest:
+        # Of microbatches each chip has equal parts.
+        unit = config.microbatches
+        most = unit * largest(
+            lambda parts: not plan_step(config, args.topology, unit * parts).problem,
+            first=max(1, plan.images // unit),
+        )
+    if args.json:
         print(json.dumps(dataclasses.asdict(plan) | {'largest_images': most}))
     else:
         print(describe(config, plan, most))
@@ -140,6 +152,14 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
       ConfigError: for an unknown topology, or a configuration that cannot run on it.
       DatasetNotPreparedError: for another data set that is not there.
     """
+    import jax
+
+    from snnjax.train.config import check, dataset_of
+    from snnjax.train.program import build_program
+    from snnjax.train.sharding import make_mesh
+
+    if images < 0:
+        raise ConfigError(f'--images_per_chip={images} must be at least 0')
     chip, chips, devices = describe_topology(topology)
     config = _with_known_data(config)
     if config.model.scan_layers == 'auto':
@@ -201,6 +221,8 @@ def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
     Raises:
       ConfigError: where there is no such topology, or no libtpu.
     """
+    from jax.experimental import topologies
+
     kind, _, sides = topology.partition(':')
     if kind not in CHIPS:
         raise ConfigError(f'unknown chip {kind!r} in --topology; {suggest(kind, CHIPS)}')
@@ -219,6 +241,9 @@ def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
 
 
 def _with_known_data(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    from snnjax.data import DatasetNotPreparedError
+    from snnjax.train.config import dataset_of
+
     config = config.copy_and_resolve_references()
     try:
         dataset_of(config)
@@ -297,7 +322,8 @@ def describe(config: ml_collections.ConfigDict, plan: Plan, most: int | None) ->
     rows: list[tuple[str, Any]] = [
         (
             f'{config.model.name}, T={config.model.num_steps}, {dtype}',
-            f'{plan.topology}, {plan.images} images on each of {plan.chips} chips',
+            f'{plan.topology}, {count(plan.images, "image")} on each of '
+            f'{count(plan.chips, "chip")}',
         )
     ]
     if plan.problem:
@@ -323,7 +349,7 @@ def describe(config: ml_collections.ConfigDict, plan: Plan, most: int | None) ->
         ]
         rows.append(('compiled in', f'{plan.compile_seconds:.0f} s'))
     if most is not None:
-        rows.append(('largest batch', f'{most} images a chip'))
+        rows.append(('largest batch', f'{count(most, "image")} a chip'))
     width = max(len(name) for name, _ in rows) + 2
     return '\n'.join(f'{name:{width}}{value}' for name, value in rows)
 
@@ -336,9 +362,7 @@ def _short(number: float) -> str:
     return f'{number:.0f} '
 
 
-_USAGE = 'python -m snnjax.tools.plan_tpu --config=configs/NAME.py --topology=v5e:2x4'
-
 if __name__ == '__main__':
     # The program is compiled for a TPU; what runs is this machine's processor.
-    jax.config.update('jax_platforms', 'cpu')
-    run(main, required=('config',), usage=_USAGE)
+    os.environ['JAX_PLATFORMS'] = 'cpu'
+    sys.exit(main())

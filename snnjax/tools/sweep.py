@@ -14,14 +14,13 @@ all of them, as in --config.epochs=5. The work directory gets
 The same command again goes on where it was stopped. A run with a line in results.csv is not trained
 again, even where its work directory is gone.
 
-Exit status: 0 when all runs are finished; 75 when it was stopped by SIGTERM or Ctrl-C, and the same
-command goes on; 2 when a run, or the sweep, cannot be run as it was given.
+Exit status: 0 when all runs are finished; 75 when it was stopped by SIGTERM, SIGHUP or Ctrl-C, and
+the same command goes on; 2 when a run, or the sweep, cannot be run as it was given.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,10 +29,11 @@ from typing import Any
 
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
-from snnjax.errors import run_command
-from snnjax.train.config import ConfigError
-from snnjax.train.config_flag import call_config_file
+from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
+from snnjax.paths import expand
+from snnjax.train.config_flag import call_config_file, split_config
 from snnjax.train.files import lock
+from snnjax.train.interruption import interrupt_on_signals
 from snnjax.train.writers import read_metrics
 
 TABLE = 'results.csv'
@@ -45,23 +45,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--config', required=True, help='FILE or FILE:ARGUMENTS of get_runs')
-    parser.add_argument('--workdir', required=True, type=Path)
-    args, changes = parser.parse_known_args(argv)
-    path, _, arguments = args.config.partition(':')
-    workdir = args.workdir.expanduser()
+    parser.add_argument('--workdir', required=True)
 
     def command() -> int:
+        args, changes = parser.parse_known_args(argv)
         for change in changes:
             if not change.startswith('--config.') or '=' not in change:
                 raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
+        path, arguments = split_config(args.config)
         runs = get_runs(path, arguments)
-        with lock(workdir):
-            return sweep(path, runs, changes, workdir)
+        workdir = expand(args.workdir)
+        try:
+            with lock(workdir):
+                return sweep(path, runs, changes, workdir)
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
 
     return run_command(command)
 
 
-def get_runs(path: str, arguments: str) -> dict[str, str]:
+def get_runs(path: Path, arguments: str) -> dict[str, str]:
     """The arguments of each run of a sweep by its name.
 
     Raises:
@@ -70,7 +73,7 @@ def get_runs(path: str, arguments: str) -> dict[str, str]:
     return dict(call_config_file(path, 'get_runs', arguments))
 
 
-def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path) -> int:
+def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Path) -> int:
     """Trains what is not finished; returns the exit status, see the module.
 
     Args:
@@ -115,15 +118,12 @@ def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path
 def _run(command: Sequence[str]) -> int:
     """Runs a training to its end, or to where it stops in good order; returns its exit status."""
     with subprocess.Popen(command) as process:
-        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        try:
-            while True:
-                try:
-                    return process.wait()
-                except KeyboardInterrupt:
-                    pass  # The training heard of it, too, and is about to save.
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                # Of SIGTERM, SIGHUP or Ctrl-C; the training saves, however often it is asked to.
+                process.terminate()
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
@@ -136,4 +136,5 @@ def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
 
 
 if __name__ == '__main__':
+    interrupt_on_signals()
     sys.exit(main())

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import preservation_policy
+from orbax.checkpoint.path import atomicity
 
 from snnjax.errors import EXIT_FAILED, UserError
+from snnjax.train import processes
+from snnjax.train.files import LocalPath, sync, sync_tree
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
-from snnjax.train.weights import by_name, checkpoint_steps, read_metadata, score
+from snnjax.train.weights import (
+    best_step,
+    by_name,
+    checkpoint_steps,
+    is_step_name,
+    read_evaluation,
+    read_metadata,
+)
 
 
 class CheckpointError(UserError):
@@ -40,38 +53,39 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of a work directory: the newest few, and the best one.
 
-    A checkpoint holds the state and the position in the data, and counts only once it is complete:
-    a process that dies while writing leaves the ones before as they were. Use as a context manager;
-    leaving it waits for what is being written.
+    A checkpoint holds the state and the position in the data, and counts only once it is complete
+    and on the disk: a process that dies while writing, or a power loss, leaves the ones before as
+    they were. Use as a context manager; leaving it waits for what is being written.
 
     Args:
-      directory: made where it is missing.
-      keep: how many of the newest to keep, beside the one with the best ``eval/accuracy``.
+      directory: the folder of the checkpoints in the work directory, made where it is missing.
+      keep: how many of the newest to keep, see `kept`.
+      is_due: of a step, whether every run has a checkpoint of it, stopped or not.
+      beside: files that have to be on the disk as well before a checkpoint counts.
     """
 
-    def __init__(self, directory: Path, keep: int) -> None:
-        self._directory = directory.absolute()
-        policy = preservation_policy.AnyPreservationPolicy(
-            [
-                preservation_policy.LatestN(keep),
-                preservation_policy.BestN(
-                    get_metric_fn=score,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
-        )
-        # Orbax reads all evaluations when it opens the directory, and would not open it.
-        _set_aside(_damaged_evaluations(self._directory))
-        self._manager = ocp.CheckpointManager(
-            self._directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy,
-                # The policy decides; but only with this are metrics written, and known to the next
-                # process that opens the directory.
-                best_fn=score,
-                cleanup_tmp_directories=True,
+    def __init__(
+        self,
+        directory: Path,
+        keep: int,
+        is_due: Callable[[int], bool] = lambda step: True,
+        beside: Sequence[Path] = (),
+    ) -> None:
+        self._directory = LocalPath(directory.absolute())
+        self._keep = keep
+        self._is_due = is_due
+        self._superseded: set[int] = set()
+        if processes.is_first():
+            Path(self._directory).mkdir(parents=True, exist_ok=True)
+            _tidy(Path(self._directory))
+        _wait_for_all('tidied')
+        self._workdir = _identity(self._directory.parent)
+        self._evaluations = _read_evaluations(self._directory)
+        self._checkpointer = ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(
+                'state', 'position', metrics=ocp.JsonCheckpointHandler(filename='metrics')
             ),
+            temporary_path_class=_durable(beside, self._remove_superseded),
         )
 
     def __enter__(self) -> Checkpoints:
@@ -80,11 +94,11 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is None:
             with self._writing():
-                self._manager.close()
+                self._checkpointer.close()
         elif jax.process_count() == 1:
             # Of several processes, one may be gone that the writing waits for.
             with contextlib.suppress(Exception):  # There is an error already.
-                self._manager.close()
+                self._checkpointer.close()
 
     def save(
         self,
@@ -102,69 +116,89 @@ class Checkpoints:
           evaluation: of this state; the checkpoint of the highest ``eval/accuracy`` is kept.
 
         Raises:
-          CheckpointWriteError: where this one, or the one before, cannot be written.
+          CheckpointWriteError: if this one, or the one before, cannot be written.
         """
-        if step == self._manager.latest_step():
+        if step in self._evaluations:
             return
+        items: dict[str, Any] = {
+            'state': ocp.args.StandardSave(_fields(state)),
+            'position': ocp.args.JsonSave(position),
+        }
+        if evaluation:
+            items['metrics'] = ocp.args.JsonSave(evaluation)
         with self._writing():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_fields(state)),
-                    position=ocp.args.JsonSave(position),
-                ),
-                metrics=evaluation,
-            )
+            self._checkpointer.wait_until_finished()
+            self._check_workdir()
+            evaluations = self._evaluations | {step: evaluation}
+            self._superseded = evaluations.keys() - kept(evaluations, self._keep, self._is_due)
+            self._checkpointer.save(self._directory / str(step), args=ocp.args.Composite(**items))
+        self._evaluations = {s: e for s, e in evaluations.items() if s not in self._superseded}
 
     @contextlib.contextmanager
-    def _writing(self) -> Any:
+    def _writing(self) -> Iterator[None]:
         try:
             yield
         # Whatever Orbax, TensorStore and the system have for a disk that is full, or gone.
         except Exception as error:
+            if jax.process_count() > 1 and processes.is_loss(error):
+                raise
+            self._check_workdir()
             good = checkpoint_steps(self._directory)
             raise CheckpointWriteError(
                 f'a checkpoint cannot be written to {self._directory}: {_first_line(error)}\n'
                 + (f'the last good one is of step {good[-1]}' if good else 'there is no other')
+                + ('\nmake room, and' if _is_full(error) else '\nonce it can be,')
+                + ' the same command goes on from there'
             ) from error
 
-    def steps(self) -> list[int]:
-        """The numbers of all checkpoints, once those that are being written are complete."""
-        with self._writing():
-            self._manager.wait_until_finished()
-        return sorted(self._manager.all_steps())
+    def _check_workdir(self) -> None:
+        """Raises CheckpointWriteError if the work directory has gone: it would be made anew."""
+        workdir = self._directory.parent
+        if _identity(workdir) != self._workdir:
+            raise CheckpointWriteError(
+                f'the work directory {workdir} was renamed or removed while training wrote to it: '
+                'put it back, or give its new name as --workdir, and the same command goes on from '
+                'its last checkpoint'
+            )
 
-    def restore_newest(self, like: Callable[[int], TrainState]) -> Restored | None:
-        """The newest checkpoint that can be read; None where there is none at all.
+    def _remove_superseded(self) -> None:
+        """Removes older checkpoints, in the first process; one that cannot be is left and told."""
+        for step in sorted(self._superseded):
+            try:
+                shutil.rmtree(self._directory / str(step))
+            except OSError as error:
+                _say(f'the old checkpoint of step {step} cannot be removed: {_first_line(error)}')
+
+    def steps(self) -> list[int]:
+        """Returns the steps of all checkpoints once those that are being written are complete."""
+        with self._writing():
+            self._checkpointer.wait_until_finished()
+        return sorted(self._evaluations)
+
+    def restore_newest(
+        self, like: Callable[[int], TrainState], within: range | None = None
+    ) -> Restored | None:
+        """Restores the newest checkpoint that all processes can read; None if there is none at all.
 
         Those that cannot be read are said, and set aside as ``STEP.unreadable``.
 
         Args:
           like: of the step of a checkpoint, the state to restore in the form of, with a
             ``jax.ShapeDtypeStruct`` and its sharding for each array.
+          within: the steps that count; None for all.
 
         Raises:
           CheckpointError: for one of another model or optimiser, or where none can be read.
         """
-        unreadable: dict[int, str] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            form = like(step)
-            try:
-                self._check_form(step, form)
-                state, position = self.restore(step, form)
-            except CheckpointError:
-                raise
-            # Orbax and TensorStore have errors of many kinds for files that are damaged.
-            except Exception as error:
-                unreadable[step] = _first_line(error)
-                continue
-            for number, reason in unreadable.items():
-                _say(f'the checkpoint of step {number} cannot be read: {reason}')
-            if unreadable:
-                _say(f'going on from the one before, of step {step}')
-                _set_aside([self._directory / str(number) for number in unreadable])
-                self._manager.reload()
-            return Restored(step, state, position)
+        left = [step for step in self.steps() if within is None or step in within]
+        newest, unreadable = left, dict[int, str]()
+        while (step := _newest_of_all(left)) is not None:
+            restored, reason = self._try(step, like)
+            if _all_agree(restored is not None):
+                self._pass_over([s for s in newest if s > step], unreadable, step)
+                return restored
+            unreadable[step] = reason
+            left = [s for s in left if s < step]
         if unreadable:
             raise CheckpointError(
                 f'no checkpoint in {self._directory} can be read:\n  '
@@ -173,27 +207,56 @@ class Checkpoints:
             )
         return None
 
+    def _try(self, step: int, like: Callable[[int], TrainState]) -> tuple[Restored | None, str]:
+        """What a checkpoint holds, or None and why this process cannot read it."""
+        try:
+            found = self._described(step)
+            form = like(step)
+            self._check_form(step, found, form)
+            return Restored(step, *self.restore(step, form)), 'another process cannot read it'
+        except CheckpointError:
+            raise
+        # Orbax and TensorStore have errors of many kinds for files that are damaged.
+        except Exception as error:
+            return None, _first_line(error)
+
+    def _pass_over(self, steps: Sequence[int], reasons: Mapping[int, str], instead: int) -> None:
+        """Sets checkpoints aside that not all processes can read, and says which counts instead."""
+        for step in reversed(steps):
+            reason = reasons.get(step, 'another process does not find it')
+            _say(f'the checkpoint of step {step} cannot be read: {reason}')
+            if processes.is_first():
+                _set_aside(self._directory / str(step))
+            del self._evaluations[step]
+        if steps:
+            _say(f'going on from the one before, of step {instead}')
+        _wait_for_all('passed over')
+
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """State and position of a checkpoint.
+        """Restores the state and the position of a checkpoint.
 
         Args:
           step: its number.
           like: a state to restore in the form of, of arrays, or with a ``jax.ShapeDtypeStruct``
             and its sharding for each.
         """
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_fields(like)), position=ocp.args.JsonRestore()
-            ),
+        # Not by the checkpointer, which waits for the other processes: one of them may fail here.
+        folder = self._directory / str(step)
+        state = ocp.StandardCheckpointHandler().restore(
+            folder / 'state', args=ocp.args.StandardRestore(_fields(like))
         )
-        return TrainState(**restored.state), restored.position
+        match json.loads((folder / 'position' / 'metadata').read_text()):
+            case dict(position):
+                return TrainState(**state), position
+        raise ValueError('the position in the data is no JSON object')
 
-    def _check_form(self, step: int, like: TrainState) -> None:
-        """Raises CheckpointError where a checkpoint has other arrays than ``like``."""
+    def _described(self, step: int) -> dict[str, str]:
         path = self._directory / str(step) / 'state'
         json.loads((path / '_METADATA').read_text())  # Without it Orbax makes up another form.
-        found = _described(read_metadata(path))
+        return _described(read_metadata(path))
+
+    def _check_form(self, step: int, found: Mapping[str, str], like: TrainState) -> None:
+        """Raises CheckpointError if a checkpoint has other arrays than ``like``."""
         expected = _described(_fields(like))
         different = [
             f'{name}: {found.get(name, "missing")}, expected {expected.get(name, "none")}'
@@ -208,36 +271,114 @@ class Checkpoints:
             )
 
 
-def _set_aside(paths: Sequence[Path]) -> None:
-    """Gives files or folders another name, under which they do not count, and are not removed."""
-    if paths and jax.process_index() == 0:
-        for path in paths:
-            path.rename(_free(path.with_name(f'{path.name}.unreadable')))
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices('set aside')
+def kept(
+    evaluations: Mapping[int, Mapping[str, float] | None], keep: int, is_due: Callable[[int], bool]
+) -> set[int]:
+    """Returns the steps of the checkpoints to keep.
+
+    These are the newest ``keep`` that every run writes, the best, and the newest of all: a run that
+    is stopped again and again keeps what it has to go back to.
+
+    Args:
+      evaluations: of the checkpoints that there are, by step; None for one without.
+      keep: how many of those that are due.
+      is_due: of a step, whether every run has a checkpoint of it.
+    """
+    due = sorted(filter(is_due, evaluations))
+    best = best_step(evaluations)
+    return {*due[-keep:], max(evaluations), *([] if best is None else [best])}
 
 
-def _damaged_evaluations(directory: Path) -> list[Path]:
-    damaged = []
+def _durable(
+    beside: Sequence[Path], then: Callable[[], None]
+) -> type[atomicity.AtomicRenameTemporaryPath]:
+    """How a checkpoint becomes complete: all of it is on the disk before and after its renaming.
+
+    Args:
+      beside: files that have to be on the disk, too.
+      then: what to do once that is so.
+    """
+
+    class Durable(atomicity.AtomicRenameTemporaryPath):
+        async def finalize(self) -> None:
+            for path in beside:
+                with contextlib.suppress(FileNotFoundError):
+                    sync(path)
+            sync_tree(self.get())
+            await super().finalize()  # Which adds a file.
+            sync_tree(self.get_final())
+            sync(self.get_final().parent)
+            then()
+
+    return Durable
+
+
+def _tidy(directory: Path) -> None:
+    """Removes what a process that died left unfinished, and sets aside what is no checkpoint."""
+    for path in sorted(directory.iterdir()):
+        if atomicity.TMP_DIR_SUFFIX in path.name:
+            shutil.rmtree(path, ignore_errors=True)
+    complete = checkpoint_steps(directory)
+    for path in sorted(directory.iterdir()):
+        if is_step_name(path.name) and int(path.name) not in complete:
+            _say(f'{path} is no checkpoint: it is set aside')
+            _set_aside(path)
+
+
+def _read_evaluations(directory: Path) -> dict[int, dict[str, float] | None]:
+    evaluations = {}
     for step in checkpoint_steps(directory):
-        file = directory / str(step) / 'metrics' / 'metrics'
-        try:
-            if file.exists():
-                json.loads(file.read_text())
-        except ValueError:
+        folder = directory / str(step)
+        evaluations[step] = read_evaluation(folder)
+        if evaluations[step] is None and (folder / 'metrics').exists():
             _say(f'the evaluation of step {step} cannot be read: it is not known to be best')
-            damaged.append(file)
-    return damaged
+    return evaluations
 
 
-def _free(path: Path) -> Path:
-    """The path, with a number behind it where there is such a file already."""
-    number = 1
-    free = path
+def _set_aside(path: Path) -> None:
+    """Gives a file or folder another name, under which it does not count, and is not removed."""
+    number, free = 1, path.with_name(f'{path.name}.unreadable')
     while free.exists():
         number += 1
-        free = path.with_name(f'{path.name}{number}')
-    return free
+        free = path.with_name(f'{path.name}.unreadable{number}')
+    path.rename(free)
+
+
+def _newest_of_all(steps: Collection[int]) -> int | None:
+    """The newest step up to which all processes find one; None if one of them finds none."""
+    newest = int(_of_each_process(max(steps, default=-1)).min())
+    return None if newest < 0 else newest
+
+
+def _all_agree(value: bool) -> bool:
+    return bool(_of_each_process(int(value)).all())
+
+
+def _of_each_process(number: int) -> np.ndarray:
+    if jax.process_count() == 1:
+        return np.array([number])
+    return multihost_utils.process_allgather(np.array(number))
+
+
+def _wait_for_all(name: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of its name; None if there is none."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error comes of a disk without room."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    words = ['RESOURCE_EXHAUSTED', *map(os.strerror, numbers)]
+    return any(word in str(cause) for cause in processes.causes(error) for word in words)
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,14 +12,14 @@ import ml_collections
 from ml_collections import config_dict
 
 from snnjax.data import DataOptions, Dataset, open_dataset
-from snnjax.errors import UserError
+from snnjax.errors import ConfigError, UserError
 from snnjax.models import ConvNet, Network, ResNet, create_model
 from snnjax.models.registry import option_fields
-from snnjax.spelling import suggest
+from snnjax.paths import expand
+from snnjax.spelling import count, suggest
 from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.losses import LOSSES
 from snnjax.train.optimizer import OPTIMIZERS
-from snnjax.train.weights import WeightsError, describe_weights
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
 # that can be decoded and numbers that are finite.
@@ -36,10 +36,6 @@ RUNTIME_KEYS = (
     'max_non_finite',
     'checkpoint',
 )
-
-
-class ConfigError(UserError, ValueError):
-    """A configuration that cannot be run; the message says which key, and what would do."""
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -135,6 +131,26 @@ def _model_options() -> dict[str, Any]:
     }
 
 
+# What a value of a type is called.
+_KINDS: dict[type, str] = {
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number',
+    str: 'a text',
+    tuple: 'whole numbers in brackets',
+}
+
+
+def optional_keys(config: ml_collections.ConfigDict) -> set[str]:
+    """Returns the keys that may be None: those left to the model, and others that are None."""
+    return {
+        key
+        for known in (default_config(), config)
+        for key, value in flatten(known).items()
+        if value is None
+    }
+
+
 def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDict:
     """Reads what stands behind the colon in ``--config=configs/X.py:depth=20,recipe=authors``.
 
@@ -157,7 +173,8 @@ def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDic
             values[key] = {'true': True, 'false': False}[text] if kind is bool else kind(text)
         except (ValueError, KeyError):
             raise ConfigError(
-                f'config argument {argument!r}: write {key}=VALUE with a {kind.__name__}'
+                f'config argument {argument!r}: {key} must be {_KINDS[kind]}, as in {key}='
+                + (str(defaults[key]).lower() if kind is bool else f'{defaults[key]}')
             ) from None
     return ml_collections.ConfigDict(values)
 
@@ -180,17 +197,24 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines ``key: old -> new`` for the keys that make it another run.
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: Sequence[str] = RUNTIME_KEYS
+) -> list[str]:
+    """Returns a line ``key: old -> new`` for each key that makes it another run.
 
     A key that was not there yet when a run began stood for what is the default now.
+
+    Args:
+      old: the configuration of the run.
+      new: the one to compare with it.
+      free: keys that may differ, each with those inside of it.
     """
     old, new = flatten(default_config()) | flatten(old), flatten(new)
     return [
         f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
-        and not any(_is_within(_without_phase(key), k) for k in RUNTIME_KEYS)
+        and not any(_is_within(_without_phase(key), k) for k in free)
     ]
 
 
@@ -204,8 +228,11 @@ def _is_within(key: str, other: str) -> bool:
     return key == other or key.startswith(other + '.')
 
 
+# Keys that matter until a run has a checkpoint of its own.
+START_KEYS = ('init_from', 'new_classifier')
+
 # Keys that a phase cannot have of its own.
-_OF_THE_RUN = ('init_from', 'new_classifier', 'earlier_phases', 'checkpoint', 'fsdp', 'loggers')
+_OF_THE_RUN = (*START_KEYS, 'earlier_phases', 'checkpoint', 'fsdp', 'loggers')
 
 
 def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
@@ -223,7 +250,13 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
     phases = {}
     for name in sorted(config.earlier_phases):
         phases[name] = last.copy_and_resolve_references()
-        own = flatten(config.earlier_phases[name])
+        given = config.earlier_phases[name]
+        if not name or not isinstance(given, Mapping | ml_collections.ConfigDict):
+            raise ConfigError(
+                f'earlier_phases: {name!r}: {given!r} must be a name and keys of its own, as in '
+                "'t1': {'epochs': 3}"
+            )
+        own = flatten(given)
         if not own:
             raise ConfigError(f'earlier_phases.{name}: has no key of its own; give it epochs, say')
         for key, value in own.items():
@@ -279,11 +312,51 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
       ConfigError: for a value that cannot be; the message says what can.
       DatasetNotPreparedError: where the data is missing; the message has the command to make it.
     """
+    _check_kinds(config)
     for name, phase in phase_configs(config).items():
         try:
+            _check_kinds(phase)
             _check_phase(phase, num_devices)
         except ConfigError as error:
             raise ConfigError(f'earlier_phases.{name}: {error}' if name else str(error)) from error
+
+
+# Steps, images and neurons are counted in this many bits, parameters are of this format.
+_MOST_INT = 2**31 - 1
+_MOST_FLOAT = 3.4e38
+
+
+def _check_kinds(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for a key that is missing, or a value of another type or out of range."""
+    default, values = default_config(), flatten(config)
+    kinds = {
+        key: default.model.get_type(key.removeprefix('model.')) if value is None else type(value)
+        for key, value in flatten(default).items()
+    }
+    optional = optional_keys(default)
+    for key, kind in kinds.items():
+        if key not in values:
+            raise ConfigError(f'{key} is missing: begin with default_config()')
+        value = values[key]
+        if value is None and key in optional:
+            continue
+        if not _is_of(kind, value):
+            raise ConfigError(f'{key}={value!r} must be {_KINDS[kind]}')
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        # A seed has bits of its own.
+        if kind in (int, tuple) and key != 'seed' and any(abs(n) > _MOST_INT for n in numbers):
+            raise ConfigError(f'{key}={value} must be at most {_MOST_INT:,}')
+        if kind is float and not abs(value) <= _MOST_FLOAT:
+            raise ConfigError(f'{key}={value} must be a finite number, at most {_MOST_FLOAT}')
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of the type of a key; whole numbers are numbers, lists are tuples."""
+    if kind is tuple:
+        return isinstance(value, tuple | list) and all(_is_of(int, number) for number in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
@@ -340,10 +413,10 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
     policies = ('stop', 'skip', 'rollback')
     require('on_non_finite', f'one of {", ".join(policies)}', lambda value: value in policies)
     if config.on_non_finite == 'rollback':
-        # Where a run was stopped in between, the newest is not the one that it would go back to.
+        # The one to go back to may be damaged.
         expected = 'at least 2 where on_non_finite is rollback'
         require('checkpoint.keep', expected, lambda value: value >= 2)
-    devices = f'the {num_devices} devices'
+    devices = f'the {count(num_devices, "device")}'
     require('fsdp', f'a divisor of {devices}', lambda value: num_devices % value == 0)
     require_multiple('batch_size', num_devices, devices)
     require_multiple('eval_batch_size', num_devices, devices)
@@ -357,13 +430,12 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
             'a multiple of twice the number of processes: neighbours are mixed',
             lambda value: value % (2 * jax.process_count()) == 0,
         )
+    expand(config.data.dir)
+    expand(config.init_from)
     try:
         dataset = dataset_of(config)
         build_model(config, dataset).check_size(*dataset.image_shape[-3:-1])
-    except (TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except (TypeError, ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    if config.init_from:
-        try:
-            describe_weights(config.init_from)
-        except WeightsError as error:
-            raise ConfigError(f'init_from: {error}') from error

@@ -1,98 +1,204 @@
-"""The flag ``--config`` of commands: a config file, its arguments, and changes of single keys."""
+"""The command line of commands that are given a configuration: a file, and changes of its keys.
+
+What takes long to import is imported after the arguments were read, so that ``--help`` answers at
+once.
+"""
 
 from __future__ import annotations
 
-import functools
+import argparse
+import os
 import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import ml_collections
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from snnjax.errors import EXIT_USAGE, print_error
+from snnjax.errors import ConfigError, run_command
+from snnjax.paths import expand
 from snnjax.spelling import suggest
-from snnjax.train.config import ConfigError, flatten
+
+if TYPE_CHECKING:
+    import ml_collections
+
+_CHANGE = re.compile(r'--(?P<no>no)?config\.(?P<key>[\w.]+)(=(?P<value>.*))?', re.DOTALL)
 
 
-@functools.cache
-def define_config_flag() -> flags.FlagHolder:
-    """Defines ``--config`` and, with the file given, ``--config.KEY`` for each of its keys.
-
-    Once: the commands that have it can be imported together, as documentation tools do.
-    """
-    return config_flags.DEFINE_config_file('config', help_string='File of the configuration.')
-
-
-def run(main: Callable[[list[str]], None], required: Sequence[str], usage: str) -> None:
-    """Parses the command line and runs ``main``; ends the program where it cannot be run.
+class ConfigParser(argparse.ArgumentParser):
+    """Parser of a command line that has ``--config=FILE`` and ``--config.KEY=VALUE``.
 
     Args:
-      main: of the command.
-      required: flags that have to be there.
-      usage: a line that shows them.
+      description: the docstring of the command.
+      usage: an example of the command.
     """
-    app.run(main, flags_parser=lambda argv: _parse_flags(argv, required, usage))
+
+    def __init__(self, description: str | None, usage: str) -> None:
+        super().__init__(
+            prog=usage.partition(' --')[0],
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self._usage = usage
+        self.add_argument('--config', metavar='FILE[:ARGUMENTS]', help='file of the configuration')
+        # Which keys there are is known with the file only; this is for the help.
+        self.add_argument('--config.KEY', metavar='VALUE', help='another value of one of its keys')
+
+    def parse(self, argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+        """Parses a command line.
+
+        Args:
+          argv: without the name of the command; None for the command line of this process.
+
+        Returns:
+          The arguments, and the changes of the configuration: ``--config.KEY=VALUE``, or
+          ``--config.KEY`` and ``--noconfig.KEY`` of what is true or false.
+
+        Raises:
+          ConfigError: if the command cannot be run as it was given.
+        """
+        given = list(sys.argv[1:] if argv is None else argv)
+        try:
+            given = flags.FlagValues().read_flags_from_files(given)
+        except (flags.Error, OSError, ValueError) as error:
+            self.error(f'--flagfile: {error}')
+        # One dash does, too.
+        given = [re.sub(r'^-(?=(no)?config\b)', '--', argument) for argument in given]
+        arguments, others = self.parse_known_args(given)
+        if not arguments.config:
+            self.error('--config is missing')
+        changes: list[str] = []
+        for argument in others:
+            last = _CHANGE.fullmatch(changes[-1]) if changes else None
+            if _CHANGE.fullmatch(argument):
+                changes.append(argument)
+            elif last and last['value'] is None and not last['no']:
+                changes[-1] += f'={argument}'
+            else:
+                kind = 'unknown' if argument.startswith('-') else 'unexpected'
+                self.error(f'{kind} argument {argument!r}')
+        return arguments, changes
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a ConfigError, which ends the command with one line."""
+        raise ConfigError(f'{message}; usage: {self._usage}')
 
 
-def _parse_flags(argv: list[str], required: Sequence[str], usage: str) -> list[str]:
+def run_with_config(
+    parser: ConfigParser,
+    argv: Sequence[str] | None,
+    command: Callable[[argparse.Namespace, ml_collections.ConfigDict], int | None],
+) -> int:
+    """Runs a command with its arguments and its configuration, and returns its exit status.
+
+    Args:
+      parser: of the command.
+      argv: see `ConfigParser.parse`.
+      command: returns the exit status, or None for 0.
+    """
+
+    def parse_and_run() -> int | None:
+        arguments, changes = parser.parse(argv)
+        return command(arguments, read_config(arguments.config, changes))
+
+    return run_command(parse_and_run)
+
+
+def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.ConfigDict:
+    """Returns the configuration that a command line describes.
+
+    Args:
+      given: ``FILE`` or ``FILE:ARGUMENTS``, see `split_config`.
+      changes: of its keys, as `ConfigParser.parse` returns them. The last one of a key counts. A
+        key that may be left open is so again with ``None``.
+
+    Raises:
+      ConfigError: if the file fails, or a change is of no key or of another type.
+    """
+    import ml_collections
+    from ml_collections import config_flags
+
+    from snnjax.train.config import flatten, optional_keys
+
+    path, arguments = split_config(given)
+    config = ml_collections.ConfigDict(
+        call_config_file(path, 'get_config', *filter(None, [arguments]))
+    )
+    known = flatten(config) | {'earlier_phases': {}}
+    last: dict[str, str] = {}
+    for change in changes:
+        match = _CHANGE.fullmatch(change)
+        key = match['key'] if match else change
+        if key not in known:
+            raise ConfigError(f'unknown config key {key!r}; {suggest(key, known)}')
+        last.pop(key, None)
+        last[key] = change
+    optional = optional_keys(config)
+    left_open = {
+        key
+        for key, change in last.items()
+        if key in optional and change.partition('=')[2] in ('None', 'none')
+    }
+    typed = ['', *(change for key, change in last.items() if key not in left_open)]
+    values = flags.FlagValues()
     try:
-        _check_config_flags(argv)
-        rest = flags.FLAGS(argv)
-        for name in required:
-            if not flags.FLAGS[name].present:
-                raise ConfigError(f'--{name} is missing; usage: {usage}')
-        if len(rest) > 1:
-            raise ConfigError(f'unexpected argument {rest[1]!r}; usage: {usage}')
-    except (ConfigError, flags.Error) as error:
-        fail(str(error))
-    return rest
+        config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=typed)
+        values(typed)
+    except flags.Error as error:
+        raise ConfigError(str(error)) from error
+    config.update_from_flattened_dict(dict.fromkeys(left_open))
+    return config
 
 
-def fail(message: str) -> NoReturn:
-    """Ends the program: the command cannot be run as it was given."""
-    print_error(message)
-    sys.exit(EXIT_USAGE)
+def split_config(given: str) -> tuple[Path, str]:
+    """Returns the file and the arguments of ``FILE:ARGUMENTS``.
+
+    A colon may be part of the path: the longest path that is a file is taken, or else what stands
+    before the first colon.
+
+    Raises:
+      PathError: if the path begins with an unknown ``~user``.
+    """
+    parts = given.split(':')
+    for number in range(len(parts), 0, -1):
+        path = expand(':'.join(parts[:number]))
+        if _is_file(path):
+            return path, ':'.join(parts[number:])
+    return expand(parts[0]), ':'.join(parts[1:])
 
 
-def call_config_file(path: str, function: str, *arguments: str) -> Mapping[str, Any]:
+def _is_file(path: Path) -> bool:
+    # Unlike that of pathlib it has an answer for names that are too long.
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def call_config_file(path: Path, function: str, *arguments: str) -> Mapping[str, Any]:
     """What a function of a config file returns: a configuration, or the runs of a sweep.
 
     Raises:
       ConfigError: where there is no such file or function, or it fails.
     """
-    if not Path(path).is_file():
-        known = [str(other) for other in Path(path).parent.glob('*.py')]
-        raise ConfigError(f'no config file {path}' + (f'; {suggest(path, known)}' if known else ''))
+    from ml_collections import ConfigDict
+
+    if not _is_file(path):
+        known = [str(other) for other in path.parent.glob('*.py')]
+        near = f'; {suggest(str(path), known)}' if known else ''
+        raise ConfigError(f'no config file {path}{near}')
     try:
-        content = runpy.run_path(path)
+        content = runpy.run_path(str(path))
         if function not in content:
             raise ConfigError(f'{path} has no function {function}')
         result = content[function](*arguments)
     except ConfigError:
         raise
     except Exception as error:  # Whatever is wrong in a file that somebody is just writing.
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         line = f' (line {frames[-1].lineno})' if frames else ''
         raise ConfigError(f'{path}: {type(error).__name__}: {error}{line}') from error
-    if not isinstance(result, Mapping | ml_collections.ConfigDict):
+    if not isinstance(result, Mapping | ConfigDict):
         raise ConfigError(f'{path}: {function} has to return a dictionary, not {result!r}')
     return result
-
-
-def _check_config_flags(argv: list[str]) -> None:
-    """Finds a config file that is not there, and keys that it has not, by their whole name."""
-    given = [arg.partition('=')[2] for arg in argv if re.match(r'--?config=', arg)]
-    if not given:
-        return
-    path, _, arguments = given[-1].partition(':')
-    known = flatten(call_config_file(path, 'get_config', *filter(None, [arguments])))
-    for arg in argv:
-        override = re.match(r'--?(?:no)?config\.([\w.]+)', arg)
-        if override and override[1] not in known:
-            raise ConfigError(f'unknown config key {override[1]!r}; {suggest(override[1], known)}')

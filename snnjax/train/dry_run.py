@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from snnjax.spelling import count
 from snnjax.train.config import check
 from snnjax.train.loop import describe_run
 from snnjax.train.phases import Phase, make_phases
@@ -34,8 +35,7 @@ def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) ->
       DatasetNotPreparedError: where the data has to be made first.
     """
     check(config, jax.device_count())
-    if workdir:
-        check_config(workdir, config)
+    check_config(workdir, config)
     phases = make_phases(config, make_mesh(fsdp=config.fsdp))
     lines = [describe_run(phases, 0, [])]
     params = phases[-1].program.abstract_state().params
@@ -62,8 +62,8 @@ def _describe_step(phase: Phase) -> list[str]:
     usage: Any = compiled.memory_analysis()
     title = f'phase {phase.name}' if phase.name else 'training'
     return [
-        f'{title}: {len(phase.batches):,} steps in {phase.config.epochs} epochs, '
-        f'evaluated {-(-phase.config.epochs // phase.config.eval_every_epochs)} times',
+        f'{title}: {count(len(phase.batches), "step")} in {count(phase.config.epochs, "epoch")}, '
+        f'evaluated {count(-(-phase.config.epochs // phase.config.eval_every_epochs), "time")}',
         '  batch: ' + ', '.join(f'{k} {v.shape} {v.dtype}' for k, v in batch.items()),
         f'  memory of a step on each device: {usage.argument_size_in_bytes / 1e6:,.1f} MB of state '
         f'and batch, {usage.temp_size_in_bytes / 1e6:,.1f} MB while it is computed',

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from etils.epath import gpath
+
 from snnjax.errors import UserError
 
 LOCK_FILE = 'lock'
@@ -19,11 +21,72 @@ class WorkdirError(UserError, OSError):
     """A work directory that cannot be used; the message says why."""
 
 
+class LocalPath(gpath.PosixGPath):
+    """A path for Orbax whose every character stands for itself.
+
+    Orbax finds the parts of a checkpoint by a pattern that begins with the path: with ``[`` in it
+    nothing is found, or the parts of another run. And ``/s3/runs`` would be a bucket.
+    """
+
+    def glob(self, pattern: str) -> Iterator[LocalPath]:
+        """Returns what matches below this path, the path itself taken literally."""
+        return map(LocalPath, Path(self).glob(pattern))
+
+    @property
+    def _uri_scheme(self) -> None:
+        return None
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Replaces a file so that it is never seen half written."""
+    """Replaces a file so that it is never seen half written, not even after a power loss."""
     temporary = path.with_name(path.name + '.tmp')
     temporary.write_text(text)
+    sync(temporary)
     temporary.replace(path)
+    sync(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file that is made where it is missing, and waits until it is on the disk."""
+    with path.open('a') as file:
+        file.write(line + '\n')
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, would outlast a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems know nothing of it, for folders or at all.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Waits until a folder with all that is in it would outlast a power loss."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync(Path(parent, name))
+        sync(Path(parent))
+
+
+def check_name(path: Path) -> None:
+    """Checks that checkpoints can be written to a path, and read again.
+
+    Raises:
+      ValueError: for a character that TensorStore, which writes the arrays, takes for another.
+    """
+    text = str(path.absolute())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError('is not UTF-8: give a folder with another name') from None
+    if '\\' in text:
+        raise ValueError('has a backslash in its path: give a folder without')
 
 
 def compilation_cache() -> Path:
@@ -45,6 +108,10 @@ def lock(workdir: Path) -> Iterator[None]:
     """
     path = workdir / LOCK_FILE
     try:
+        check_name(workdir)
+    except ValueError as error:
+        raise WorkdirError(f'--workdir={workdir} {error}') from None
+    try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = path.open('a+')
     except OSError as error:
@@ -61,7 +128,8 @@ def lock(workdir: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
-        file.truncate(0)
-        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-        file.flush()
+        # Only said to others; a full disk has other ways to show.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
         yield

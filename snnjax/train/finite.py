@@ -25,6 +25,11 @@ class NonFiniteError(UserError, ArithmeticError):
     """
 
     exit_status = EXIT_FAILED
+    advice = (
+        'the step is in no checkpoint; to go on from the last one without the images of this step, '
+        'add --config.on_non_finite=skip, or =rollback; a new run may need a lower '
+        'optimizer.learning_rate, or optimizer.clip_norm'
+    )
 
     def __init__(
         self, step: int, place: str, reason: str = '', position: dict[str, Any] | None = None

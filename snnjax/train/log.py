@@ -12,6 +12,7 @@ import ml_collections
 import optax
 
 from snnjax.data import DecodeError
+from snnjax.spelling import count
 from snnjax.train import metrics
 from snnjax.train.finite import NonFiniteError
 from snnjax.train.progress import Progress
@@ -24,13 +25,15 @@ def check_skipped(skipped: int, max_skipped: int) -> None:
     """Raises DecodeError where more images were missing than may be, in all processes alike."""
     if skipped > max_skipped:
         raise DecodeError(
-            f'{skipped} photos could not be decoded, more than data.max_skipped={max_skipped}; '
-            f'their names are above'
+            f'{count(skipped, "photo")} could not be decoded, more than '
+            f'data.max_skipped={max_skipped}; their names are above'
         )
 
 
 class TrainingLog:
     """Gathers the sums of training steps, and writes their means every ``log_every`` steps.
+
+    The last line of a phase may be of fewer.
 
     A step's sums are fetched when the next step is under way, so that the device never waits for
     the host, and the host is never more than one step ahead.
@@ -44,6 +47,7 @@ class TrainingLog:
       schedule: to tell the learning rate.
       places: of `snnjax.train.finite`.
       first_step: steps of the run before the phase.
+      last_step: steps of the phase.
       position: `START`, or what `flush` gave when the run was saved.
 
     Attributes:
@@ -59,6 +63,7 @@ class TrainingLog:
         schedule: optax.Schedule,
         places: Sequence[str],
         first_step: int,
+        last_step: int,
         position: Mapping[str, Any],
     ) -> None:
         self._write_line = write
@@ -67,6 +72,7 @@ class TrainingLog:
         self._schedule = schedule
         self._places = places
         self._first_step = first_step
+        self._last_step = last_step
         position = START | dict(position)
         self._unwritten = dict(position['unwritten'])
         self._skipped = position['skipped']
@@ -133,7 +139,8 @@ class TrainingLog:
         check_skipped(self._skipped, self._config.data.max_skipped)
         self._clocked_images += float(host_sums['images'])
         self._progress.advance(int(host_sums['images']))
-        if step % self._config.log_every == 0 and self._unwritten:
+        due = step % self._config.log_every == 0 or step == self._last_step
+        if due and self._unwritten:
             self._write(step)
 
     def _note_fault(self, step: int, place: str) -> None:
@@ -143,7 +150,9 @@ class TrainingLog:
         if policy == 'stop':
             raise NonFiniteError(of_run, place)
         if self._non_finite > most:
-            raise NonFiniteError(of_run, place, f', as in more than max_non_finite={most} steps')
+            raise NonFiniteError(
+                of_run, place, f', as in more than max_non_finite={count(most, "step")}'
+            )
         self._write_line(step, {'train/non_finite_steps': self._non_finite})
         if policy == 'rollback':
             raise NonFiniteError(of_run, place, position=self.position)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import EvaluationBatches
-from snnjax.train import metrics
+from snnjax.spelling import count
+from snnjax.train import data_folders, metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import ConfigError, check, describe_split, logger_names
 from snnjax.train.files import lock
@@ -27,8 +29,21 @@ from snnjax.train.program import Program
 from snnjax.train.progress import Progress, watched
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import TrainState, count_parameters
-from snnjax.train.weights import WeightsError, fit_weights, load_weights, write_description
-from snnjax.train.writers import MetricWriter, check_config, write_config, write_environment
+from snnjax.train.weights import (
+    CLASSIFIER,
+    WeightsError,
+    fit_weights,
+    load_weights,
+    trained_otherwise,
+    write_description,
+)
+from snnjax.train.writers import (
+    METRICS_FILE,
+    MetricWriter,
+    check_config,
+    write_config,
+    write_environment,
+)
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
@@ -40,7 +55,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
         ``checkpoints/`` and ``tensorboard/``.
 
     Returns:
-      Whether training is finished; it is not after SIGTERM or Ctrl-C, which save and return.
+      Whether training is finished; it is not after SIGTERM, SIGHUP or Ctrl-C, which save and
+      return. Outside the main thread of a program there are no signals to hear of.
 
     Raises:
       ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
@@ -50,14 +66,23 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
       NonFiniteError: where numbers are not finite, and that is not to be passed over.
       WorkdirError: where ``workdir`` cannot be written to, or another command works in it.
     """
+    # Until all is saved a signal is only noted.
+    with StopRequest() as stop:
+        return _train(config, workdir, stop)
+
+
+def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> bool:
     check(config, jax.device_count())
-    mesh = make_mesh(fsdp=config.fsdp)
-    check_config(workdir, config)
-    phases = make_phases(config, mesh)
+    phases = make_phases(config, make_mesh(fsdp=config.fsdp))
 
     with (
-        lock(workdir) if is_first() else contextlib.nullcontext(),
-        Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints,
+        _own(workdir, config),
+        Checkpoints(
+            workdir / 'checkpoints',
+            config.checkpoint.keep,
+            is_due=functools.partial(_is_due, phases),
+            beside=[workdir / METRICS_FILE],
+        ) as checkpoints,
     ):
         start, state, position, notes = _begin(config, phases, checkpoints)
         number = _phase_at(phases, start)
@@ -66,12 +91,13 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
             write_config(workdir, config)
             write_environment(workdir)
             write_description(workdir, *_describe_model(config, phases[-1].dataset))
+            for phase in phases:
+                data_folders.note(phase.config.data.dir)
         images = [len(phase.batches) * phase.config.batch_size for phase in phases]
         done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (
             MetricWriter(workdir, start, enabled=is_first(), also=logger_names(config)) as writer,
             Progress(sum(images), sum(images[:number]) + done, enabled=is_first()) as progress,
-            StopRequest() as stop,
         ):
             progress.say(describe_run(phases, start, notes))
             run = _Run(checkpoints, writer, progress, stop)
@@ -89,6 +115,15 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
                     state = _start(following.program, state.evaluated)
                     position = START
     return True
+
+
+@contextlib.contextmanager
+def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
+    """Keeps a work directory to this run, if it has no other one."""
+    with lock(workdir) if is_first() else contextlib.nullcontext():
+        # Under the lock: before it another command may have begun a run here.
+        check_config(workdir, config)
+        yield
 
 
 class _Run(NamedTuple):
@@ -138,8 +173,15 @@ def _begin(
             new_classifier=config.new_classifier,
         )
     except WeightsError as error:
-        raise ConfigError(f'init_from={source}: {error}') from error
+        # The first line says that they do not fit, the others where.
+        _, *places = str(error).splitlines()
+        only_classifier = places and all(f' {CLASSIFIER}' in place for place in places)
+        hint = '\nto start the classifier anew, add --config.new_classifier=true'
+        raise ConfigError(
+            f'init_from={source}: {error}{hint if only_classifier else ""}'
+        ) from error
     notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
+    notes += trained_otherwise(source, program.model)
     return 0, _start(program, variables), START, notes
 
 
@@ -156,6 +198,20 @@ def _phase_at(phases: Sequence[Phase], step: int) -> int:
         f'there is a checkpoint of step {step}, and this run has only {phases[-1].last_step} '
         'steps: is its data another?'
     )
+
+
+def _periods(phase: Phase) -> list[int]:
+    """Steps between two checkpoints that every run writes, of each kind that there is."""
+    config = phase.config
+    periods = (config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps)
+    return [period for period in periods if period]
+
+
+def _is_due(phases: Sequence[Phase], step: int) -> bool:
+    """Whether every run has a checkpoint of a step, and not only one that was stopped there."""
+    phase = phases[_phase_at(phases, step)]
+    of_phase = step - phase.first_step
+    return step == phase.last_step or any(of_phase % period == 0 for period in _periods(phase))
 
 
 def _train_phase(
@@ -178,21 +234,27 @@ def _roll_back(phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints) ->
     stopped.
 
     Raises:
-      NonFiniteError: the fault, where it has to end the run, or there is none in the phase.
+      NonFiniteError: the fault, if it has to end the run, or there is none in the phase.
     """
     if fault.position is None:
         raise fault
-    config, step = phase.config, fault.step - phase.first_step
-    periods = [config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps]
-    done = max((step - 1) // period * period for period in periods if period)
+    first, step = phase.first_step, fault.step - phase.first_step
+    done = max((step - 1) // period * period for period in _periods(phase))
     if done == 0:
         reason = ', and there is no checkpoint of the phase yet to go back to'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
-    if phase.first_step + done not in checkpoints.steps():
-        reason = f', and the checkpoint of step {phase.first_step + done:,} to go back to is gone'
+    try:
+        program = phase.program
+        newest = checkpoints.restore_newest(
+            lambda _: program.abstract_state(), within=range(first + 1, first + done + 1)
+        )
+    except CheckpointError as error:
+        raise NonFiniteError(fault.step, fault.place, f', and {error}') from fault
+    if newest is None:
+        reason = f', and the checkpoint of step {first + done:,} to go back to is gone'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
-    state, _ = checkpoints.restore(phase.first_step + done, phase.program.abstract_state())
-    return _Point(passed_over(state, step - done), fault.position, step, done)
+    done = newest.step - first
+    return _Point(passed_over(newest.state, step - done), fault.position, step, done)
 
 
 def _train_steps(
@@ -212,7 +274,8 @@ def _train_steps(
 
     def evaluate_in(phase: Phase) -> dict[str, float]:
         size, data = phase.config.eval_batch_size, phase.config.data
-        return evaluate(phase.program, state.evaluated, phase.test_split, size, data)
+        with progress.pausing('evaluating'):
+            return evaluate(phase.program, state.evaluated, phase.test_split, size, data)
 
     log = TrainingLog(
         write,
@@ -221,6 +284,7 @@ def _train_steps(
         schedule=program.schedule,
         places=places(program.abstract_state().variables),
         first_step=phase.first_step,
+        last_step=len(batches),
         position=point.position,
     )
     data = batches.iterate(point.step, config.data.workers)
@@ -251,12 +315,19 @@ def _train_steps(
                 checkpoints.save(phase.first_step + step, state, position, best_by)
         if last or stopping:
             break
-        with log.waiting():
-            batch = next(data)
-        if not alone:
-            # All processes have to stop after the same step: they tell each other with it.
-            batch['stop'] = np.full(len(batch['label']), stop.requested)
-        state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
+        # After a rollback, where less is done than that, all is compiled.
+        begins = step == point.step == point.done
+        with progress.pausing('compiling') if begins else contextlib.nullcontext():
+            with log.waiting():
+                batch = next(data)
+            if not alone:
+                # All processes have to stop after the same step: they tell each other with it.
+                batch['stop'] = np.full(len(batch['label']), stop.requested)
+            if begins:
+                progress.say('compiling the training step')
+            state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
+        if begins:
+            log.restart_clock()
         log.push(step + 1, sums)
     # A stop may have come with the last step.
     return state, last and not (following and log.stopping)
@@ -327,17 +398,17 @@ def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> s
     config, last = phases[-1].config, phases[-1]
     parameters = count_parameters(last.program.abstract_state().params)
     devices = jax.devices()
-    begin = f'continuing at step {start:,}' if start else 'starting'
+    begin = f'continuing at step {start:,}' if start else 'starting a run'
     sizes = {phase.config.batch_size for phase in phases}
-    of_images = f' of {config.batch_size} images' if len(sizes) == 1 else ''
+    of_images = f' of {count(config.batch_size, "image")}' if len(sizes) == 1 else ''
     return (
         f'{config.model.name}: {parameters:,} parameters, '
-        f'{_count(config.model.num_steps, "time step")}\n'
+        f'{count(config.model.num_steps, "time step")}\n'
         f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
         f'test images{describe_split(config)}\n'
-        f'{begin} of {last.last_step:,} steps{of_images} '
-        f'on {_count(len(devices), f"{devices[0].device_kind} device")}'
-        + (f' of {jax.process_count()} processes' if jax.process_count() > 1 else '')
+        f'{begin} of {count(last.last_step, "step")}{of_images} '
+        f'on {count(len(devices), f"{devices[0].device_kind} device")}'
+        + (f' of {count(jax.process_count(), "process")}' if jax.process_count() > 1 else '')
         + ''.join(f'\n{note}' for note in notes)
     )
 
@@ -345,13 +416,9 @@ def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> s
 def _describe_phase(phase: Phase) -> str:
     return (
         f'{f"phase {phase.name}" if phase.name else "last phase"}: '
-        f'{_count(phase.config.epochs, "epoch")} at '
-        f'{_count(phase.config.model.num_steps, "time step")}, to step {phase.last_step:,}'
+        f'{count(phase.config.epochs, "epoch")} at '
+        f'{count(phase.config.model.num_steps, "time step")}, to step {phase.last_step:,}'
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f'{number} {noun}{"s" if number > 1 else ""}'
 
 
 def _report(what: str, evaluation: dict[str, float]) -> str:

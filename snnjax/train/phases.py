@@ -16,8 +16,10 @@ from jax.sharding import Mesh
 
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import TrainingBatches
+from snnjax.spelling import count
 from snnjax.train.config import ConfigError, dataset_of, phase_configs
 from snnjax.train.program import Program, build_program
+from snnjax.train.state import count_parameters
 from snnjax.train.weights import by_name
 
 
@@ -63,26 +65,27 @@ def make_phases(config: ml_collections.ConfigDict, mesh: Mesh) -> list[Phase]:
       mesh: of the devices.
 
     Raises:
-      ConfigError: for a phase with fewer images than a batch, or with another network.
+      ConfigError: for a phase with fewer images than a batch, with another network, or with
+        numbers that are too large.
     """
     phases: list[Phase] = []
     step = epoch = 0
     for name, phase_config in phase_configs(config).items():
         dataset = dataset_of(phase_config)
         batches = training_batches(phase_config, dataset.load('train'))
-        phases.append(
-            Phase(
-                name=name,
-                config=phase_config,
-                dataset=dataset,
-                batches=batches,
-                test_split=dataset.load('test'),
-                program=build_program(phase_config, mesh, batches.per_epoch),
-                first_step=step,
-                first_epoch=epoch,
-            )
+        phase = Phase(
+            name=name,
+            config=phase_config,
+            dataset=dataset,
+            batches=batches,
+            test_split=dataset.load('test'),
+            program=build_program(phase_config, mesh, batches.per_epoch),
+            first_step=step,
+            first_epoch=epoch,
         )
-        step, epoch = phases[-1].last_step, epoch + phase_config.epochs
+        _check_numbers(phase, mesh.size)
+        phases.append(phase)
+        step, epoch = phase.last_step, epoch + phase_config.epochs
     _check_same_network(phases)
     return phases
 
@@ -112,6 +115,39 @@ def training_batches(config: ml_collections.ConfigDict, split: Split) -> Trainin
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+# Steps are counted in 31 bits, and so are the parameters of a network that a device can hold.
+_MOST = 2**31 - 1
+
+
+def _check_numbers(phase: Phase, num_devices: int) -> None:
+    """Finds what its data shows of a phase to be impossible, before anything is compiled."""
+    config, prefix = phase.config, f'earlier_phases.{phase.name}: ' if phase.name else ''
+    per_epoch, steps = phase.batches.per_epoch, phase.last_step
+    if steps > _MOST:
+        raise ConfigError(
+            f'{prefix}epochs={config.epochs} are {steps:,} steps, more than {_MOST:,}'
+        )
+    warmup = config.optimizer.warmup_epochs
+    if round(warmup * per_epoch) >= len(phase.batches):
+        raise ConfigError(
+            f'{prefix}optimizer.warmup_epochs={warmup} is all of the '
+            f'{count(len(phase.batches), "step")}: leave one for the cosine'
+        )
+    # A batch is filled up with nothing.
+    most = max(len(phase.test_split), 1000 * num_devices)
+    if config.eval_batch_size > most:
+        raise ConfigError(
+            f'{prefix}eval_batch_size={config.eval_batch_size} must be at most {most:,} for '
+            f'{count(len(phase.test_split), "test image")}'
+        )
+    parameters = count_parameters(phase.program.abstract_state().params)
+    if parameters > _MOST:
+        raise ConfigError(
+            f'{prefix}{config.model.name} has {parameters:,} parameters with these options, more '
+            f'than {_MOST:,}: try smaller model.widths or model.channels'
+        )
 
 
 def _check_same_network(phases: Sequence[Phase]) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import sys
+import threading
 import time
-from typing import NoReturn
+import traceback
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import jax
 
-from snnjax.errors import UserError
+from snnjax.errors import EXIT_FAILED, EXIT_INTERRUPTED, UserError, print_error
+from snnjax.train.interruption import SIGNALS, StoppedError
 
 
 class ProcessesError(UserError, ValueError):
@@ -43,11 +49,35 @@ def join(coordinator: str, num_processes: int, process_id: int, from_environment
             _wait_for(coordinator)
     try:
         if from_environment:
-            jax.distributed.initialize()
+            _initialize()
         elif coordinator:
-            jax.distributed.initialize(coordinator, num_processes, process_id)
+            _initialize(coordinator, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
         raise ProcessesError(f'cannot join the other processes: {error}') from error
+
+
+def _initialize(*arguments: Any) -> None:
+    """Calls `jax.distributed.initialize` so that signals are answered while it waits."""
+    errors: list[Exception] = []
+
+    def initialize() -> None:
+        try:
+            jax.distributed.initialize(*arguments)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=initialize, daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        # The thread cannot be asked to end.
+        _end(StoppedError())
+    if errors:
+        raise errors[0]
+    # JAX has a handler of its own for SIGTERM.
+    for number in SIGNALS:
+        signal.signal(number, signal.getsignal(number))
 
 
 def _address(coordinator: str) -> tuple[str, int]:
@@ -91,14 +121,46 @@ _LOST = (
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error comes of another process that is gone."""
-    return any(word in str(error) for word in _LOST)
+    """Whether an error comes of another process that is gone, also by way of other errors."""
+    return any(word in str(cause) for cause in causes(error) for word in _LOST)
 
 
-def leave(status: int) -> NoReturn:
-    """Ends this process, in a run of several without waiting for the others."""
-    if not jax.distributed.is_initialized():
-        sys.exit(status)
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error, the one that it was raised from or while handling, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+class ProcessLostError(UserError):
+    """Another process of the run is gone."""
+
+    exit_status = EXIT_INTERRUPTED
+    advice = 'start all of them again to go on from the last checkpoint'
+
+
+@contextlib.contextmanager
+def leave_on_error() -> Iterator[None]:
+    """Ends this process after an error, in a run of several without waiting for the others.
+
+    Alone, it lets every error pass.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not jax.distributed.is_initialized():
+            raise
+        if is_loss(error):
+            _end(ProcessLostError(f'another process of the run is gone: {error}'))
+        _end(StoppedError() if isinstance(error, KeyboardInterrupt) else error)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Ends this process at once, with what there is to say of an error."""
+    if isinstance(error, UserError):
+        print_error(error)
+    else:
+        traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(error.exit_status if isinstance(error, UserError) else EXIT_FAILED)

@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 import tqdm
+
+
+class _Forgiving:
+    """A stream that drops what cannot be written, to a closed pipe or a full disk, for example."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def keep_printing() -> None:
+    """Lets this process go on when what it prints cannot be written.
+
+    Descriptors of the standard streams that are closed are opened, on nothing: else the next file
+    would get their number, and with it what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # Gets the lowest number that is free.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+    sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
+
+
+def _forgiving(stream: TextIO | None) -> TextIO:
+    return cast(TextIO, _Forgiving(stream))
 
 
 class Progress:
     """A bar with images per second and the time left, and a line for each evaluation.
 
-    The bar needs a terminal; the lines are printed anywhere.
+    The bar needs a terminal; the lines are printed anywhere. Training goes on where they cannot be.
 
     Args:
       num_images: of the whole run.
@@ -30,7 +73,7 @@ class Progress:
             unit_scale=True,
             disable=None if enabled else True,
             dynamic_ncols=True,
-            file=sys.stdout,
+            file=_forgiving(sys.stdout),
         )
 
     def __enter__(self) -> Progress:
@@ -38,6 +81,24 @@ class Progress:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
+
+    @contextlib.contextmanager
+    def pausing(self, what: str) -> Iterator[None]:
+        """Shows what is done meanwhile, which counts neither for the speed nor for the time left.
+
+        Args:
+          what: as 'compiling'.
+        """
+        self._bar.set_description_str(f'{what} …')
+        start = time.time()
+        try:
+            yield
+        finally:
+            if not self._bar.disable:
+                pause = time.time() - start
+                self._bar.start_t += pause
+                self._bar.last_print_t += pause
+            self._bar.set_description_str('')
 
     def advance(self, images: int) -> None:
         """Moves the bar on."""
@@ -55,13 +116,14 @@ class Progress:
         """Prints a line that stays."""
         if not self._enabled:
             return
-        self._bar.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        stream = _forgiving(sys.stdout)
+        self._bar.write(text, file=stream)
+        stream.flush()
 
 
 def warn(text: str) -> None:
     """Prints a line to stderr that does not break a bar."""
-    tqdm.tqdm.write(text, file=sys.stderr)
+    tqdm.tqdm.write(text, file=_forgiving(sys.stderr))
 
 
 Item = TypeVar('Item')

@@ -12,28 +12,34 @@ of which the newest counts if no other is asked for.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from snnjax.data.archives import natural_order
 from snnjax.errors import UserError
-from snnjax.models import Network, create_model
+from snnjax.models import ConvNet, Network, ResNet, create_model
 from snnjax.models.observation import unrolled
+from snnjax.models.registry import option_fields
 from snnjax.models.safetensors_weights import read_safetensors, write_safetensors
 from snnjax.models.stacking import stack_layers, unstack_layers
-from snnjax.train.files import write_whole
+from snnjax.train.files import LocalPath, check_name, write_whole
 
 Variables = dict[str, Any]
 
 SAFETENSORS_FILE = 'variables.safetensors'
+
+
+CLASSIFIER = 'params/classifier/'
 
 
 class WeightsError(UserError, ValueError):
@@ -56,10 +62,14 @@ def save_weights(
     """
     if (directory / 'variables').exists():
         raise WeightsError(f'{directory} has weights already; remove them or name another folder')
+    try:
+        check_name(directory)
+    except ValueError as error:
+        raise WeightsError(f'{directory} {error}') from None
     directory.mkdir(parents=True, exist_ok=True)
     kept = unstack_layers({key: variables[key] for key in ('params', 'batch_stats')})
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((directory / 'variables').absolute(), kept)
+        checkpointer.save(LocalPath(directory.absolute()) / 'variables', kept)
     # Last, so that a folder without it is known to be incomplete.
     write_description(directory, name, options)
 
@@ -103,30 +113,69 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     Raises:
       WeightsError: where it is neither, or its ``model.json`` does not say.
     """
-    directory = Path(source).expanduser()
+    directory = _folder(source)
     kept = (directory / 'variables', directory / SAFETENSORS_FILE)
-    has_weights = any(path.exists() for path in kept) or checkpoint_steps(directory / 'checkpoints')
     path = directory / 'model.json'
-    if not (path.exists() and has_weights):
-        raise WeightsError(
-            f'{directory} has no weights: model.json and variables, as a folder of weights has, or '
-            f'model.json and a checkpoint, as a run has'
-        )
     try:
-        match json.loads(path.read_text()):
-            case {'name': str(name), 'options': dict(options)}:
-                return name, options
-    except ValueError as error:
+        has_weights = any(p.exists() for p in kept) or checkpoint_steps(directory / 'checkpoints')
+        if not (path.exists() and has_weights):
+            raise WeightsError(
+                f'{directory} has no weights: model.json and variables, as a folder of weights '
+                f'has, or model.json and a checkpoint, as a run has'
+            )
+        description = json.loads(path.read_text())
+    except OSError as error:
+        raise WeightsError(f'{directory} cannot be read: {error.strerror}') from error
+    except WeightsError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f'{path} is not JSON: {error}') from error
+    match description:
+        case {'name': str(name), 'options': dict(options)}:
+            _check_options(path, options)
+            return name, options
     raise WeightsError(f'{path} does not describe a model: it needs a name and options')
 
 
-def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[Network, Variables]:
+def _folder(source: str | Path) -> Path:
+    try:
+        return Path(source).expanduser().absolute()
+    except RuntimeError as error:  # '~user' for a user that there is not.
+        raise WeightsError(f'{source}: {error}') from error
+
+
+def _check_options(path: Path, options: Mapping[str, Any]) -> None:
+    """Raises WeightsError for an option of another type than the networks have it."""
+    defaults = {f.name: f.default for network in (ResNet, ConvNet) for f in option_fields(network)}
+    # None stands for more than one type.
+    defaults |= {'num_steps': 0, 'scan_layers': None}
+    for key, value in options.items():
+        holds, expected = {
+            bool: (isinstance(value, bool), 'true or false'),
+            int: (_is_whole(value), 'a whole number'),
+            float: (isinstance(value, float) or _is_whole(value), 'a number'),
+            str: (isinstance(value, str), 'text'),
+            tuple: (isinstance(value, list) and all(map(_is_whole, value)), 'whole numbers'),
+        }.get(type(defaults.get(key)), (True, ''))
+        if not (holds or value is None):
+            raise WeightsError(
+                f'{path} does not describe a model: {key}={value} must be {expected}'
+            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def open_weights(
+    source: str | Path, num_steps: int | None = None, checkpoint: str | int = 'newest'
+) -> tuple[Network, Variables]:
     """The model that weights are of, each of its layers for itself, and its variables.
 
     Args:
       source: a folder of weights or a work directory.
       num_steps: time steps; None for those of training.
+      checkpoint: of a run, see `load_weights`.
 
     Raises:
       WeightsError: where there are none, or others than the model's.
@@ -136,15 +185,12 @@ def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[Netw
         options['num_steps'] = num_steps
     try:
         model = unrolled(create_model(name, **options))
-        variables = load_weights(source)
-        size = model.image_size(variables['params'])
-        image = jax.ShapeDtypeStruct((1, *size, model.in_channels), 'float32')
-        like = jax.eval_shape(model.init, jax.random.key(0), image)
+        variables = load_weights(source, checkpoint)
+        like = _expected(model, model.image_size(variables['params']))
     except WeightsError:
         raise
     except (TypeError, ValueError) as error:
         raise WeightsError(f'{source}: {error}') from error
-    like = {key: like[key] for key in ('params', 'batch_stats')}
     return model, fit_weights(model, like, variables)[0]
 
 
@@ -161,8 +207,8 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
     Raises:
       WeightsError: if there are none, no such checkpoint, or they are damaged.
     """
-    describe_weights(source)
-    directory = Path(source).expanduser().absolute()
+    name, options = describe_weights(source)
+    directory = _folder(source)
     path = directory / 'variables'
     if path.exists() or (directory / SAFETENSORS_FILE).exists():
         if checkpoint != 'newest':
@@ -176,7 +222,14 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
     if not path.exists():
         return _load_safetensors(directory / SAFETENSORS_FILE)
     try:
-        restored = _restore_arrays(path)
+        found = read_metadata(path)
+        # Of a run, the optimizer's state stays where it is.
+        keys = ('average',) if found.get('average') else ('params', 'batch_stats')
+        part = {key: found[key] for key in keys}
+        _check_arrays(path, part.get('average', part), name, options)
+        restored = _restore_arrays(path, part)
+    except WeightsError:
+        raise
     # Orbax and TensorStore have errors of many kinds for files that are damaged.
     except Exception as error:
         reason = str(error).partition('\n')[0][:200]
@@ -184,17 +237,60 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
             f'{path} cannot be read: {reason}\nPut back a copy; if it is of a run, the command of '
             f'the run goes on from the checkpoint before'
         ) from error
-    restored = restored.get('average') or restored
+    restored = restored.get('average', restored)
     return unstack_layers({key: restored[key] for key in ('params', 'batch_stats')})
 
 
-def _restore_arrays(path: Path) -> dict[str, Any]:
+# Arrays that are larger are not made of files that are this many times smaller: only arrays of one
+# number all over are.
+_MOST_COMPRESSED = 1000
+_ALWAYS_READ = 2**26
+
+
+def _check_arrays(
+    path: Path, described: Mapping[str, Any], name: str, options: Mapping[str, Any]
+) -> None:
+    """Raises WeightsError if arrays are not those of a model, before they are made."""
+    arrays = by_name(described)
+    for key, array in arrays.items():
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise WeightsError(f'{path}: {key} is {array.dtype}, expected a floating type')
+    size = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays.values())
+    on_disk = sum(file.stat().st_size for file in path.rglob('*') if file.is_file())
+    if size > max(_ALWAYS_READ, _MOST_COMPRESSED * on_disk):
+        raise WeightsError(
+            f'{path} should have {size:,} bytes of arrays in {on_disk:,} bytes of files: '
+            'these are no trained weights'
+        )
+    shapes = {key: jax.ShapeDtypeStruct(a.shape, a.dtype) for key, a in arrays.items()}
+    given = jax.tree.unflatten(jax.tree.structure(described), shapes.values())
+    given = jax.eval_shape(unstack_layers, {key: given[key] for key in ('params', 'batch_stats')})
+    try:
+        model = unrolled(create_model(name, **options))
+        expected = _expected(model, model.image_size(given['params']))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f'{path.parent}: {error}') from error
+    if problems := _differences(by_name(expected), by_name(given)):
+        raise WeightsError(
+            f'{path} does not have the arrays of {name} as model.json describes it:\n  '
+            + '\n  '.join(problems)
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def _expected(model: Network, size: tuple[int, int]) -> dict[str, Any]:
+    """Shapes and dtypes of the variables of a model, for images of a size."""
+    image = jax.ShapeDtypeStruct((1, *size, model.in_channels), 'float32')
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    return {key: variables[key] for key in ('params', 'batch_stats')}
+
+
+def _restore_arrays(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
     # As NumPy arrays, on whatever devices they were when they were saved.
-    arguments = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), read_metadata(path)
-    )
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), part)
     return ocp.PyTreeCheckpointHandler().restore(
-        path, args=ocp.args.PyTreeRestore(restore_args=arguments)
+        LocalPath(path),
+        args=ocp.args.PyTreeRestore(item=part, restore_args=arguments, partial_restore=True),
     )
 
 
@@ -227,17 +323,12 @@ def fit_weights(
     """
     expected = by_name(unstack_layers(like))
     given = by_name(variables)
-    problems = [f'missing: {key}' for key in sorted(expected.keys() - given.keys())]
-    problems += [f'unexpected: {key}' for key in sorted(given.keys() - expected.keys())]
-    kept = []
-    for key in sorted(expected.keys() & given.keys()):
-        if given[key].shape == expected[key].shape:
-            continue
-        if new_classifier and key.startswith('params/classifier/'):
-            kept.append(key)
-        else:
-            problems.append(f'{key}: shape {given[key].shape}, expected {expected[key].shape}')
-    if problems:
+    kept = [
+        key
+        for key in sorted(expected.keys() & given.keys())
+        if new_classifier and key.startswith(CLASSIFIER) and given[key].shape != expected[key].shape
+    ]
+    if problems := _differences(expected, given, kept):
         raise WeightsError('the weights do not fit the model:\n  ' + '\n  '.join(problems))
 
     def choose(path: Any, leaf: Any) -> Any:
@@ -261,9 +352,62 @@ def checkpoint_steps(directory: Path) -> list[int]:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    # Not '007', and not what Unicode has for digits; an empty folder is no checkpoint.
-    is_step = re.fullmatch('0|[1-9][0-9]*', folder.name) is not None
-    return is_step and any(folder.iterdir())
+    # An empty folder is none.
+    return is_step_name(folder.name) and any(folder.iterdir())
+
+
+def is_step_name(name: str) -> bool:
+    """Returns whether a file has the name of a checkpoint: not '007', nor other scripts' digits."""
+    return re.fullmatch('0|[1-9][0-9]*', name) is not None
+
+
+# Options that change nothing of what weights are for, or that shapes tell.
+_SAID_ELSEWHERE = ('num_classes', 'in_channels', 'step_logits', 'scan_layers', 'remat')
+
+
+def trained_otherwise(source: str | Path, model: Network) -> list[str]:
+    """Returns a line with the options of a model that its weights were not trained with, if any.
+
+    Args:
+      source: a folder of weights or a work directory.
+      model: what the weights are used in.
+    """
+    name, options = describe_weights(source)
+    try:
+        theirs = create_model(name, **options)
+    except (TypeError, ValueError):  # Of another version, say.
+        return []
+    different = [
+        field.name
+        for field in option_fields(type(model))
+        if field.name not in _SAID_ELSEWHERE
+        and getattr(theirs, field.name, None) != getattr(model, field.name)
+    ]
+
+    def listed(network: Network) -> str:
+        values = {key: getattr(network, key, None) for key in different}
+        # Activations follow the images, which are float32.
+        values |= {key: 'float32' for key in ('dtype',) if key in values and not values[key]}
+        return ', '.join(f'{key}={value}' for key, value in values.items())
+
+    if not different:
+        return []
+    return [f'they were trained with {listed(theirs)}; this run has {listed(model)}']
+
+
+def _differences(
+    expected: Mapping[str, Any], given: Mapping[str, Any], kept: Collection[str] = ()
+) -> list[str]:
+    """What there is to say about arrays that do not fit, but for those that are kept."""
+    return [
+        *(f'missing: {key}' for key in sorted(expected.keys() - given.keys())),
+        *(f'unexpected: {key}' for key in sorted(given.keys() - expected.keys())),
+        *(
+            f'{key}: shape {given[key].shape}, expected {expected[key].shape}'
+            for key in sorted(expected.keys() & given.keys())
+            if given[key].shape != expected[key].shape and key not in kept
+        ),
+    ]
 
 
 def find_checkpoint(directory: Path, which: str | int = 'newest') -> int:
@@ -327,7 +471,7 @@ def read_evaluation(checkpoint: Path) -> dict[str, float] | None:
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What a checkpoint holds: shape and dtype for each array, none of which is read."""
-    return dict(ocp.PyTreeCheckpointHandler().metadata(path.absolute()).tree)
+    return dict(ocp.PyTreeCheckpointHandler().metadata(LocalPath(path.absolute())).tree)
 
 
 def by_name(tree: Mapping[str, Any]) -> dict[str, Any]:

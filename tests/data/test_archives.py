@@ -164,7 +164,7 @@ SEEDS = {'it.tar': tar_of(FILES), 'it.tar.gz': tar_of(FILES, 'w:gz'), 'it.zip': 
 
 @pytest.mark.parametrize('name', SEEDS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=2000, derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 def test_damage_is_an_error_of_its_own_and_takes_no_memory(name, data, tmp_path_factory):
     path = tmp_path_factory.mktemp('damaged') / name
     path.write_bytes(data.draw(damaged(SEEDS[name])))

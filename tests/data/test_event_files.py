@@ -170,7 +170,7 @@ def damaged(draw, seed):
 
 @pytest.mark.parametrize('reader', READERS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=2000, derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 def test_damage_is_an_error_of_its_own_and_takes_no_memory(reader, data):
     content = data.draw(st.one_of(damaged(SEEDS[reader]), st.binary(max_size=200)))
     tracemalloc.start()
@@ -187,7 +187,7 @@ def test_damage_is_an_error_of_its_own_and_takes_no_memory(reader, data):
 
 @given(content=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 @example(b'class,startTime_usec,endTime_usec\n' + b'1' * 5000 + b',1,2\n')
-@settings(max_examples=150, deadline=2000, derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 def test_damaged_labels_are_an_error_of_their_own(content):
     for text in (content, b'class,startTime_usec,endTime_usec\n' + content):
         with contextlib.suppress(EventFileError):

@@ -6,7 +6,6 @@ import fcntl
 import os
 import pickle
 import re
-import subprocess
 import sys
 import textwrap
 
@@ -16,6 +15,7 @@ import tensorflow_datasets as tfds
 
 from snnjax.data import DatasetNotPreparedError, records
 from snnjax.data.records import Plan, Prepared
+from tests.processes import run
 
 
 class Numbers:
@@ -230,11 +230,9 @@ def test_killed_anywhere_and_started_again_gives_the_same_bytes(small_shards, tm
         here=str(__file__).removesuffix('/test_records.py'),
         target=str(tmp_path / 'killed'),
     )
-    run = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
-    kills = int(re.search(r'kills (\d+)', run.stdout)[1])
+    result = run([sys.executable, '-c', code])
+    assert result.returncode == 0, result.stderr
+    kills = int(re.search(r'kills (\d+)', result.stdout)[1])
     assert kills > 60
     folders = [path / 'numbers' for path in (tmp_path / 'killed').iterdir()]
     assert len(folders) == 130

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import snnjax.main
-import snnjax.tools.evaluate
-import snnjax.tools.import_torch
-import snnjax.tools.prepare
-from snnjax.train.config_flag import run
+from tests.processes import HANG
 
 # What is preloaded has begun no computation when it is forked.
 warnings.filterwarnings('ignore', message=r'os\.fork\(\)')
@@ -42,13 +40,18 @@ def run_command(module: str, arguments: list[str], cwd: Path, stdout: str = '') 
     (cwd / 'stdout').touch()
     process = _PROCESSES.Process(target=_run, args=(module, arguments, cwd, stdout))
     process.start()
-    process.join(timeout=120)
-    process.kill()
-    process.join()
+    try:
+        process.join(timeout=HANG)
+    finally:
+        # With what it has started.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
     return Result(process.exitcode, *((cwd / name).read_text() for name in ('stdout', 'stderr')))
 
 
 def _run(module: str, arguments: list[str], cwd: Path, stdout: str) -> None:
+    os.setsid()
     os.chdir(cwd)
     os.environ['HOME'] = str(cwd)
     for number, name in ((1, 'stdout'), (2, 'stderr')):
@@ -57,8 +60,7 @@ def _run(module: str, arguments: list[str], cwd: Path, stdout: str) -> None:
         os.dup2(_closed_pipe() if stdout == 'closed pipe' else os.open(stdout, os.O_WRONLY), 1)
         sys.stdout = open(1, 'w', closefd=False)  # noqa: SIM115
     sys.argv = [module, *arguments]
-    if module == 'snnjax.main':
-        run(snnjax.main.main, required=('config',), usage='')
+    sys.path.insert(0, str(cwd))  # As `python -m` does.
     sys.exit(importlib.import_module(module).main(arguments))
 
 

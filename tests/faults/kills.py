@@ -27,6 +27,7 @@ import numpy as np
 
 from snnjax.train.config import default_config
 from snnjax.train.loop import train
+from tests.processes import HANG
 from tests.runs import outcome
 
 # What is preloaded has begun no computation when it is forked.
@@ -107,7 +108,11 @@ def _start(workdir: Path) -> multiprocessing.process.BaseProcess:
 
 
 def _wait(process: multiprocessing.process.BaseProcess) -> int | None:
-    process.join(timeout=300)
+    try:
+        process.join(timeout=HANG)
+    finally:
+        process.kill()
+        process.join()
     return process.exitcode
 
 

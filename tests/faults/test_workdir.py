@@ -16,6 +16,7 @@ from snnjax.train.files import WorkdirError, lock
 from snnjax.train.loop import train
 from snnjax.train.state import TrainState
 from tests.conftest import ROOT
+from tests.processes import started
 
 # What Orbax's threads were about to do when the first file failed.
 pytestmark = [
@@ -167,23 +168,20 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(directory, state):
 
 def test_a_work_directory_has_room_for_one_command(tmp_path):
     command = (
-        'import pathlib, sys, time\n'
+        'import pathlib, sys\n'
         'from snnjax.train.files import lock\n'
         'with lock(pathlib.Path(sys.argv[1])):\n'
         '    print("locked", flush=True)\n'
-        '    time.sleep(60)\n'
+        '    sys.stdin.read()\n'
     )
-    other = subprocess.Popen(
-        [sys.executable, '-c', command, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    with other, other.stdout:
-        assert other.stdout.readline() == b'locked\n'
+    command = [sys.executable, '-c', command, str(tmp_path)]
+    with started(command, cwd=ROOT, stdin=subprocess.PIPE) as other:
+        assert other.stdout.readline() == 'locked\n'
         with (
             pytest.raises(WorkdirError, match=f'in use by process {other.pid} on '),
             lock(tmp_path),
         ):
             pass
-        other.kill()
     with lock(tmp_path):  # The system has let go of it.
         pass
 

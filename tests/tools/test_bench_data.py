@@ -1,19 +1,13 @@
 import re
-import subprocess
 import sys
 
+from tests import processes
 from tests.conftest import ROOT
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, '-m', 'snnjax.tools.bench_data', *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    command = [sys.executable, '-m', 'snnjax.tools.bench_data', *arguments]
+    return processes.run(command, cwd=ROOT)
 
 
 def test_tells_the_speed_of_batches_and_the_time_spent_waiting():

@@ -42,10 +42,9 @@ REQUIRED = OPENS_WEIGHTS | {
     'import_torch': ['file.pth', '--model=ms_resnet8', '--out=out'],
     'prepare': ['digits', '--source=.', '--data_dir=out'],
 }
-# Those with a configuration end in snnjax.train.config_flag; import_torch needs PyTorch.
 COMMANDS = sorted(
     {module.name for module in pkgutil.iter_modules(tools.__path__)}
-    - {'paths', 'weights_arguments', 'bench_data', 'plan_tpu', 'sweep', 'import_torch'}
+    - {'paths', 'weights_arguments', 'import_torch'}
 )
 
 

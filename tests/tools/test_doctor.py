@@ -2,7 +2,6 @@ import importlib.metadata
 import math
 import re
 import shutil
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ from packaging.requirements import Requirement
 from snnjax.data import DataOptions
 from snnjax.tools import doctor
 from tests.conftest import ROOT
+from tests.processes import run
 
 
 @pytest.fixture
@@ -264,13 +264,8 @@ def test_the_data_folder_is_the_one_of_training():
 
 
 def test_the_command_prints_a_line_for_each_check(tmp_path):
-    result = subprocess.run(
-        [sys.executable, '-m', 'snnjax.tools.doctor', f'--data_dir={tmp_path}'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command = [sys.executable, '-m', 'snnjax.tools.doctor', f'--data_dir={tmp_path}']
+    result = run(command, cwd=ROOT)
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
     assert [line[6:].split('  ')[0] for line in lines] == list(doctor.make_checks(tmp_path))

@@ -1,13 +1,13 @@
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 
 from snnjax.tools.plan_tpu import _reason, count_collectives, describe_topology, largest
 from snnjax.train.config import ConfigError
+from tests import processes
 from tests.conftest import ROOT
 
 needs_libtpu = pytest.mark.skipif(
@@ -64,15 +64,7 @@ def test_a_topology_that_is_none_is_refused(topology, message):
 
 def run(*arguments):
     command = [sys.executable, '-m', 'snnjax.tools.plan_tpu', *arguments]
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return processes.run(command, cwd=ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu'})
 
 
 @needs_libtpu

@@ -1,12 +1,11 @@
-import subprocess
 import sys
-import time
 
 import pytest
 
 from snnjax.analysis.runs import read_table
 from snnjax.tools import sweep
 from snnjax.train.writers import read_metrics
+from tests import processes
 from tests.conftest import ROOT
 
 CONFIG = f'{ROOT}/configs/depth_analysis.py:setting=cpu,families=plain_net+ms_resnet,depths=8'
@@ -48,12 +47,11 @@ def test_a_stopped_sweep_has_its_run_save_and_says_so(tmp_path):
     changes = [*CHANGES, '--config.epochs=1000']
     command = [sys.executable, '-m', 'snnjax.tools.sweep', f'--config={CONFIG}']
     run = tmp_path / 'plain_net8_seed0'
-    with subprocess.Popen([*command, f'--workdir={tmp_path}', *changes], cwd=ROOT) as process:
-        while not read_metrics(run):
-            assert process.poll() is None
-            time.sleep(0.1)
+    with processes.started([*command, f'--workdir={tmp_path}', *changes], cwd=ROOT) as process:
+        processes.wait_until(lambda: read_metrics(run), process)
         process.terminate()
-        assert process.wait(timeout=60) == 75
+        process.communicate(timeout=processes.HANG)
+    assert process.returncode == 75
     assert list((run / 'checkpoints').iterdir())
     assert read_table(tmp_path / 'results.csv') == []
 
@@ -75,11 +73,5 @@ def test_what_is_no_sweep_is_refused(arguments, message, tmp_path, capsys):
 def test_the_paper_setting_is_the_default():
     command = 'from snnjax.tools.sweep import get_runs; print(len(get_runs(*sys.argv[1:])))'
     path = f'{ROOT}/configs/depth_analysis.py'
-    result = subprocess.run(
-        [sys.executable, '-c', f'import sys; {command}', path, ''],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    result = processes.run([sys.executable, '-c', f'import sys; {command}', path, ''], cwd=ROOT)
     assert result.stdout == '24\n'

@@ -6,9 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from snnjax import create_model
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.state import TrainState
-from snnjax.train.weights import WeightsError, best_step, find_checkpoint, load_weights
+from snnjax.train.weights import (
+    WeightsError,
+    best_step,
+    find_checkpoint,
+    load_weights,
+    write_description,
+)
 
 
 @pytest.fixture
@@ -88,13 +95,16 @@ def test_what_a_killed_process_left_unfinished_is_passed_over(tmp_path, state):
 
 @pytest.fixture(scope='module')
 def equals(tmp_path_factory):
-    """The work directory of a run with two best evaluations; step by step its kernel grows by 1."""
+    """The work directory of a run with two best evaluations; all weights are the step's number."""
     workdir = tmp_path_factory.mktemp('equals')
-    (workdir / 'model.json').write_text('{"name": "ms_resnet8", "options": {}}')
+    options = {'blocks': (1, 1, 1), 'widths': (2, 3, 4), 'num_steps': 1}
+    write_description(workdir, 'ms_resnet8', options)
+    model = create_model('ms_resnet8', **options)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
     with Checkpoints(workdir / 'checkpoints', keep=2) as checkpoints:
         for step, accuracy in enumerate([0.5, 0.9, 0.9, 0.7, 0.1, None]):
-            params = {'layer': {'kernel': jnp.full((2, 3), float(step))}}
-            state = TrainState(jnp.int32(step), params, {'layer': {'mean': jnp.ones(3)}}, ())
+            variables = jax.tree.map(lambda x, s=step: jnp.full(x.shape, float(s)), dict(shapes))
+            state = TrainState(jnp.int32(step), **variables, opt_state=())
             evaluation = None if accuracy is None else {'eval/accuracy': accuracy}
             checkpoints.save(step, state, {}, evaluation)
     return workdir
@@ -111,8 +121,8 @@ def test_of_equal_accuracies_the_latest_is_the_best_that_is_kept(equals):
     ('checkpoint', 'step'), [('newest', 5), ('best', 2), ('4', 4), (4, 4), (2, 2)]
 )
 def test_weights_of_any_checkpoint_are_loaded(equals, checkpoint, step):
-    kernel = load_weights(equals, checkpoint)['params']['layer']['kernel']
-    np.testing.assert_array_equal(kernel, np.full((2, 3), step, np.float32))
+    bias = load_weights(equals, checkpoint)['params']['classifier']['bias']
+    np.testing.assert_array_equal(bias, np.full(10, step, np.float32))
 
 
 @pytest.mark.parametrize('checkpoint', [3, '3', 'latest', '', '-1', '²', '2.0', '٢'])

@@ -4,10 +4,8 @@ import io
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from snnjax.data import DecodeError, WorkerLostError
 from snnjax.tools.prepare import main as prepare
 from snnjax.train.loop import train
 from snnjax.train.writers import read_metrics
+from tests import processes
 from tests.conftest import ROOT
 from tests.runs import outcome
 
@@ -82,20 +81,24 @@ def test_a_worker_that_is_killed_ends_the_run_in_good_order(config, tmp_path):
     config.data.workers = 1
     config.epochs = 100
     config.checkpoint.every_steps = 1
-    killed = []
+    killed, ended = [], threading.Event()
 
     def kill_workers():
         while not list((tmp_path / 'checkpoints').glob('[0-9]*')):
-            time.sleep(0.01)
+            if ended.wait(0.01):
+                return
         for process in multiprocessing.active_children():
             killed.append(process.pid)
             process.kill()
 
     killer = threading.Thread(target=kill_workers)
     killer.start()
-    with pytest.raises(WorkerLostError, match=r'process that reads the data .* exit code -9'):
-        train(config, tmp_path)
-    killer.join()
+    try:
+        with pytest.raises(WorkerLostError, match=r'process that reads the data .* exit code -9'):
+            train(config, tmp_path)
+    finally:
+        ended.set()
+        killer.join()
     assert killed
     step, state, *_ = outcome(tmp_path)
     assert state['step'] == step > 0
@@ -117,26 +120,10 @@ def test_a_signal_to_all_its_processes_saves_a_run_with_workers(data_dir, tmp_pa
         '--config.batch_size=4',
         '--config.log_every=1',
     ]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        metrics = tmp_path / 'metrics.jsonl'
-        deadline = time.monotonic() + 120
-        while not (metrics.exists() and metrics.read_text().count('\n') > 3):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with processes.started(command, cwd=ROOT) as process:
+        processes.wait_until(lambda: len(read_metrics(tmp_path)) > 3, process)
         os.killpg(process.pid, number)
-        out, err = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate(timeout=processes.HANG)
     assert process.returncode == 75, err
     assert 'stopped and saved' in out
     assert list((tmp_path / 'checkpoints').glob('[0-9]*'))

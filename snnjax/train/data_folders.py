@@ -1,0 +1,54 @@
+"""The data folders that this user has trained from on this machine.
+
+Weights say where the data of their training was. A folder that somebody else's weights name is not
+opened unasked, but nobody should have to repeat the folder of a training of their own. So training
+notes its folders in a file that no weights can write, as SSH notes the hosts that it knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from snnjax.data import DataOptions
+
+
+def is_known(folder: str) -> bool:
+    """Tells if a data folder is the default one, or one that this user has trained from."""
+    return _resolved(folder) in {_resolved(DataOptions.dir), *_noted()}
+
+
+def note(folder: str) -> None:
+    """Adds a data folder to those that this user has trained from.
+
+    Where the file cannot be written nothing is noted: --data_dir is needed then.
+    """
+    if is_known(folder):
+        return
+    with contextlib.suppress(OSError):
+        path = _file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A line is short enough to be written whole, also by several runs at once.
+        with path.open('a') as file:
+            file.write(json.dumps(_resolved(folder)) + '\n')
+
+
+def _file() -> Path:
+    home = os.environ.get('XDG_STATE_HOME') or '~/.local/state'
+    return Path(home).expanduser() / 'snnjax' / 'data_folders.jsonl'
+
+
+def _noted() -> set[str]:
+    folders = set()
+    # Whatever is damaged there only costs a flag.
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in _file().read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                folders.add(str(json.loads(line)))
+    return folders
+
+
+def _resolved(folder: str) -> str:
+    return str(Path(folder).expanduser().resolve())
