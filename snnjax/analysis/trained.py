@@ -280,7 +280,7 @@ def _open(
     config.eval_batch_size = batch_size or 100 * mesh.size
     config.batch_size = mesh.size
     with config.unlocked():
-        config.model = {'num_steps': None, **options, 'name': name}
+        config.model = {**dict.fromkeys(config.model), **options, 'name': name}
     check(config, mesh.size)
     program = build_program(config, mesh, steps_per_epoch=1)
     dataset = dataset_of(config)

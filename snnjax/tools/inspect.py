@@ -102,7 +102,8 @@ def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
         }
     except UserError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    # Orbax has errors of many kinds for metadata that is damaged.
+    except Exception as error:
         raise WeightsError(f'{folder} is damaged: {error}') from error
     return found
 
