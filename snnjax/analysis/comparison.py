@@ -12,14 +12,15 @@ import jax
 import ml_collections
 
 from snnjax.analysis.energy import measure_costs
-from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, read_config
+from snnjax.analysis.runs import RunError, by_network, mean_and_deviation
 from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data.pipeline import TrainingBatches
-from snnjax.train.config import check, dataset_of, default_config
+from snnjax.train.config import check, dataset_of
 from snnjax.train.program import build_program
 from snnjax.train.progress import watched
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import count_parameters
+from snnjax.train.writers import read_config
 
 
 def measure_run(workdir: Path, **choice: Any) -> dict[str, Any]:
@@ -92,19 +93,8 @@ def _config_of(workdir: Path) -> ml_collections.ConfigDict:
     kept = read_config(workdir)
     if kept is None:
         raise RunError(f'{workdir} has no config.json: give the workdir of a sweep')
-    # An older version had fewer keys.
     # They need not be there any more.
-    unused = {'init_from': '', 'loggers': ''}
-    return ml_collections.ConfigDict(_merged(default_config().to_dict(), kept | unused))
-
-
-def _merged(defaults: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(defaults) | {
-        key: _merged(defaults[key], value)
-        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping)
-        else value
-        for key, value in kept.items()
-    }
+    return ml_collections.ConfigDict(kept | {'init_from': '', 'loggers': ''})
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import errno
 import fcntl
 import io
-import json
 import os
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,49 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.analysis.outputs import write_output
-from snnjax.data import DataOptions
 from snnjax.errors import UserError
 from snnjax.models.registry import family_and_depth
-from snnjax.train.config import default_config
-from snnjax.train.writers import read_lines, read_metrics
+from snnjax.train.writers import read_config, read_lines, read_metrics
 
 
 class RunError(UserError, ValueError):
     """A run, or a table of runs, that lacks what is asked of it; the message says what."""
-
-
-def read_config(workdir: Path) -> dict[str, Any] | None:
-    """Reads the configuration of a run; None if the folder has none.
-
-    Keys that an older version did not have are missing.
-
-    Raises:
-      RunError: for a ``config.json`` that is damaged.
-    """
-    path = workdir / 'config.json'
-    if not path.exists():
-        return None
-    try:
-        config = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise RunError(f'{path} is damaged, put back a copy: {error}') from error
-    match config:
-        case {'model': {'name': str()}, 'data': {'name': str(), **data}}:
-            defaults = dataclasses.asdict(DataOptions())
-            for key, value in data.items():
-                if key in defaults and not _is_like(value, defaults[key]):
-                    raise RunError(
-                        f'{path} is damaged, put back a copy: data.{key}={value!r}, expected '
-                        f'a {type(defaults[key]).__name__}'
-                    )
-            return config
-    raise RunError(f'{path} is damaged, put back a copy: it needs model.name and data.name')
-
-
-def _is_like(value: Any, default: Any) -> bool:
-    if isinstance(default, float):
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    return type(value) is type(default)
 
 
 def mean_test_accuracy(records: Iterable[Mapping[str, Any]]) -> tuple[float, int]:
@@ -100,8 +62,6 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
     config = read_config(workdir)
     if config is None:
         raise RunError(f'{workdir} has no config.json: give the work directory of a run')
-    # An older version had fewer keys.
-    config = default_config().to_dict() | config
     records = read_metrics(workdir)
     accuracy, evaluations = mean_test_accuracy(records)
     training = [record for record in records if 'train/accuracy' in record]
@@ -112,7 +72,7 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
     return {
         'family': family,
         'depth': depth,
-        'num_steps': config['model'].get('num_steps'),
+        'num_steps': config['model']['num_steps'],
         'data': config['data']['name'],
         'epochs': config['epochs'],
         'batch_size': config['batch_size'],

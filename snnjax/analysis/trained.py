@@ -11,7 +11,6 @@ import jax
 import ml_collections
 import numpy as np
 
-from snnjax.analysis.runs import read_config
 from snnjax.data import DataOptions, Dataset, Split
 from snnjax.data.datasets import READY, class_names
 from snnjax.data.options import EVALUATION, max_workers
@@ -36,6 +35,7 @@ from snnjax.train.weights import (
     fit_weights,
     load_weights,
 )
+from snnjax.train.writers import read_config
 
 
 class UnsuitableModelError(UserError, ValueError):
@@ -161,7 +161,6 @@ def open_trained(
     Raises:
       ConfigError: where the model cannot be run on the data set.
       DatasetNotPreparedError: where the data has to be made first.
-      RunError: for a ``config.json`` that is damaged.
       WeightsError: where there are no weights, or others than the model's.
     """
     name, options = describe_weights(weights)
@@ -196,11 +195,7 @@ def _step_of(weights: str, checkpoint: str) -> int | None:
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
-    """The configuration of the run that weights are of, where it is with them.
-
-    Raises:
-      RunError: if it is damaged.
-    """
+    """The configuration of the run that weights are of, where it is with them."""
     return read_config(Path(weights).expanduser())
 
 

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnjax.analysis.runs import read_config
 from snnjax.errors import UserError
 from snnjax.tools.paths import given_path
 from snnjax.tools.weights_arguments import add_checkpoint_argument, new_parser, parse_and_run
@@ -40,7 +39,7 @@ from snnjax.train.weights import (
     read_evaluation,
     read_metadata,
 )
-from snnjax.train.writers import read_lines
+from snnjax.train.writers import read_config, read_lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:

