@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 from snnjax.data import DataOptions, Dataset, Split
-from snnjax.data.datasets import READY
+from snnjax.data.datasets import READY, class_names
 from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.splits import EvenlySpaced
@@ -20,13 +20,21 @@ from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
+from snnjax.spelling import count
 from snnjax.train import data_folders, metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
 from snnjax.train.loop import evaluate
 from snnjax.train.program import Program, build_program
+from snnjax.train.progress import watched
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
 from snnjax.train.step import normalise
-from snnjax.train.weights import describe_weights, fit_weights, load_weights
+from snnjax.train.weights import (
+    SAFETENSORS_FILE,
+    describe_weights,
+    find_checkpoint,
+    fit_weights,
+    load_weights,
+)
 from snnjax.train.writers import read_config
 
 
@@ -45,6 +53,7 @@ class Trained:
       variables: of the model, as they lie on the devices.
       split_name: 'test' or 'train'; images of both are as in testing.
       examples: of that split, all or some.
+      step: step of the checkpoint that was read; None for a folder of weights.
     """
 
     config: ml_collections.ConfigDict
@@ -53,6 +62,7 @@ class Trained:
     variables: Mapping[str, Any]
     split_name: str
     examples: Split
+    step: int | None = None
 
     @property
     def model(self) -> Network:
@@ -69,41 +79,63 @@ class Trained:
         """(H, W, C) of an example, or (T, H, W, C)."""
         return self.examples.examples(np.arange(1))['image'].shape[1:]
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes by label; digits for a data set that does not name them."""
+        names = class_names(DataOptions(**self.config.data))
+        return names or list(map(str, range(self.dataset.num_classes)))
+
     def normalised(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The images of a batch as the model takes them."""
         return normalise(batch['image'], self.dataset)
 
     def describe(self) -> str:
-        """Which model on which examples, in words."""
+        """Says which model on which examples, and of which checkpoint."""
+        model = f'{self.config.model.name}, T={self.num_steps}; {self.describe_examples()}'
+        return model if self.step is None else f'{model}\ncheckpoint of step {self.step:,}'
+
+    def describe_examples(self) -> str:
+        """Says which examples of which data set."""
         return (
-            f'{self.config.model.name}, T={self.num_steps}; {self.config.data.name}: '
-            f'{len(self.examples):,} {self.split_name} examples{describe_split(self.config)}'
+            f'{self.config.data.name}: {count(len(self.examples), f"{self.split_name} example")}'
+            f'{describe_split(self.config)}'
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch, over all devices: no more than there are, but for some of padding."""
+        devices = jax.device_count()
+        return min(self.config.eval_batch_size, -(-len(self.examples) // devices) * devices)
 
     def evaluate(self) -> dict[str, float]:
         """Loss, accuracy and firing rate over the examples; see `snnjax.train.loop.evaluate`."""
-        config = self.config
-        size = config.eval_batch_size
-        return evaluate(self.program, self.variables, self.examples, size, config.data)
+        data = self.config.data
+        return evaluate(
+            self.program, self.variables, self.examples, self.batch_size, data, shown='evaluating'
+        )
 
-    def measure(self, step: Callable[[Any, Mapping[str, jax.Array]], Any]) -> Iterator[Any]:
+    def measure(
+        self, step: Callable[[Any, Mapping[str, jax.Array]], Any], what: str = 'measuring'
+    ) -> Iterator[Any]:
         """What ``step(variables, batch)`` gives for each batch, on the host.
 
         Args:
           step: is compiled; batches are those of `EvaluationBatches`, divided over the devices. Its
             variables are for `model`.
+          what: name of the work, in front of the progress bar.
         """
         batches = EvaluationBatches(
             self.examples,
-            self.config.eval_batch_size,
+            self.batch_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-        ).iterate(self.config.data.workers)
+        )
+        made = watched(batches.iterate(self.config.data.workers), what, len(batches))
         mesh = make_mesh()
         options = compiler_options(mesh.devices.flat[0].platform)
         compiled = jax.jit(step, out_shardings=replicated(mesh), compiler_options=options)
         by_image = batch_sharded(mesh)
-        results = (compiled(self.variables, put_batch(batch, by_image)) for batch in batches)
+        results = (compiled(self.variables, put_batch(batch, by_image)) for batch in made)
         yield from metrics.fetch_late(results)
 
 
@@ -112,6 +144,7 @@ def open_trained(
     data: Mapping[str, Any] | None = None,
     *,
     num_steps: int | None = None,
+    checkpoint: str = 'newest',
     **choice: Any,
 ) -> Trained:
     """A trained model, on the data set that it was trained on, or another.
@@ -120,6 +153,7 @@ def open_trained(
       weights: a work directory or a folder of weights.
       data: fields of `DataOptions`, of those in `EVALUATION`, that are other than in training.
       num_steps: time steps; None for those of training.
+      checkpoint: 'newest', 'best' or a step, for a run; see `find_checkpoint`.
       **choice: of the examples: ``split``, 'test' or 'train', whose images are then as in testing,
         too; ``batch_size``, over all devices, 100 for each if None; ``images``, how many, at even
         distances over the split, or 0 for all.
@@ -130,11 +164,13 @@ def open_trained(
       WeightsError: where there are no weights, or others than the model's.
     """
     name, options = describe_weights(weights)
+    step = _step_of(weights, checkpoint)
     data = data_as_trained(weights, data or {})
 
     def load(program: Program) -> Any:
         like = program.abstract_state().variables
-        variables, _ = fit_weights(program.model, like, load_weights(weights))
+        loaded = load_weights(weights, checkpoint if step is None else step)
+        variables, _ = fit_weights(program.model, like, loaded)
         return jax.device_put(variables, program.state_sharding.variables)
 
     of_data = ('num_classes', 'in_channels')
@@ -146,7 +182,16 @@ def open_trained(
     if num_steps is not None:
         options['num_steps'] = num_steps
     loss = (_trained_as(weights) or {}).get('loss', 'cross_entropy')
-    return _open(name, options, data, load, loss=loss, **choice)
+    trained = _open(name, options, data, load, loss=loss, **choice)
+    return dataclasses.replace(trained, step=step)
+
+
+def _step_of(weights: str, checkpoint: str) -> int | None:
+    """The step of a checkpoint of a run; None for a folder of weights, which has none."""
+    folder = Path(weights).expanduser()
+    if (folder / 'variables').exists() or (folder / SAFETENSORS_FILE).exists():
+        return None
+    return find_checkpoint(folder / 'checkpoints', checkpoint)
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:

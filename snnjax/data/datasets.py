@@ -105,6 +105,17 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
     return _open_arrays(options, prepared, classes)
 
 
+def class_names(options: DataOptions) -> list[str] | None:
+    """Returns the names of the classes of a data set by label; None if it does not name them.
+
+    Args:
+      options: of a data set that `open_dataset` has opened.
+    """
+    if options.name in READY:
+        return None
+    return list(Prepared(options.dir, options.name).features['label'].names)
+
+
 _PLACES = ('uint8', 'uint16')
 _EVENT_COLUMNS = {'x': _PLACES, 'y': _PLACES, 'on': ('uint8',), 'elapsed': ('int32',)}
 

@@ -146,8 +146,9 @@ def _build_feature(value: Any) -> Any:
     match value:
         case {'pythonClassName': str(class_name), **content} if class_name in _BUILDERS:
             key, build = _BUILDERS[class_name]
-            if content.keys() == {key} and isinstance(content[key], dict):
-                return build(content[key])
+            described = content.get(key)
+            if content.keys() == {key} and isinstance(described, dict):
+                return build(described)
     return None
 
 

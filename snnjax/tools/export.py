@@ -43,7 +43,8 @@ from snnjax.models import Network, compiler_options
 from snnjax.models.nir_graph import to_graph
 from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
-from snnjax.tools.weights_arguments import add_data_arguments, data_changes, run
+from snnjax.tools.paths import given_folder, output_path
+from snnjax.tools.weights_arguments import add_data_arguments, data_changes, parse_and_run
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
 from snnjax.train.weights import (
@@ -74,10 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--weights', required=True, metavar='DIR', help='a work directory or folder of weights'
+        '--weights',
+        type=given_folder,
+        required=True,
+        metavar='DIR',
+        help='a work directory or folder of weights',
     )
     parser.add_argument('--format', required=True, choices=FORMATS)
-    parser.add_argument('--out', required=True, type=Path, help='file or folder to write')
+    parser.add_argument('--out', required=True, type=output_path, help='file or folder to write')
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
     parser.add_argument(
         '--dt', type=float, default=1.0, help='of nir: length of a time step; default 1'
@@ -88,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images.add_argument('--std', type=_numbers(float), metavar='R,G,B', help='of stored pixels')
     add_data_arguments(parser)
     try:
-        return run(_export, parser.parse_args(argv))
+        return parse_and_run(_export, parser, argv)
     except ImportError as error:
         extra = 'nir' if error.name in ('nir', 'h5py') else 'export'
         print(f"error: {error}: pip install 'snnjax[{extra}]'", file=sys.stderr)

@@ -25,6 +25,7 @@ from typing import Any
 from snnjax.models import create_model
 from snnjax.models.torch_names import scheme_of
 from snnjax.models.torch_weights import from_state_dict
+from snnjax.tools.paths import output_path
 from snnjax.train.weights import WeightsError, save_weights
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('file', type=Path, help='what torch.save has written')
     parser.add_argument('--model', required=True, help='a name that create_model knows')
-    parser.add_argument('--out', required=True, type=Path, help='folder to write')
+    parser.add_argument('--out', required=True, type=output_path, help='folder to write')
     parser.add_argument(
         '--option',
         action='append',

@@ -18,7 +18,9 @@ from absl import logging
 
 from snnjax.data import records
 from snnjax.data.datasets import NAMED_BY_USER, PLANS, READY
+from snnjax.errors import UserError, run_command
 from snnjax.spelling import suggest
+from snnjax.tools.paths import given_path, output_path
 
 _SHOWN_CLASSES = 20
 
@@ -30,9 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('dataset', help=f'one of {", ".join(sorted(PLANS))}')
     parser.add_argument(
-        '--source', required=True, type=Path, help='the download: an archive, or its folder'
+        '--source', required=True, type=given_path, help='the download: an archive, or its folder'
     )
-    parser.add_argument('--data_dir', required=True, type=Path, help='where the files are to go')
+    parser.add_argument(
+        '--data_dir', required=True, type=output_path, help='where the files are to go'
+    )
     parser.add_argument('--name', help='folder, events_folder: what to call the data set')
     parser.add_argument(
         '--clip', type=int, help='events_folder: cut recordings, to so many microseconds each'
@@ -46,15 +50,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--partial', action='store_true', help='imagenet: take what there is of the images'
     )
-    args = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # TFDS warns of what is about to be made.
+    return run_command(lambda: _prepare(parser.parse_args(argv)))
+
+
+def _prepare(args: argparse.Namespace) -> None:
     try:
-        options = _options(args)
-        prepare(args.dataset, args.source.expanduser(), args.data_dir.expanduser(), **options)
+        prepare(args.dataset, args.source, args.data_dir, **_options(args))
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+        raise UserError(str(error)) from error
 
 
 def _sensor_size(text: str) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
-from snnjax.analysis.runs import depth_table, read_table, summarise_run, write_table
+from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
 from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
 from snnjax.paths import expand
 from snnjax.train.config_flag import call_config_file, split_config
@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--config', required=True, help='FILE or FILE:ARGUMENTS of get_runs')
     parser.add_argument('--workdir', required=True)
-    args, changes = parser.parse_known_args(argv)
 
     def command() -> int:
+        args, changes = parser.parse_known_args(argv)
         for change in changes:
             if not change.startswith('--config.') or '=' not in change:
                 raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
@@ -85,12 +85,13 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
     Raises:
       ConfigError: where the table has a run of the same name with other arguments.
     """
-    rows = {row['run']: row for row in read_table(workdir / TABLE)}
+    rows = {row['run']: row for row in read_runs(workdir / TABLE)}
     described = {name: ' '.join([text, *changes]) for name, text in runs.items()}
     for name, arguments in described.items():
-        if name in rows and rows[name]['arguments'] != arguments:
+        before = rows[name].get('arguments') if name in rows else arguments
+        if before != arguments:
             raise ConfigError(
-                f'{workdir / TABLE} has {name} with other arguments, {rows[name]["arguments"]!r} '
+                f'{workdir / TABLE} has {name} with other arguments, {before!r} '
                 f'instead of {arguments!r}: give another --workdir'
             )
     for number, (name, arguments) in enumerate(runs.items(), start=1):

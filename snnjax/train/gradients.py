@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,4 +58,8 @@ def norms_by_block(gradient: Mapping[str, Any]) -> dict[str, jax.Array]:
     leaves: dict[str, list[jax.Array]] = {}
     for name, leaf in by_name(unstack_layers({'params': gradient})['params']).items():
         leaves.setdefault(block_of(name), []).append(leaf)
-    return {block: math.prod(scaled_norm(of_block)) for block, of_block in leaves.items()}
+    norms = {}
+    for block, of_block in leaves.items():
+        unit, norm = scaled_norm(of_block)
+        norms[block] = unit * norm
+    return norms

@@ -3,13 +3,14 @@ import json
 import math
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from snnjax import create_model
 from snnjax.analysis import energy
 from snnjax.analysis.activity import measure_activity
 from snnjax.analysis.paper_tables import paper_tables
-from snnjax.analysis.trained import open_initial
+from snnjax.analysis.trained import open_trained
 from snnjax.models.summary import summarise
 from snnjax.tools.energy import describe
 
@@ -86,15 +87,21 @@ def test_neurobench_keys():
     assert metrics['membrane_updates'] == 2 * neurons
 
 
-def test_a_network_that_never_fires_takes_no_energy_by_the_convention_of_the_paper():
-    trained = open_initial('ms_resnet8', {'name': 'digits'}, num_steps=1, images=8, batch_size=8)
-    silent = jax.tree.map(lambda x: 0 * x, dict(trained.variables)['params'])
-    variables = {**trained.variables, 'params': silent}
-    trained = dataclasses.replace(trained, variables=variables)
-    measured = energy.estimate_energy(trained, measure_activity(trained))
+def test_a_network_that_never_fires_takes_no_energy_for_spikes(digits_run):
+    trained = open_trained(str(digits_run[0]), batch_size=112)
+    silent = dataclasses.replace(trained, variables=jax.tree.map(jnp.zeros_like, trained.variables))
+    measured = energy.estimate_energy(silent, measure_activity(silent))
     paper = measured['energy_by_mean_rate']
-    assert paper['snn_joules'] == 0
-    assert paper['ratio'] is None
-    assert energy.Estimate(1.0, 0.0, 2).ratio == math.inf
+    assert (paper['syops'], paper['snn_joules'], paper['ratio']) == (0, 0, None)
+    assert paper['ann_joules'] > 0
+    # The stem and other layers that see real values still compute.
+    assert measured['energy_by_layer']['once']['snn_joules'] > 0
+    assert measured['energy_by_layer']['once']['acs'] == 0
     json.dumps(measured, allow_nan=False)
-    assert 'no neuron fires' in describe(measured)
+    assert 'ANN / SNN inf' in describe(measured)
+
+
+def test_ratios_of_nothing():
+    assert energy.Estimate(1e6, 0.0, 4).ratio == math.inf
+    assert math.isnan(energy.Estimate(0.0, 0.0, 4).ratio)
+    assert energy.Estimate(1e6, 0.25, 4).ratio == pytest.approx(4.6 / 0.9)

@@ -28,9 +28,17 @@ class Result(NamedTuple):
     stderr: str
 
 
-def run_command(module: str, arguments: list[str], cwd: Path) -> Result:
-    """``python -m MODULE ARGUMENTS`` in a folder."""
-    process = _PROCESSES.Process(target=_run, args=(module, arguments, cwd))
+def run_command(module: str, arguments: list[str], cwd: Path, stdout: str = '') -> Result:
+    """``python -m MODULE ARGUMENTS`` in a folder.
+
+    Args:
+      module: of the command.
+      arguments: of the command.
+      cwd: the folder, in which there is then a file ``stderr``, and ``stdout``.
+      stdout: another file that is printed to, or 'closed pipe' for what nobody reads.
+    """
+    (cwd / 'stdout').touch()
+    process = _PROCESSES.Process(target=_run, args=(module, arguments, cwd, stdout))
     process.start()
     try:
         process.join(timeout=HANG)
@@ -42,12 +50,21 @@ def run_command(module: str, arguments: list[str], cwd: Path) -> Result:
     return Result(process.exitcode, *((cwd / name).read_text() for name in ('stdout', 'stderr')))
 
 
-def _run(module: str, arguments: list[str], cwd: Path) -> None:
+def _run(module: str, arguments: list[str], cwd: Path, stdout: str) -> None:
     os.setsid()
     os.chdir(cwd)
     os.environ['HOME'] = str(cwd)
     for number, name in ((1, 'stdout'), (2, 'stderr')):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if stdout:
+        os.dup2(_closed_pipe() if stdout == 'closed pipe' else os.open(stdout, os.O_WRONLY), 1)
+        sys.stdout = open(1, 'w', closefd=False)  # noqa: SIM115
     sys.argv = [module, *arguments]
     sys.path.insert(0, str(cwd))  # As `python -m` does.
     sys.exit(importlib.import_module(module).main(arguments))
+
+
+def _closed_pipe() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write

@@ -91,3 +91,35 @@ def test_time_steps_of_a_run(digits_run, tmp_path, capsys):
         expected = 737_280 * row['firing_rate'] * row['num_steps']
         assert row['syops'] == pytest.approx(expected)
         assert row['joules_by_layer'] > row['snn_joules']
+
+
+def test_each_number_of_time_steps_is_told_as_soon_as_it_is_measured(
+    digits_run, monkeypatch, capsys
+):
+    told = []
+
+    def measure(trained):
+        told.append(capsys.readouterr().out)
+        return dict.fromkeys(
+            ('accuracy', 'firing_rate', 'syops', 'snn_joules', 'joules_by_layer'), 0.5
+        ) | {'num_steps': trained.num_steps}
+
+    monkeypatch.setattr('snnjax.analysis.time_steps.measure_costs', measure)
+    assert time_steps.main([f'--weights={digits_run[0]}', '--max_steps=3', '--images=16']) == 0
+    told.append(capsys.readouterr().out)
+    assert told[0].startswith('ms_resnet8, T=2; digits: 16 test examples\ncheckpoint of step 35\n')
+    assert [text.split()[:2] for text in told[1:]] == [[str(t), '0.5000'] for t in (1, 2, 3)]
+
+
+def test_networks_in_folders_of_one_name_are_told_apart(digits_run, tmp_path):
+    folders = [tmp_path / name / 'run' for name in ('one', 'other')]
+    for folder in folders:
+        folder.parent.mkdir()
+        folder.symlink_to(digits_run[0])
+    file = tmp_path / 'similarity.json'
+    arguments = ['--weights', *map(str, folders), '--images=16', f'--json={file}']
+    assert similarity.main(arguments) == 0
+    assert list(json.loads(file.read_text())['blocks']) == [
+        'ms_resnet8, run',
+        'ms_resnet8, run (2)',
+    ]

@@ -43,8 +43,15 @@ def test_networks_are_measured_beside_each_other(sweep_dir, tmp_path, capsys):
     [
         (['{tmp}'], 'has no finished run'),
         (['{tmp}', '--rounds=0'], '--rounds=0 must be at least 1'),
+        (['{sweep}', '--images=-1'], '--images=-1 must be 0, for all, to 360'),
+        (['{sweep}', '--checkpoint=7'], 'there are newest, best, 35'),
+        (['{sweep}', '--dataset=cifar10', '--data_dir=nowhere'], 'not prepared in nowhere'),
     ],
 )
-def test_what_cannot_be_compared_is_refused(arguments, message, tmp_path, capsys):
-    assert compare.main([text.format(tmp=tmp_path) for text in arguments]) == 2
+def test_what_cannot_be_compared_is_refused(
+    arguments, message, sweep_dir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(compare, 'measure_steps', lambda *_: pytest.fail('measured'))
+    folders = {'tmp': tmp_path, 'sweep': sweep_dir}
+    assert compare.main([text.format(**folders) for text in arguments]) == 2
     assert message in capsys.readouterr().err

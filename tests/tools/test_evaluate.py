@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 
 import pytest
 
@@ -60,3 +62,26 @@ def test_training_starts_from_the_weights_of_a_run(digits_run, tmp_path, capsys)
     # Only the running statistics go on moving.
     assert abs(before['eval/loss'] - after['eval/loss']) < 0.2
     assert after['eval/accuracy'] > before['eval/accuracy'] - 0.05
+
+
+def test_the_configuration_of_an_older_version_is_completed(digits_run, tmp_path, capsys):
+    run = shutil.copytree(digits_run[0], tmp_path / 'run')
+    older = {'model': {'name': 'ms_resnet8'}, 'data': {'name': 'digits', 'split': 'official'}}
+    (run / 'config.json').write_text(json.dumps(older))
+    assert evaluate.main([f'--weights={run}', '--dataset=digits', '--batch_size=360']) == 0
+    assert 'checkpoint of step 35' in capsys.readouterr().out
+
+
+def test_the_checkpoint_that_is_named_is_evaluated(digits_run, tmp_path, capsys):
+    run = shutil.copytree(digits_run[0], tmp_path / 'run')
+    # Another one, newer and worse.
+    shutil.copytree(run / 'checkpoints' / '35', run / 'checkpoints' / '40')
+    metrics = run / 'checkpoints' / '40' / 'metrics' / 'metrics'
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {'eval/accuracy': 0.0}))
+    steps = []
+    for checkpoint in ('best', '40', 'newest', '35'):
+        arguments = [f'--weights={run}', f'--checkpoint={checkpoint}', '--batch_size=360']
+        assert evaluate.main([*arguments, f'--csv={tmp_path}/results.csv']) == 0
+        steps += re.findall(r'^checkpoint of step (\d+)$', capsys.readouterr().out, re.MULTILINE)
+    assert steps == ['35', '40', '40', '35']
+    assert [row['step'] for row in read_table(tmp_path / 'results.csv')] == [35, 40, 40, 35]

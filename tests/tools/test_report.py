@@ -1,9 +1,13 @@
 import base64
+import html
+import json
 import re
+import shutil
 
 import pytest
 
 from snnjax.tools import report
+from snnjax.train.weights import describe_weights, load_weights, save_weights
 
 
 @pytest.fixture(scope='module')
@@ -40,3 +44,53 @@ def test_a_page_needs_nothing_but_itself(page):
 def test_a_folder_without_a_run_has_no_page(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 2
     assert 'has no weights' in capsys.readouterr().err
+
+
+NAMES = ['<b>daisy</b>', '$rose^', '=tulip', *(f'flower {i}' for i in range(7))]
+
+
+def test_classes_have_their_names(digits_run, tmp_path, monkeypatch):
+    monkeypatch.setattr('snnjax.analysis.trained.class_names', lambda options: NAMES)
+    path = tmp_path / 'new folder' / 'page.html'
+    assert report.main([str(digits_run[0]), '--images=100', f'--out={path}']) == 0
+    page = path.read_text()
+    for name in NAMES:
+        assert f'<td>{html.escape(name)}</td>' in page
+    assert '<b>daisy' not in page
+
+
+def test_a_run_without_an_evaluation_has_a_page(digits_run, tmp_path, capsys):
+    run = shutil.copytree(digits_run[0], tmp_path / 'run')
+    (run / 'metrics.jsonl').write_text('{"step": 10, "epoch": 0.5}\n')
+    (run / 'environment.jsonl').unlink()
+    assert report.main([str(run), '--images=100', '--checkpoint=35']) == 0
+    assert f'report: {run}/report.html' in capsys.readouterr().out
+    page = (run / 'report.html').read_text()
+    assert '<td>not evaluated yet</td>' in page
+    assert '<td>epoch 0.5, step 10</td>' in page
+    assert '<td>step 35</td>' in page
+    assert 'Learning curves' not in page
+
+
+def test_a_folder_of_weights_has_a_page_of_the_data_that_is_named(digits_run, tmp_path, capsys):
+    run = str(digits_run[0])
+    save_weights(tmp_path / 'weights', load_weights(run), *describe_weights(run))
+    arguments = [str(tmp_path / 'weights'), '--images=100']
+    assert report.main(arguments) == 2
+    assert 'give --dataset' in capsys.readouterr().err
+    assert report.main([*arguments, '--dataset=digits', '--data_dir=nowhere']) == 0
+    page = (tmp_path / 'weights' / 'report.html').read_text()
+    assert '100 test examples' in page
+    assert 'Configuration' not in page
+
+
+def test_what_is_damaged_is_said_before_the_work(digits_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, 'measure_activity', lambda trained: pytest.fail('measured'))
+    run = shutil.copytree(digits_run[0], tmp_path / 'run')
+    config = json.loads((run / 'config.json').read_text())
+    (run / 'metrics.jsonl').write_text('{"cut off\n{}\n')
+    assert report.main([str(run), '--images=100']) == 2
+    assert 'metrics.jsonl, line 1 is damaged' in capsys.readouterr().err
+    (run / 'config.json').write_text(json.dumps(config | {'data': {'name': 8}}))
+    assert report.main([str(run), '--images=100']) == 2
+    assert 'config.json is damaged' in capsys.readouterr().err
