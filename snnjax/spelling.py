@@ -1,4 +1,4 @@
-"""Help for names that were mistyped."""
+"""Words of messages: near names, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -11,3 +11,16 @@ def suggest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, cutoff=0.5)
     return f'did you mean {" or ".join(near)}?' if near else f'known are {", ".join(known)}'
+
+
+def count(number: int, noun: str) -> str:
+    """Returns a number with its noun: ``1 epoch``, ``1,200 steps``, ``2 batches``.
+
+    Args:
+      number: how many there are.
+      noun: a regular noun in the singular.
+    """
+    if number == 1:
+        return f'1 {noun}'
+    ending = 'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'
+    return f'{number:,} {noun}{ending}'

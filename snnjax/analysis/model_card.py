@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from snnjax.data import DataOptions, open_dataset
-from snnjax.train.checkpoints import score
 from snnjax.train.config import ConfigError
 from snnjax.train.state import count_parameters
-from snnjax.train.weights import checkpoint_steps
+from snnjax.train.weights import best_step, checkpoint_steps, read_evaluation
 from snnjax.train.writers import read_metrics
 
 
@@ -101,14 +100,20 @@ def make_card(weights: str, params: Any, images: ImageFormat | None) -> dict[str
     workdir = Path(weights).expanduser()
     if (workdir / 'config.json').exists():
         config = json.loads((workdir / 'config.json').read_text())
-        evaluations = [r for r in read_metrics(workdir) if 'eval/accuracy' in r]
+        evaluations = {r['step']: r for r in read_metrics(workdir) if 'eval/accuracy' in r}
         card |= {
             'data': {key: config['data'][key] for key in ('name', 'split')},
             'step': checkpoint_steps(workdir / 'checkpoints')[-1],
         }
         if evaluations:
-            best = max(evaluations, key=score)
-            card['evaluation'] = {'last': evaluations[-1], 'best': best}
+            folder = workdir / 'checkpoints'
+            of_checkpoints = {s: read_evaluation(folder / str(s)) for s in checkpoint_steps(folder)}
+            best = best_step(of_checkpoints)
+            card['evaluation'] = {
+                'last': evaluations[max(evaluations)],
+                # The best checkpoint that is kept, as its training knew it.
+                'best': None if best is None else evaluations.get(best),
+            }
     packages = ('snnjax', 'jax', 'flax', 'numpy')
     versions = {name: importlib.metadata.version(name) for name in packages}
     return card | {'packages': versions, 'licence': None}

@@ -20,19 +20,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orbax.checkpoint as ocp
-
 from snnjax.tools.weights_arguments import run
-from snnjax.train.checkpoints import score
 from snnjax.train.config import default_config, flatten
 from snnjax.train.weights import (
     SAFETENSORS_FILE,
     WeightsError,
+    best_step,
     block_of,
     by_name,
+    checkpoint_steps,
     describe_weights,
     forward_order,
     load_weights,
+    read_evaluation,
     read_metadata,
 )
 from snnjax.train.writers import read_lines
@@ -114,11 +114,9 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
       Of each ``step``, ``bytes`` on disk, ``evaluation`` (None where it has none), and whether it
       is the ``newest`` and the ``best``.
     """
-    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=score)
-    with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
-        evaluations = {step: manager.metrics(step) for step in sorted(manager.all_steps())}
-    evaluated = [step for step, evaluation in evaluations.items() if evaluation]
-    best = max(evaluated, key=lambda step: score(evaluations[step]), default=None)
+    steps = checkpoint_steps(directory)
+    evaluations = {step: read_evaluation(directory / str(step)) for step in steps}
+    best = best_step(evaluations)
     return [
         {
             'step': step,

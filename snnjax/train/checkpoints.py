@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from snnjax.errors import EXIT_FAILED, UserError
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
-from snnjax.train.weights import by_name, checkpoint_steps, read_metadata
+from snnjax.train.weights import by_name, checkpoint_steps, read_metadata, score
 
 
 class CheckpointError(UserError):
@@ -259,9 +258,3 @@ def _described(tree: Mapping[str, Any]) -> dict[str, str]:
 def _fields(state: TrainState) -> dict[str, Any]:
     """What there is of a state: a field that a run does not use is not in its checkpoints."""
     return {name: value for name, value in state._asdict().items() if value is not None}
-
-
-def score(evaluation: Mapping[str, float]) -> float:
-    """What the best is chosen by: a network whose loss is not finite is never the best."""
-    finite = math.isfinite(evaluation.get('eval/loss', 0.0))
-    return evaluation['eval/accuracy'] if finite else -math.inf

@@ -6,13 +6,14 @@ weights over from elsewhere.
 
 A folder of weights has ``model.json``, the model's name and options, and ``variables/``, its
 parameters and statistics, or ``variables.safetensors``, which has the same and can be sent to
-others. The work directory of a run has the former, too, and ``checkpoints/`` instead of the latter;
-the newest counts.
+others. The work directory of a run has the former, too, and ``checkpoints/`` instead of the latter,
+of which the newest counts if no other is asked for.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -147,23 +148,33 @@ def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[Netw
     return model, fit_weights(model, like, variables)[0]
 
 
-def load_weights(source: str | Path) -> Variables:
-    """Variables of a folder of weights, or of the newest checkpoint of a run: the average if any.
+def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variables:
+    """Loads the variables of a folder of weights, or of a checkpoint of a run: the average if any.
+
+    Args:
+      source: a folder of weights or a work directory.
+      checkpoint: of a run, 'newest', 'best' (by `best_step`) or a step, as a number or its digits.
 
     Returns:
       ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays; repeated layers are not stacked.
 
     Raises:
-      WeightsError: where there are none, or they are damaged.
+      WeightsError: if there are none, no such checkpoint, or they are damaged.
     """
     describe_weights(source)
     directory = Path(source).expanduser().absolute()
     path = directory / 'variables'
-    if not path.exists() and (directory / SAFETENSORS_FILE).exists():
-        return _load_safetensors(directory / SAFETENSORS_FILE)
-    if not path.exists():
+    if path.exists() or (directory / SAFETENSORS_FILE).exists():
+        if checkpoint != 'newest':
+            raise WeightsError(
+                f'{directory} is a folder of weights and has no checkpoint {str(checkpoint)!r}: '
+                'give the work directory of a run, or no checkpoint'
+            )
+    else:
         checkpoints = directory / 'checkpoints'
-        path = checkpoints / str(checkpoint_steps(checkpoints)[-1]) / 'state'
+        path = checkpoints / str(find_checkpoint(checkpoints, checkpoint)) / 'state'
+    if not path.exists():
+        return _load_safetensors(directory / SAFETENSORS_FILE)
     try:
         restored = _restore_arrays(path)
     # Orbax and TensorStore have errors of many kinds for files that are damaged.
@@ -238,8 +249,80 @@ def fit_weights(
 
 
 def checkpoint_steps(directory: Path) -> list[int]:
-    """Steps of the complete checkpoints in a folder; those being written have another name."""
-    return sorted(int(path.name) for path in directory.glob('*') if path.name.isdigit())
+    """Returns the steps of the complete checkpoints in a folder, in order.
+
+    Those that are being written have another name, and so has what was set aside.
+    """
+    try:
+        folders = [path for path in directory.iterdir() if path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(path.name) for path in folders if _is_checkpoint(path))
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    # Not '007', and not what Unicode has for digits; an empty folder is no checkpoint.
+    is_step = re.fullmatch('0|[1-9][0-9]*', folder.name) is not None
+    return is_step and any(folder.iterdir())
+
+
+def find_checkpoint(directory: Path, which: str | int = 'newest') -> int:
+    """Returns the step of a checkpoint of a run.
+
+    Args:
+      directory: the folder of checkpoints.
+      which: 'newest', 'best' (by `best_step`) or a step, as a number or its digits.
+
+    Raises:
+      WeightsError: if there is no such checkpoint; the message names those that there are.
+    """
+    steps = checkpoint_steps(directory)
+    best = best_step({step: read_evaluation(directory / str(step)) for step in steps})
+    named = {'newest': steps[-1]} if steps else {}
+    if best is not None:
+        named['best'] = best
+    text = str(which)
+    if text in named:
+        return named[text]
+    if text.isascii() and text.isdecimal() and int(text) in steps:
+        return int(text)
+    raise WeightsError(
+        f'{directory} has no checkpoint {text!r}; there '
+        + (f'are {", ".join([*named, *map(str, steps)])}' if steps else 'is none')
+    )
+
+
+def best_step(evaluations: Mapping[int, Mapping[str, float] | None]) -> int | None:
+    """Returns the step with the highest `score`, the latest of equals; None if none has one.
+
+    Args:
+      evaluations: ``eval/...`` by step; None for a step without an evaluation.
+    """
+    scores = {step: score(values) for step, values in evaluations.items() if values}
+    finite = [step for step, value in scores.items() if math.isfinite(value)]
+    return max(finite, key=lambda step: (scores[step], step), default=None)
+
+
+def score(evaluation: Mapping[str, float]) -> float:
+    """Returns what the best is chosen by: the accuracy, -inf if the loss is not finite."""
+    finite = math.isfinite(evaluation.get('eval/loss', 0.0))
+    return evaluation['eval/accuracy'] if finite else -math.inf
+
+
+def read_evaluation(checkpoint: Path) -> dict[str, float] | None:
+    """Returns the evaluation of a checkpoint; None if it has none, or one that is damaged.
+
+    Args:
+      checkpoint: the folder of one step.
+    """
+    try:
+        evaluation = json.loads((checkpoint / 'metrics' / 'metrics').read_text())
+    except (OSError, ValueError):
+        return None
+    match evaluation:
+        case {'eval/accuracy': float() | int()}:
+            return evaluation
+    return None
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

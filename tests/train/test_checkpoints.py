@@ -8,6 +8,7 @@ import pytest
 
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.state import TrainState
+from snnjax.train.weights import WeightsError, best_step, find_checkpoint, load_weights
 
 
 @pytest.fixture
@@ -83,6 +84,54 @@ def test_what_a_killed_process_left_unfinished_is_passed_over(tmp_path, state):
         assert checkpoints.steps() == [1]
         _, position = checkpoints.restore(1, state)
     assert position == {'step': 1}
+
+
+@pytest.fixture(scope='module')
+def equals(tmp_path_factory):
+    """The work directory of a run with two best evaluations; step by step its kernel grows by 1."""
+    workdir = tmp_path_factory.mktemp('equals')
+    (workdir / 'model.json').write_text('{"name": "ms_resnet8", "options": {}}')
+    with Checkpoints(workdir / 'checkpoints', keep=2) as checkpoints:
+        for step, accuracy in enumerate([0.5, 0.9, 0.9, 0.7, 0.1, None]):
+            params = {'layer': {'kernel': jnp.full((2, 3), float(step))}}
+            state = TrainState(jnp.int32(step), params, {'layer': {'mean': jnp.ones(3)}}, ())
+            evaluation = None if accuracy is None else {'eval/accuracy': accuracy}
+            checkpoints.save(step, state, {}, evaluation)
+    return workdir
+
+
+def test_of_equal_accuracies_the_latest_is_the_best_that_is_kept(equals):
+    assert steps_in(equals / 'checkpoints') == [2, 4, 5]
+    evaluations = {1: {'eval/accuracy': 0.9}, 2: {'eval/accuracy': 0.9}, 3: None}
+    assert best_step(evaluations) == 2
+    assert best_step({1: {'eval/accuracy': 0.9, 'eval/loss': float('nan')}, 2: None}) is None
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'step'), [('newest', 5), ('best', 2), ('4', 4), (4, 4), (2, 2)]
+)
+def test_weights_of_any_checkpoint_are_loaded(equals, checkpoint, step):
+    kernel = load_weights(equals, checkpoint)['params']['layer']['kernel']
+    np.testing.assert_array_equal(kernel, np.full((2, 3), step, np.float32))
+
+
+@pytest.mark.parametrize('checkpoint', [3, '3', 'latest', '', '-1', '²', '2.0', '٢'])
+def test_a_checkpoint_that_is_not_there_is_answered_with_those_that_are(equals, checkpoint):
+    with pytest.raises(WeightsError, match='there are newest, best, 2, 4, 5'):
+        load_weights(equals, checkpoint)
+
+
+def test_names_that_are_no_steps_are_passed_over(equals, tmp_path):
+    for name in ('²', '٣', '007', '9', '8.unreadable', '6.orbax-checkpoint-tmp'):
+        (tmp_path / name).mkdir()
+    (tmp_path / '10').write_text('')
+    with pytest.raises(WeightsError, match='there is none'):
+        find_checkpoint(tmp_path)
+    (tmp_path / '3').mkdir()
+    (tmp_path / '3' / 'state').mkdir()
+    assert find_checkpoint(tmp_path) == 3
+    with pytest.raises(WeightsError, match="no checkpoint 'best'; there are newest, 3"):
+        find_checkpoint(tmp_path, 'best')
 
 
 def remove(directory):
