@@ -11,9 +11,10 @@ import tensorflow_datasets as tfds
 
 from snnjax.data import cifar, event_sets, image_sets, records
 from snnjax.data.augment import ImageAugmentation
-from snnjax.data.event_files import Events
+from snnjax.data.event_files import MAX_SIDE, Events, is_side
 from snnjax.data.fake_photos import FakePhotos
 from snnjax.data.frames import EventAugmentation, frame_by_number, frame_by_time
+from snnjax.data.metadata import PreparedDataError, is_column
 from snnjax.data.options import DataOptions
 from snnjax.data.records import Plan, Prepared, Records
 from snnjax.data.splits import (
@@ -95,12 +96,64 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
         )
     prepared = Prepared(options.dir, options.name)
     _check_split(options, official='undivided' not in prepared.sizes)
+    kind = _kind_of(prepared)
     classes = prepared.features['label'].num_classes
-    if 'elapsed' in prepared.features:
+    if kind == 'events':
         return _open_events(options, prepared, classes, num_steps)
-    if isinstance(prepared.features['image'], tfds.features.Image):
+    if kind == 'photos':
         return _open_photos(options, classes, lambda split: _divide(prepared, options.split, split))
     return _open_arrays(options, prepared, classes)
+
+
+_PLACES = ('uint8', 'uint16')
+_EVENT_COLUMNS = {'x': _PLACES, 'y': _PLACES, 'on': ('uint8',), 'elapsed': ('int32',)}
+
+
+def _kind_of(prepared: Prepared) -> str:
+    """'events', 'photos' or 'small images'.
+
+    Raises:
+      PreparedDataError: for examples that are none of these, or metadata that does not fit them.
+    """
+    features = dict(prepared.features.items())
+    kind = None
+    if isinstance(features.get('label'), tfds.features.ClassLabel):
+        image = features.get('image')
+        if isinstance(image, tfds.features.Image):
+            kind = 'photos' if isinstance(features.get('name'), tfds.features.Text) else None
+        elif isinstance(image, tfds.features.Tensor):
+            known = prepared.folder.parent.name in STATISTICS and image.np_dtype == np.uint8
+            kind = 'small images' if known and len(image.shape) == 3 else None
+        elif all(
+            name in features and is_column(features[name]) and features[name].np_dtype in dtypes
+            for name, dtypes in _EVENT_COLUMNS.items()
+        ):
+            sides = [prepared.metadata.get(key) for key in ('height', 'width')]
+            kind = 'events' if all(map(is_side, sides)) else None
+    if kind is None:
+        raise PreparedDataError(
+            f'{prepared.folder} has examples of {sorted(features)}, or no camera of 1 to '
+            f'{MAX_SIDE:,} pixels a side: neither images nor recordings that this package writes'
+        )
+    if 'undivided' in prepared.sizes:
+        _check_class_sizes(prepared, features['label'].num_classes)
+    return kind
+
+
+def _check_class_sizes(prepared: Prepared, classes: int) -> None:
+    """The sizes of classes say which examples are for training: they have to fit."""
+    sizes = prepared.metadata.get('class_sizes')
+    sizes = sizes.get('undivided') if isinstance(sizes, dict) else None
+    if (
+        not isinstance(sizes, list)
+        or len(sizes) != classes
+        or not all(type(size) is int and size >= 0 for size in sizes)
+        or sum(sizes) != prepared.sizes['undivided']
+    ):
+        raise PreparedDataError(
+            f'{prepared.folder / "metadata.json"} does not have the sizes of {classes} classes of '
+            f'{prepared.sizes["undivided"]:,} examples'
+        )
 
 
 def _check_split(options: DataOptions, official: bool) -> None:

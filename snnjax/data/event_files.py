@@ -3,6 +3,8 @@
 Every reader checks what it reads. What is broken, or of another camera, is an `EventFileError`; no
 reader makes more of a file than a small multiple of its size.
 
+Time: every reader gives a clock that only goes on, see `_going_on`.
+
 Orientation: ``x`` counts columns from the left, ``y`` rows from the top, as in an image. Files of
 the DVS128 count rows from below, as the camera's software jAER does, and are turned over here.
 (jAER mirrors columns as well when it shows them; `x` is what the file has.)
@@ -25,6 +27,18 @@ class EventFileError(UserError, ValueError):
     """A recording that is broken, or not of the format that its reader knows."""
 
 
+MAX_SIDE = 2048
+"""Rows or columns of the largest camera: frames of one take 2 bytes a pixel and time step."""
+
+MAX_DISORDER = 100_000
+"""Microseconds by which an event may be older than one before it in the file."""
+
+
+def is_side(size: object) -> bool:
+    """Tells if a number of rows or columns is that of a camera."""
+    return type(size) is int and 1 <= size <= MAX_SIDE
+
+
 @dataclasses.dataclass(frozen=True)
 class Events:
     """The events of a recording, in the order of the file.
@@ -38,7 +52,8 @@ class Events:
       width: columns of the camera.
 
     Raises:
-      EventFileError: for an event outside of the camera.
+      EventFileError: for an event outside of the camera, columns of different lengths, or
+        polarities that are not true and false.
     """
 
     x: np.ndarray
@@ -49,11 +64,22 @@ class Events:
     width: int
 
     def __post_init__(self) -> None:
-        if len(self) and (self.x.max() >= self.width or self.y.max() >= self.height):
-            raise EventFileError(
-                f'an event at column {self.x.max()}, row {self.y.max()} is outside of a camera of '
-                f'{self.width} columns and {self.height} rows'
-            )
+        lengths = [column.shape for column in (self.x, self.y, self.on, self.t)]
+        if len(set(lengths)) != 1 or len(lengths[0]) != 1:
+            raise EventFileError(f'columns of shapes {lengths}: all must be (N,)')
+        if self.on.dtype != bool:
+            raise EventFileError(f'polarities of {self.on.dtype}: they must be bool, true for ON')
+        if not len(self):
+            return
+        for place, size in ((self.x, self.width), (self.y, self.height)):
+            if place.max() >= size or (place.dtype.kind != 'u' and place.min() < 0):
+                outside = (self.x >= self.width) | (self.y >= self.height) | (self.x < 0)
+                first = np.argmax(outside | (self.y < 0))
+                raise EventFileError(
+                    f'an event at column {self.x[first]}, row {self.y[first]} is outside of a '
+                    f'camera of {self.width} columns and {self.height} rows; if it is of another '
+                    f'camera, give its size (prepare events_folder --sensor_size)'
+                )
 
     def __len__(self) -> int:
         return len(self.t)
@@ -68,6 +94,36 @@ class Events:
         return self[(self.t >= start) & (self.t < stop)]
 
 
+def _going_on(t: np.ndarray, period: int) -> np.ndarray:
+    """Makes the times of a recording those of a clock that only goes on.
+
+    Where the counter overflows it counts on. Where the clock was set back, which nothing in a file
+    tells the length of, time goes on from the event before. Events up to `MAX_DISORDER` out of
+    order, as cameras write them from several buffers, keep their times.
+
+    Args:
+      t: (N,) int64, microseconds as the file has them.
+      period: microseconds after which the counter begins anew.
+
+    Raises:
+      EventFileError: for times that run backwards step by step.
+    """
+    if not len(t):
+        return t
+    steps = np.diff(t)
+    steps[steps < -period // 2] += period
+    steps[steps < -MAX_DISORDER] = 0
+    t = np.concatenate([t[:1], t[0] + np.cumsum(steps)])
+    late = np.maximum.accumulate(t) - t
+    if late.max() > MAX_DISORDER:
+        first = np.argmax(late > MAX_DISORDER)
+        raise EventFileError(
+            f'event {first} is {late[first]:,} us older than one before it, in many small steps: '
+            f'the times run backwards; sort the events by time'
+        )
+    return t
+
+
 _SPECIAL = 1 << 31 | 1 << 15
 _DVS128 = 0x7FFF
 
@@ -77,8 +133,7 @@ def read_aedat2(content: bytes) -> Events:
 
     After header lines, which begin with '#', a big-endian address and time of 32 bits each, the
     time in microseconds. Bits 1 to 7 of an address are the column, 8 to 14 the row from below, and
-    bit 0 is 0 for an ON event. Special events, bit 15 or 31, are left out. A time that overflows
-    goes on counting.
+    bit 0 is 0 for an ON event. Special events, bit 15 or 31, are left out.
 
     Raises:
       EventFileError: for another format or version, another camera, or a file that ends early.
@@ -92,12 +147,7 @@ def read_aedat2(content: bytes) -> Events:
     if (len(content) - start) % 8:
         raise EventFileError('the recording ends within an event: it is truncated')
     raw = np.frombuffer(content, '>u4', offset=start).reshape(-1, 2).astype(np.uint32)
-    address, time = raw[:, 0], raw[:, 1]
-    t = np.zeros(len(time), np.int64)
-    if len(time):
-        t[0] = time[0]
-        # Differences wrap around with the counter.
-        t[1:] = int(time[0]) + np.cumsum(np.diff(time).view(np.int32), dtype=np.int64)
+    address, t = raw[:, 0], _going_on(raw[:, 1].astype(np.int64), 2**32)
     kept = (address & _SPECIAL) == 0
     address, t = address[kept], t[kept]
     others = np.flatnonzero(address & ~np.uint32(_DVS128))
@@ -116,31 +166,47 @@ def read_aedat2(content: bytes) -> Events:
     )
 
 
-def read_nmnist(content: bytes) -> Events:
-    """N-MNIST (Orchard et al. 2015): events of 40 bits, from a camera of 34x34 pixels.
+MAX_SIZE_40_BITS = (240, 256)
+"""Rows and columns that 40 bits an event have room for: row 240 means something else."""
+
+
+def read_nmnist(content: bytes, *, height: int = 34, width: int = 34) -> Events:
+    """Reads events of 40 bits, the format of N-MNIST and N-Caltech101 (Orchard et al. 2015).
 
     Column, row, then the polarity (1 for ON) in the highest bit and the time in microseconds in 23.
     Row 240 is no event: it says that 2^13 microseconds are to be added to all later times.
 
+    Args:
+      content: the bytes of the file, which does not say what camera it is of.
+      height: rows of the camera: 34 for N-MNIST, 180 for N-Caltech101; up to 240.
+      width: columns of the camera: 34 for N-MNIST, 240 for N-Caltech101; up to 256.
+
     Raises:
       EventFileError: where there is no whole number of events, or one outside of the camera.
+      ValueError: for a camera that the format has no room for.
     """
+    rows, columns = MAX_SIZE_40_BITS
+    if not (is_side(height) and is_side(width) and height <= rows and width <= columns):
+        raise ValueError(
+            f'a camera of {width} columns and {height} rows: 40 bits an event have room for 1 to '
+            f'{columns} columns and 1 to {rows} rows'
+        )
     if len(content) % 5:
         raise EventFileError(
             f'{len(content)} bytes are no whole number of events of 5 bytes: the recording is '
-            f'truncated, or none of N-MNIST'
+            f'truncated, or none of 40 bits an event'
         )
     raw = np.frombuffer(content, np.uint8).reshape(-1, 5).astype(np.int64)
     overflow = raw[:, 1] == 240
     t = ((raw[:, 2] & 127) << 16 | raw[:, 3] << 8 | raw[:, 4]) + (np.cumsum(overflow) << 13)
-    raw, t = raw[~overflow], t[~overflow]
+    raw, t = raw[~overflow], _going_on(t[~overflow], 2**23)
     return Events(
         x=raw[:, 0].astype(np.uint16),
         y=raw[:, 1].astype(np.uint16),
         on=raw[:, 2] >= 128,
         t=t,
-        height=34,
-        width=34,
+        height=height,
+        width=width,
     )
 
 
@@ -159,15 +225,21 @@ _PACKET_HEADER = np.dtype(
 _POLARITY_EVENTS = 1
 
 
-def read_aedat3(content: bytes) -> Events:
-    """AEDAT 3.1 of a DVS128, the format of DVS128 Gesture: its polarity events.
+def read_aedat3(content: bytes, *, height: int = 128, width: int = 128) -> Events:
+    """Reads the polarity events of AEDAT 3.1, the format of DVS128 Gesture.
 
     Packets of a header of 28 bytes and events of one kind. A polarity event is 32 bits, of which 0
     says that it is valid, 1 that it is ON, 2 to 16 are the row from the top and 17 to 31 the
     column; then the time, in microseconds of 31 bits, whose overflow is in the header.
 
+    Args:
+      content: the bytes of the file.
+      height: rows of the camera: 128 for a DVS128.
+      width: columns of the camera, likewise.
+
     Raises:
-      EventFileError: for another format or version, or a file that ends early.
+      EventFileError: for another format or version, a file that ends early, or an event outside of
+        the camera.
     """
     start, header = _read_header(content)
     if not header.startswith('#!AER-DAT3.1'):
@@ -178,14 +250,14 @@ def read_aedat3(content: bytes) -> Events:
     data = np.concatenate([data for data, _ in packets] or [np.zeros(0, np.uint32)])
     t = np.concatenate([t for _, t in packets] or [np.zeros(0, np.int64)])
     valid = (data & 1) == 1
-    data, t = data[valid], t[valid]
+    data, t = data[valid], _going_on(t[valid], 2**31)
     return Events(
         x=(data >> 17 & 0x7FFF).astype(np.uint16),
         y=(data >> 2 & 0x7FFF).astype(np.uint16),
         on=(data >> 1 & 1) == 1,
         t=t,
-        height=128,
-        width=128,
+        height=height,
+        width=width,
     )
 
 

@@ -7,6 +7,7 @@ as arrays. Frames are made of them when they are loaded.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -280,7 +281,9 @@ _READERS: dict[str, tuple[Callable[[bytes], Events], tuple[int, int]]] = {
 }
 
 
-def plan_events_folder(source: Path, name: str, clip: int = 0) -> Plan:
+def plan_events_folder(
+    source: Path, name: str, clip: int = 0, sensor_size: tuple[int, int] | None = None
+) -> Plan:
     """A folder for each class of recordings, or ``train`` and ``test`` with such folders in them.
 
     Args:
@@ -288,9 +291,12 @@ def plan_events_folder(source: Path, name: str, clip: int = 0) -> Plan:
       name: of the data set.
       clip: cut recordings into parts of so many microseconds, leaving out the rest, and parts
         without events; 0 for not.
+      sensor_size: columns and rows of the camera of .bin files, which do not say so; None for the
+        34x34 of N-MNIST.
 
     Raises:
-      ValueError: for files of both kinds, or not in folders of classes.
+      ValueError: for files of both kinds, or not in folders of classes; for a ``sensor_size`` that
+        is not one, or that .aedat files do not need.
     """
     if clip < 0:
         raise ValueError(
@@ -300,7 +306,14 @@ def plan_events_folder(source: Path, name: str, clip: int = 0) -> Plan:
     suffixes = {member.name.rpartition('.')[2].lower() for member in members}
     if len(suffixes) > 1:
         raise ValueError(f'{source} has .aedat and .bin files: prepare them one by one')
-    read, shape = _READERS[f'.{suffixes.pop()}']
+    read, shape = _READERS[suffix := f'.{suffixes.pop()}']
+    if sensor_size is not None:
+        if suffix != '.bin':
+            raise ValueError(
+                f'--sensor_size is for .bin files: {source} has recordings of a DVS128'
+            )
+        width, height = sensor_size
+        read, shape = _of_camera(height, width), (height, width)
     class_names, by_split = group_by_class(members, source)
     return _plan(
         name,
@@ -317,6 +330,17 @@ def plan_events_folder(source: Path, name: str, clip: int = 0) -> Plan:
         shape,
         description=f'Recordings of an event camera, from {source.name}.',
     )
+
+
+def _of_camera(height: int, width: int) -> Callable[[bytes], Events]:
+    """A reader of 40 bits an event for a camera.
+
+    Raises:
+      ValueError: for one that the format has no room for.
+    """
+    read = functools.partial(event_files.read_nmnist, height=height, width=width)
+    read(b'')
+    return read
 
 
 def _clips(recording: Recording, read: Callable[[bytes], Events], clip: int) -> Iterator[Recording]:

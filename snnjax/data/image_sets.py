@@ -8,20 +8,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from snnjax.data.archives import Member, check_archives, find_members, locate
 from snnjax.data.class_folders import group_by_class
+from snnjax.data.packed_photos import MAX_IMAGE_BYTES, PackedPhotos, read_packed
 from snnjax.data.records import Example, Examples, Plan
 
-MAX_IMAGE_BYTES = 2**26
 _IMAGE = r'\.(?:jpe?g|png|webp|bmp|gif)'
 
 IMAGENET_SIZES = {'train': 1_281_167, 'test': 50_000}
@@ -51,26 +48,18 @@ class _Files:
 class _Packed:
     """Images of an .npz file as examples."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._arrays = arrays
+    def __init__(self, photos: PackedPhotos) -> None:
+        self._photos = photos
         # Classes one after the other, as in folders.
-        self._order = np.argsort(arrays['labels'], kind='stable')
+        self._order = np.argsort(photos.labels, kind='stable')
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, number: int, /) -> Example:
         i = self._order[number]
-        start, stop = self._arrays['offsets'][i : i + 2]
-        return {
-            'image': self._arrays['data'][start:stop].tobytes(),
-            'label': int(self._arrays['labels'][i]),
-            'name': _text(self._arrays['names'][i]),
-        }
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+        photos = self._photos
+        return {'image': photos.photo(i), 'label': int(photos.labels[i]), 'name': photos.names[i]}
 
 
 def _plan(
@@ -134,7 +123,10 @@ def plan_folder(source: Path, name: str) -> Plan:
       FileNotFoundError: where there are none.
       ValueError: for another layout.
     """
-    packed = [source] if source.suffix == '.npz' else sorted(source.glob('*.npz'))
+    packed = [source]
+    if source.suffix != '.npz':
+        # What begins with a dot is the system's, not the user's.
+        packed = [path for path in sorted(source.glob('*.npz')) if path.name[0] != '.']
     if packed:
         return _plan_packed(packed, name)
     members = find_members(source, _IMAGE, max_size=MAX_IMAGE_BYTES)
@@ -143,65 +135,36 @@ def plan_folder(source: Path, name: str) -> Plan:
 
 
 def _plan_packed(files: Sequence[Path], name: str) -> Plan:
-    splits: dict[str, Examples] = {}
-    labels, identity = {}, []
-    class_names: list[str] = []
-    image_bytes = 0
+    packed: dict[str, PackedPhotos] = {}
     for path in files:
-        split = 'undivided' if len(files) == 1 else 'train' if 'train' in path.name else 'test'
-        if split in splits:
+        split = 'undivided' if len(files) == 1 else _split_of(path)
+        if split in packed:
             raise ValueError(f'{path.parent} has more .npz files than a train and a val')
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f'{path} cannot be read: {error}') from error
-        _check_packed(path, arrays)
-        splits[split] = _Packed(arrays)
-        labels[split] = arrays['labels']
-        names = arrays.get('class_names', np.arange(int(arrays['labels'].max()) + 1))
-        if class_names and class_names != [_text(name) for name in names]:
+        packed[split] = read_packed(path)
+    class_names = next(iter(packed.values())).class_names
+    for path, photos in zip(files, packed.values(), strict=True):
+        if photos.class_names != class_names:
             raise ValueError(f'{path} has other classes than {files[0]}')
-        class_names = [_text(name) for name in names]
-        if not 0 <= arrays['labels'].min() <= arrays['labels'].max() < len(class_names):
-            raise ValueError(
-                f'{path} has a label {arrays["labels"].max()}, or one below 0, and '
-                f'{len(class_names)} classes'
-            )
-        identity += [
-            (split, key, hashlib.sha256(arrays[key].tobytes()).hexdigest())
-            for key in sorted(arrays)
-        ]
-        image_bytes = max(image_bytes, len(arrays['data']) // len(arrays['labels']))
-    order = sorted(splits, reverse=True)
+    order = sorted(packed, reverse=True)
     return _plan(
         name,
         class_names,
-        {split: splits[split] for split in order},
-        labels,
-        repr(sorted(identity)),
-        image_bytes,
+        {split: _Packed(packed[split]) for split in order},
+        {split: packed[split].labels.tolist() for split in order},
+        repr([(split, packed[split].fingerprint) for split in order]),
+        max(len(photos.data) // len(photos) for photos in packed.values()),
         description=f'Photos from {files[0].name}.',
     )
 
 
-def _check_packed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    missing = {'data', 'offsets', 'labels', 'names'} - arrays.keys()
-    if missing:
-        raise ValueError(f'{path} has no {", ".join(sorted(missing))}: not packed images')
-    offsets, count = arrays['offsets'], len(arrays['labels'])
-    if (
-        count == 0
-        or offsets.shape != (count + 1,)
-        or len(arrays['names']) != count
-        or offsets[0] < 0
-        or np.diff(offsets).min() < 0
-        or offsets[-1] > len(arrays['data'])
-    ):
-        raise ValueError(
-            f'{path} has {len(offsets)} offsets that do not divide its {len(arrays["data"]):,} '
-            f'bytes into {count} images with {len(arrays["names"])} names'
-        )
+def _split_of(path: Path) -> str:
+    """'train' or 'test', as one of two files is called."""
+    called = path.name.lower()
+    if 'train' in called:
+        return 'train'
+    if 'val' in called or 'test' in called:
+        return 'test'
+    raise ValueError(f'{path} has neither train nor val in its name: which of them is it?')
 
 
 def plan_imagenet(source: Path, complete: bool = True) -> Plan:

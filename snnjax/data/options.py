@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from snnjax.spelling import suggest
@@ -23,6 +24,12 @@ EVALUATION = {
     *('on_decode_error', 'max_skipped', 'frames_by', 'frame_window'),
 }
 """The options that have a meaning for test examples."""
+
+
+def max_workers() -> int:
+    """Returns how many processes may make batches on this machine: 64, or four a core."""
+    return max(64, 4 * (os.cpu_count() or 1))
+
 
 AUTO_AUGMENT_POLICIES = ('imagenet', 'cifar10')
 FRAMINGS = ('number', 'time')
@@ -84,6 +91,12 @@ class DataOptions:
             self._require(key, 'at least 0', getattr(self, key) >= 0)
         for key in ('mixup', 'cutmix', 'max_skipped', 'rand_augment'):
             self._require(key, 'at least 0', getattr(self, key) >= 0)
+        most = max_workers()
+        self._require(
+            'workers',
+            f'at most {most} on this machine, a process of some 400 MB each',
+            self.workers <= most,
+        )
         self._require('image_size', 'at least 1', self.image_size >= 1)
         self._require('crop_scale', 'above 0 and at most 1', 0 < self.crop_scale <= 1)
         self._require('rand_augment_magnitude', '0 to 30', 0 <= self.rand_augment_magnitude <= 30)

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import grain
@@ -136,11 +140,35 @@ class EvaluationBatches:
         return _made_ahead(grain.MapDataset.source(self), workers)
 
 
-def _leave_signals_to_the_run(worker: int, workers: int) -> None:
-    """They may reach all processes; the run still needs its batches to stop in good order."""
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 10
+
+
+def _prepare_worker(worker: int, workers: int) -> None:
+    """Ties the life of a worker process to that of the run.
+
+    Signals may reach all processes of a run, which still needs its batches to stop in good order:
+    SIGINT is left to the run, and after SIGTERM a worker goes on for a while before it ends. One
+    whose run is gone, whatever ended it, ends by itself.
+    """
     del worker, workers
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    threading.Thread(target=_end_in_time, args=(received,), daemon=True).start()
+
+
+def _end_in_time(received: list[int]) -> None:
+    """Ends this process when its parent is gone, or a while after it has received a signal."""
+    parent = multiprocessing.parent_process()
+    end = math.inf
+    # The system gives a process whose parent has ended to another one.
+    while parent and os.getppid() == parent.pid and time.monotonic() < end:
+        if received and end == math.inf:
+            end = time.monotonic() + _GRACE_SECONDS
+        time.sleep(_POLL_SECONDS)
+    # Not by an exception: the main thread may wait for the run without end.
+    os._exit(128 + signal.SIGTERM)
 
 
 def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
@@ -154,7 +182,7 @@ def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
         # Each makes whole batches, which come in their order.
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
-            worker_init_fn=_leave_signals_to_the_run,
+            worker_init_fn=_prepare_worker,
         )
     try:
         yield from dataset

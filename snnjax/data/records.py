@@ -18,13 +18,22 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
+from snnjax.data.metadata import (
+    Info,
+    PreparedDataError,
+    inflate,
+    is_column,
+    read_info,
+    shard_names,
+)
 from snnjax.errors import UserError
 
 VERSION = '1.0.0'
@@ -102,8 +111,8 @@ def folder_of(data_dir: str | Path, name: str) -> Path:
 
 
 def is_prepared(data_dir: str | Path, name: str) -> bool:
-    """Whether a data set is there, whole."""
-    return (folder_of(data_dir, name) / 'dataset_info.json').exists()
+    """Whether a data set is there, whole; a name with other folders in it is that of none."""
+    return name.isidentifier() and (folder_of(data_dir, name) / 'dataset_info.json').exists()
 
 
 def prepared_names(data_dir: str | Path) -> list[str]:
@@ -160,7 +169,7 @@ _PLAN = 'plan.sha256'
 
 
 def _shard_name(plan: Plan, split: str, number: int) -> str:
-    return f'{plan.name}-{split}.array_record-{number:05}-of-{len(plan.shards(split)):05}'
+    return shard_names(plan.name, split, len(plan.shards(split)))[number]
 
 
 @contextlib.contextmanager
@@ -285,6 +294,8 @@ def _sync(path: Path) -> None:
 class Prepared:
     """A prepared data set.
 
+    Its metadata is read by `snnjax.data.metadata`, not by TFDS, which would import what it names.
+
     Attributes:
       folder: of its files.
       features: of an example.
@@ -293,6 +304,7 @@ class Prepared:
 
     Raises:
       DatasetNotPreparedError: where it is not there.
+      PreparedDataError: where it is damaged, or other than `write` makes.
     """
 
     def __init__(self, data_dir: str | Path, name: str) -> None:
@@ -303,10 +315,16 @@ class Prepared:
                 f'--data_dir={data_dir}'
             )
         self.folder = folder_of(data_dir, name)
-        info = _builder(self.folder).info
+        info = read_info(self.folder)
         self.features = info.features
-        self.metadata: dict[str, Any] = dict(info.metadata or {})
-        self.sizes = {split: info.splits[split].num_examples for split in info.splits}
+        self.metadata = info.metadata
+        self.sizes = {split: sum(lengths) for split, lengths in info.shard_lengths.items()}
+        for split in info.shard_lengths:
+            for shard in info.shards(split):
+                if not (self.folder / shard).is_file():
+                    raise PreparedDataError(
+                        f'{self.folder} has no {shard}: remove it and prepare {name} again'
+                    )
 
     def records(self, split: str) -> Records:
         """The examples of a split."""
@@ -331,17 +349,47 @@ class Records:
 
     def read(self, numbers: Sequence[int]) -> list[Example]:
         """The examples of these numbers."""
-        return self._source.__getitems__([int(number) for number in numbers])
+        if not len(numbers):
+            return []
+        features = self._info.features
+        examples = []
+        for record in self._source.__getitems__([int(number) for number in numbers]):
+            example = features.deserialize_example_np(record, decoders=self._decoders)
+            for name in self._columns:
+                example[name] = inflate(example[name], features[name].np_dtype)
+            examples.append(example)
+        return examples
 
     @functools.cached_property
-    def _source(self) -> Any:
-        builder = _builder(self._folder)
-        features = builder.info.features.items()
-        images = [name for name, feature in features if isinstance(feature, tfds.features.Image)]
-        return builder.as_data_source(
-            self._split, decoders={name: tfds.decode.SkipDecoding() for name in images}
+    def _info(self) -> Info:
+        return read_info(self._folder)
+
+    @functools.cached_property
+    def _columns(self) -> list[str]:
+        """Columns, which are unpacked here, up to a size, and not by TFDS."""
+        return [name for name, feature in self._info.features.items() if is_column(feature)]
+
+    @functools.cached_property
+    def _decoders(self) -> dict[str, Any]:
+        images = [
+            name
+            for name, feature in self._info.features.items()
+            if isinstance(feature, tfds.features.Image)
+        ]
+        return {name: tfds.decode.SkipDecoding() for name in [*images, *self._columns]}
+
+    @functools.cached_property
+    def _source(self) -> ArrayRecordDataSource:
+        shards = self._info.shards(self._split)
+        return ArrayRecordDataSource(
+            [_Shard(str(self._folder / name), 0, size, size) for name, size in shards.items()]
         )
 
 
-def _builder(folder: Path) -> tfds.core.DatasetBuilder:
-    return tfds.builder_from_directory(folder)
+class _Shard(NamedTuple):
+    """All of a file, as `ArrayRecordDataSource` takes it: a path alone may be read as a pattern."""
+
+    filename: str
+    skip: int
+    take: int
+    examples_in_shard: int

@@ -9,6 +9,7 @@ A preparation that was stopped, however it was, goes on when the same command is
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def main(argv: list[str] | None = None) -> int:
         '--clip', type=int, help='events_folder: cut recordings, to so many microseconds each'
     )
     parser.add_argument(
+        '--sensor_size',
+        type=_sensor_size,
+        metavar='WIDTHxHEIGHT',
+        help='events_folder: of the camera of .bin files, as 240x180; default 34x34',
+    )
+    parser.add_argument(
         '--partial', action='store_true', help='imagenet: take what there is of the images'
     )
     args = parser.parse_args(argv)
@@ -47,12 +54,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _sensor_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r'([0-9]{1,5})x([0-9]{1,5})', text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'{text!r} is not WIDTHxHEIGHT in pixels, as 240x180')
+    return int(match[1]), int(match[2])
+
+
 def _options(args: argparse.Namespace) -> dict[str, object]:
     """The arguments that a plan takes beside its source."""
     options: dict[str, object] = {}
     for given, option, value, datasets in (
         (args.name is not None, 'name', args.name, NAMED_BY_USER),
         (args.clip is not None, 'clip', args.clip, ('events_folder',)),
+        (args.sensor_size is not None, 'sensor_size', args.sensor_size, ('events_folder',)),
         (args.partial, 'complete', not args.partial, ('imagenet',)),
     ):
         if given and args.dataset not in datasets:
