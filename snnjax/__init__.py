@@ -1,6 +1,31 @@
 """Deep residual spiking networks in JAX."""
 
-from snnjax.models import create_model, list_models
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from snnjax.version import __version__
 
-__all__ = ['__version__', 'create_model', 'list_models']
+if TYPE_CHECKING:
+    from snnjax.analysis.inference import load
+    from snnjax.models import create_model, list_models
+
+__all__ = ['__version__', 'create_model', 'list_models', 'load']
+
+# Found when they are first asked for: commands need no second of JAX to say how they are used.
+_HOMES = {
+    'create_model': 'snnjax.models',
+    'list_models': 'snnjax.models',
+    'load': 'snnjax.analysis.inference',
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,9 +12,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from snnjax.data import Dataset, Split
+from snnjax.data import DataOptions, Dataset, Split
+from snnjax.data.datasets import SMALL_IMAGES
 from snnjax.data.options import EVALUATION
 from snnjax.data.pipeline import EvaluationBatches
+from snnjax.data.preprocessing import read_preprocessing
 from snnjax.data.splits import EvenlySpaced
 from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
@@ -23,6 +25,7 @@ from snnjax.models.observation import unrolled
 from snnjax.train import metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
 from snnjax.train.loop import evaluate
+from snnjax.train.losses import LOSSES
 from snnjax.train.program import Program, build_program
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
 from snnjax.train.step import normalise
@@ -44,6 +47,7 @@ class Trained:
       variables: of the model, as they lie on the devices.
       split_name: 'test' or 'train'; images of both are as in testing.
       examples: of that split, all or some.
+      assumes_steps: true if neither the weights nor a caller said how many time steps.
     """
 
     config: ml_collections.ConfigDict
@@ -52,6 +56,7 @@ class Trained:
     variables: Mapping[str, Any]
     split_name: str
     examples: Split
+    assumes_steps: bool = False
 
     @property
     def model(self) -> Network:
@@ -74,8 +79,9 @@ class Trained:
 
     def describe(self) -> str:
         """Which model on which examples, in words."""
+        assumed = ' (the weights do not say)' if self.assumes_steps else ''
         return (
-            f'{self.config.model.name}, T={self.num_steps}; {self.config.data.name}: '
+            f'{self.config.model.name}, T={self.num_steps}{assumed}; {self.config.data.name}: '
             f'{len(self.examples):,} {self.split_name} examples{describe_split(self.config)}'
         )
 
@@ -144,14 +150,42 @@ def open_trained(
     }
     if num_steps is not None:
         options['num_steps'] = num_steps
+    assumes_steps = options.get('num_steps') is None
+    if assumes_steps:
+        options['num_steps'] = DEFAULT_NUM_STEPS
     loss = (_trained_as(weights) or {}).get('loss', 'cross_entropy')
-    return _open(name, options, data, load, loss=loss, **choice)
+    trained = _open(name, options, data, load, loss=loss, **choice)
+    return dataclasses.replace(trained, assumes_steps=assumes_steps)
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
     """The configuration of the run that weights are of, where it is with them."""
     path = Path(weights).expanduser() / 'config.json'
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text()) if path.exists() else _trained_as_card_says(weights)
+
+
+def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
+    """Returns what a run's configuration would say of weights that have been exported, if known.
+
+    These are the options of the data, ``data``, and the ``loss``.
+    """
+    try:
+        card = json.loads((Path(weights).expanduser() / 'model.json').read_text())
+        made = read_preprocessing(card)
+        match card:
+            case {'data': {'name': str(name), 'split': str(split)}}:
+                data: dict[str, Any] = {'name': name, 'split': split}
+            case _:
+                return None
+        if made and made.is_events:
+            data |= {'frames_by': made.frames_by, 'frame_window': made.frame_window}
+        elif made and name not in SMALL_IMAGES:
+            data |= {'eval_size': made.shape[0], 'eval_resize': made.resize}
+        options = dataclasses.asdict(DataOptions(**data))
+    except (OSError, ValueError):
+        return None
+    loss = card.get('loss')
+    return {'data': options, 'loss': loss if loss in list(LOSSES) else 'cross_entropy'}
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:

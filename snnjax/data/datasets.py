@@ -69,6 +69,8 @@ STATISTICS = {
     'cifar10': ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
     'cifar100': ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
 }
+SMALL_IMAGES = (*STATISTICS, 'digits')
+"""Data sets whose images are used as they are stored, not resized."""
 _PHOTO_STATISTICS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375))
 
 
@@ -103,6 +105,17 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
     if kind == 'photos':
         return _open_photos(options, classes, lambda split: _divide(prepared, options.split, split))
     return _open_arrays(options, prepared, classes)
+
+
+def class_names(options: DataOptions) -> list[str] | None:
+    """Returns the names of the classes of a data set by label; None if it does not name them.
+
+    Args:
+      options: of a data set that `open_dataset` has opened.
+    """
+    if options.name in READY:
+        return None
+    return list(Prepared(options.dir, options.name).features['label'].names)
 
 
 _PLACES = ('uint8', 'uint16')

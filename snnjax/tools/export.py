@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnjax.analysis.inference import describe_inputs
 from snnjax.analysis.model_card import ImageFormat, image_format, make_card, read_image_format
 from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
 from snnjax.data import DatasetNotPreparedError
@@ -120,7 +122,10 @@ def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) 
         print(f'model.json does not say what the images are: {error}')
     if args.num_steps is not None:
         options['num_steps'] = args.num_steps
-    card = make_card(weights.source, weights.variables['params'], images)
+    inputs = describe_inputs(weights.source, weights.model, data_changes(args)).to_json()
+    if images is None or inputs.get('images', {}).get('shape') != list(images.shape):
+        inputs.pop('preprocessing', None)
+    card = make_card(weights.source, weights.variables['params'], images, inputs)
     with _kept_if_right(out) as path:
         save_safetensors(path, weights.variables, name, options, card)
         written, read = by_name(weights.variables), by_name(load_weights(path))
@@ -197,6 +202,9 @@ def _images(args: argparse.Namespace, weights: _Weights) -> ImageFormat:
         images = ImageFormat(*given)
     elif not data_changes(args) and (kept := read_image_format(weights.source)):
         images = kept
+        if len(kept.shape) == 4 and weights.model.num_steps:
+            shape = (weights.model.num_steps, *kept.shape[1:])
+            images = dataclasses.replace(kept, shape=shape)
     else:
         data = data_as_trained(weights.source, data_changes(args))
         images = image_format(data, weights.model.num_steps)

@@ -121,12 +121,15 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     raise WeightsError(f'{path} does not describe a model: it needs a name and options')
 
 
-def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[Network, Variables]:
+def open_weights(
+    source: str | Path, num_steps: int | None = None, checkpoint: str | int = 'newest'
+) -> tuple[Network, Variables]:
     """The model that weights are of, each of its layers for itself, and its variables.
 
     Args:
       source: a folder of weights or a work directory.
       num_steps: time steps; None for those of training.
+      checkpoint: of a run, see `load_weights`.
 
     Raises:
       WeightsError: where there are none, or others than the model's.
@@ -136,7 +139,7 @@ def open_weights(source: str | Path, num_steps: int | None = None) -> tuple[Netw
         options['num_steps'] = num_steps
     try:
         model = unrolled(create_model(name, **options))
-        variables = load_weights(source)
+        variables = load_weights(source, checkpoint)
         size = model.image_size(variables['params'])
         image = jax.ShapeDtypeStruct((1, *size, model.in_channels), 'float32')
         like = jax.eval_shape(model.init, jax.random.key(0), image)
