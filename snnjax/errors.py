@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -28,29 +30,68 @@ class UserError(Exception):
 def run_command(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit status.
 
-    Prints a `UserError` as one line. Ends without a traceback after Ctrl-C, and when whatever reads
-    the output, such as ``head``, has seen enough.
+    Prints a `UserError`, and an error of the operating system, as one line. Ends without a
+    traceback after Ctrl-C, and if whatever reads the output, such as ``head``, has seen enough.
 
     Args:
-      command: function that returns its exit status, or None for 0.
+      command: function that returns its exit status, or None for 0; it may parse its arguments with
+        argparse.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Whatever a folder is called, its name can be printed.
+        sys.stdout.reconfigure(errors='backslashreplace')
+    status = _run(command)
+    if sys.stdout is None:
+        return status
     try:
-        status = command() or 0
         sys.stdout.flush()
+    except OSError as error:
+        # Python would try to write what is left when it ends, and fail again.
+        _discard(sys.stdout)
+        return status or _status_of(error)
+    return status
+
+
+def _run(command: Callable[[], int | None]) -> int:
+    try:
+        return command() or 0
     except UserError as error:
         print_error(error)
         return error.exit_status
-    except BrokenPipeError:
-        # Python would try to flush what is left when it ends, and fail again.
-        with open(os.devnull, 'w') as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return EXIT_CLOSED_PIPE
     except KeyboardInterrupt:
         return EXIT_KEYBOARD
-    return status
+    except OSError as error:
+        return _status_of(error)
+    except MemoryError as error:
+        print_error(f'out of memory: {error}')
+        return EXIT_FAILED
+    except SystemExit as end:
+        # argparse prints its help, or what is wrong, and ends.
+        if not isinstance(end.code, int | None):
+            raise
+        return end.code or 0
+
+
+def _status_of(error: OSError) -> int:
+    """Returns the exit status of a command that the system stopped, and says why it did."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_CLOSED_PIPE
+    print_error(f'{error.filename}: {error.strerror}' if error.filename else error)
+    return EXIT_FAILED if error.errno in _NO_SPACE else EXIT_USAGE
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def print_error(error: object) -> None:
     """Prints ``error: …`` to stderr; does nothing if nobody listens there."""
-    with contextlib.suppress(OSError):
+    try:
         print(f'error: {error}', file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Lets a stream that cannot be written to any more write to nowhere."""
+    with open(os.devnull, 'w') as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), stream.fileno())

@@ -17,7 +17,7 @@ ALLOWED = {
     'models': {'errors', 'neurons', 'spelling'},
     'data': {'errors', 'spelling'},
     'train': {'data', 'errors', 'models', 'spelling', 'version'},
-    'analysis': {'data', 'errors', 'models', 'neurons', 'train'},
+    'analysis': {'data', 'errors', 'models', 'neurons', 'spelling', 'train'},
     'tools': {'analysis', 'data', 'errors', 'models', 'neurons', 'spelling', 'train'},
     'main': {'analysis', 'data', 'errors', 'spelling', 'train'},
 }

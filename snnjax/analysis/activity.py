@@ -117,7 +117,7 @@ def measure_activity(trained: Trained) -> Activity:
         confusion = cells.at[batch['label'], predicted].add(1, mode='drop')
         return {'images': jnp.sum(mask), 'confusion': confusion}, neurons, synapses
 
-    results = trained.measure(step)
+    results = trained.measure(step, 'counting spikes')
     totals, neurons, synapses = functools.reduce(_add, results)
     images = int(totals['images'])
     layers = summarise(model, trained.image_shape)

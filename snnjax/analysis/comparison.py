@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -13,34 +12,39 @@ import jax
 import ml_collections
 
 from snnjax.analysis.energy import measure_costs
-from snnjax.analysis.runs import by_network, mean_and_deviation
-from snnjax.analysis.trained import open_trained
+from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, read_config
+from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data.pipeline import TrainingBatches
-from snnjax.train.config import dataset_of
+from snnjax.train.config import check, dataset_of, default_config
 from snnjax.train.program import build_program
+from snnjax.train.progress import watched
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import count_parameters
 
 
-def measure_run(workdir: Path, images: int = 0) -> dict[str, Any]:
+def measure_run(workdir: Path, **choice: Any) -> dict[str, Any]:
     """What a trained network reaches and costs in inference.
 
     Args:
       workdir: of its run.
-      images: of the test split, at even distances; 0 for all.
+      **choice: of the checkpoint and the examples, see `open_trained`.
 
     Returns:
-      ``model``, ``parameters``, and what `snnjax.analysis.energy.measure_costs` has.
+      ``model``, ``parameters``, ``step`` of the checkpoint, and the row of
+      `snnjax.analysis.energy.measure_costs`.
     """
-    trained = open_trained(str(workdir), images=images)
+    trained = open_trained(str(workdir), **choice)
     return {
         'model': trained.config.model.name,
         'parameters': count_parameters(trained.variables['params']),
+        'step': trained.step,
         **measure_costs(trained),
     }
 
 
-def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[str, float]]:
+def measure_steps(
+    workdirs: Mapping[str, Path], rounds: int, data: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, float]]:
     """What a training step of several runs costs on this machine.
 
     All take turns, round by round, so that what else the machine does is shared among them.
@@ -48,6 +52,7 @@ def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[s
     Args:
       workdirs: of the runs, by name.
       rounds: steps of each that are timed, after one that is not.
+      data: fields of `DataOptions` that are other than in training.
 
     Returns:
       By name: ``step_seconds``, the median, and ``step_bytes``, what XLA allocates beside the
@@ -56,8 +61,10 @@ def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[s
     mesh = make_mesh()
     steps: dict[str, Any] = {}
     states, costs = {}, {}
-    for name, workdir in workdirs.items():
-        config = ml_collections.ConfigDict(json.loads((workdir / 'config.json').read_text()))
+    for name, workdir in watched(workdirs.items(), 'compiling steps', unit='network'):
+        config = _config_of(workdir)
+        config.data.update(data_as_trained(str(workdir), data or {}))
+        check(config, mesh.size)
         program = build_program(config, mesh, steps_per_epoch=1)
         split = dataset_of(config).load('train')
         batches = TrainingBatches(split, config.batch_size, config.seed, num_batches=1)
@@ -69,7 +76,7 @@ def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[s
         costs[name] = {'step_bytes': float(memory.temp_size_in_bytes)}
 
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds + 1):
+    for _ in watched(range(rounds + 1), 'timing steps', unit='round'):
         for name, (step, batch) in steps.items():
             begun = time.perf_counter()
             states[name], sums = step(states[name], batch)
@@ -78,6 +85,25 @@ def measure_steps(workdirs: Mapping[str, Path], rounds: int) -> dict[str, dict[s
     return {
         name: {'step_seconds': statistics.median(seconds[name][1:]), **cost}
         for name, cost in costs.items()
+    }
+
+
+def _config_of(workdir: Path) -> ml_collections.ConfigDict:
+    kept = read_config(workdir)
+    if kept is None:
+        raise RunError(f'{workdir} has no config.json: give the workdir of a sweep')
+    # An older version had fewer keys.
+    # They need not be there any more.
+    unused = {'init_from': '', 'loggers': ''}
+    return ml_collections.ConfigDict(_merged(default_config().to_dict(), kept | unused))
+
+
+def _merged(defaults: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(defaults) | {
+        key: _merged(defaults[key], value)
+        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping)
+        else value
+        for key, value in kept.items()
     }
 
 

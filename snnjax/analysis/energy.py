@@ -8,6 +8,7 @@ accumulate (AC), which is all that a spike asks of a synapse, 0.9 pJ (Horowitz 2
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,8 +56,20 @@ class Estimate:
 
     @property
     def ratio(self) -> float:
-        """How many times the SNN's energy the ANN takes."""
-        return self.ann_joules / self.snn_joules
+        """How many times the SNN's energy the ANN takes; infinity if no neuron fires."""
+        return times_less({'ann_joules': self.ann_joules, 'snn_joules': self.snn_joules})
+
+
+def times_less(energy: Mapping[str, float]) -> float:
+    """Returns how many times the ``snn_joules`` the ``ann_joules`` are.
+
+    Returns:
+      Infinity if the SNN computes nothing, NaN if neither of them does.
+    """
+    ann, snn = energy['ann_joules'], energy['snn_joules']
+    if snn:
+        return ann / snn
+    return math.inf if ann else math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +180,7 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
       `neurobench_metrics`; ``energy_by_mean_rate``, the paper's convention; ``energy_by_layer``,
       the other, where what does not change over time is charged ``once``, or at ``every_step``;
       ``layers`` with it charged once; ``images``, ``num_steps`` and ``scope``. Joules an image.
+      The paper's ``ratio`` is None if no neuron fires, as JSON knows no infinity.
     """
     layers = summarise(trained.model, trained.image_shape)
     steps = trained.num_steps
@@ -194,7 +208,7 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
             'syops': paper.syops,
             'ann_joules': paper.ann_joules,
             'snn_joules': paper.snn_joules,
-            'ratio': paper.ratio,
+            'ratio': paper.ratio if math.isfinite(paper.ratio) else None,
         },
         'energy_by_layer': {
             'ann_joules': sum(layer.macs for layer in layers) * MAC_JOULES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import re
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnjax.analysis.outputs import write_output
 from snnjax.analysis.runs import accuracies_by_depth, by_network
 
 if TYPE_CHECKING:
@@ -41,6 +43,23 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
     return figure, list(axes)
 
 
+def _save(figure: Figure, path: Output) -> None:
+    """Writes a figure in the format that the name of the file ends with, a PNG if it has none."""
+    if not isinstance(path, Path):
+        figure.savefig(path, dpi=150)
+        return
+    file = io.BytesIO()
+    figure.savefig(file, dpi=150, format=path.suffix.removeprefix('.').lower() or 'png')
+    write_output(path, file.getvalue())
+
+
+def _plain(name: str) -> str:
+    """Returns a name as matplotlib draws it: without formulas, and not too long."""
+    # A label that begins with _ is in no legend.
+    shown = name if len(name) <= 40 else f'{name[:30]}…{name[-8:]}'
+    return shown.replace('$', r'\$').lstrip('_') or '_'
+
+
 def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -> None:
     """Draws loss, accuracy and firing rate over epochs, in training and on the test images.
 
@@ -56,8 +75,9 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
                 ax.plot(*zip(*points, strict=True), label=name, marker='.', linewidth=1.2)
         ax.set_xlabel('epoch')
         ax.set_ylabel(key.replace('_', ' '))
-        ax.legend()
-    figure.savefig(path, dpi=150)
+        if ax.lines:
+            ax.legend()
+    _save(figure, path)
 
 
 def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) -> None:
@@ -85,7 +105,7 @@ def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) ->
     ax.set_ylabel('norm of the gradient by parameters')
     ax.locator_params(axis='x', integer=True)
     ax.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _numbers(name: str) -> list[int]:
@@ -113,7 +133,7 @@ def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> N
     ax.set_ylabel('test accuracy (%)')
     ax.set_title(_setting(rows), fontsize=9)
     ax.legend()
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _setting(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -169,7 +189,7 @@ def save_curves_by_depth(
         ax.sharey(axes[0])
     axes[0].set_ylabel('accuracy in training (%)')
     axes[-1].legend(fontsize=8)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def save_similarity(
@@ -200,7 +220,7 @@ def save_similarity(
             color=COLOURS[i % len(COLOURS)],
             marker=MARKERS[i % len(MARKERS)],
             markersize=4,
-            label=name,
+            label=_plain(name),
         )
         lowest = min(lowest, *(value for value in values if value == value))
     depths = {len(blocks) for blocks in measured.values()}
@@ -211,7 +231,7 @@ def save_similarity(
     ax.set_ylim(lowest, 1.02)
     ax.set_title(f'SSIM of firing rates before and after each block, {images:,} images', fontsize=9)
     ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.05), fontsize=8)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: Output) -> None:
@@ -228,7 +248,7 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
             'color': COLOURS[i % len(COLOURS)],
             'marker': MARKERS[i % len(MARKERS)],
             'markersize': 4,
-            'label': name,
+            'label': _plain(name),
         }
         blocks, gates = results['blocks'], results['gates']
         numbers = range(1, len(blocks) + 1)
@@ -251,10 +271,12 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
     for ax in (of_blocks, of_gradients):
         ax.set_xlabel('block')
         ax.locator_params(axis='x', integer=True)
-        ax.set_yscale('log')
+        # A network that never fires passes no gradient on.
+        if any(np.any(np.asarray(line.get_ydata()) > 0) for line in ax.lines[: len(measured)]):
+            ax.set_yscale('log')
     of_blocks.legend(fontsize=8)
     figure.suptitle(f'{images:,} images', fontsize=9)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Output) -> None:
@@ -282,7 +304,7 @@ def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Ou
     by_energy.set_xlabel('energy of an image (µJ), compute only')
     by_energy.legend()
     figure.suptitle(f'{rows[0]["images"]:,} images', fontsize=9)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Output) -> None:
@@ -307,24 +329,27 @@ def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Outpu
         ax.set_xlabel('layer of neurons')
         ax.locator_params(axis='x', integer=True)
     figure.suptitle(f'{images:,} images', fontsize=9)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
-def save_confusion(confusion: np.ndarray, path: Output) -> None:
+def save_confusion(confusion: np.ndarray, path: Output, names: Sequence[str] | None = None) -> None:
     """Draws which classes are taken for which; each row adds up to 100 %.
 
     Args:
-      confusion: images by (class, predicted class).
-      path: of the PNG.
+      confusion: number of images by (class, predicted class).
+      path: file of the figure.
+      names: name of each class; None for numbers. They are written beside up to 20 classes.
     """
+    names = [_plain(name) for name in names or map(str, range(len(confusion)))]
     figure, (ax,) = new_figure(6, 5.2)
     ax.grid(visible=False)
     shares = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = ax.imshow(shares, cmap='Blues', vmin=0, vmax=100)
     figure.colorbar(image, label='of the images of the class (%)')
     if len(confusion) <= 20:
-        ax.set_xticks(range(len(confusion)))
-        ax.set_yticks(range(len(confusion)))
+        longest = max(map(len, names))
+        ax.set_xticks(range(len(confusion)), names, rotation=90 if longest > 2 else 0)
+        ax.set_yticks(range(len(confusion)), names)
         for (row, column), share in np.ndenumerate(shares):
             colour = 'white' if share > 50 else 'black'
             text = f'{share:.0f}'
@@ -332,7 +357,7 @@ def save_confusion(confusion: np.ndarray, path: Output) -> None:
     ax.set_xlabel('predicted class')
     ax.set_ylabel('class')
     ax.set_title(f'{int(confusion.sum()):,} images', fontsize=9)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
@@ -356,7 +381,7 @@ def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
     ax.set_ylabel('energy of an image (µJ)')
     ax.set_title(energy['scope'], fontsize=9)
     ax.legend()
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
@@ -375,18 +400,19 @@ def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
         syops = [row['syops'] / 1e6 for row in seeds]
         accuracies = [100 * row['accuracy'] for row in seeds]
         marker = MARKERS[i % len(MARKERS)]
-        left.scatter(syops, accuracies, s=36, color=colour, marker=marker, label=name)
+        left.scatter(syops, accuracies, s=36, color=colour, marker=marker, label=_plain(name))
         for ax, key, unit in ((middle, 'step_seconds', 1e-3), (right, 'step_bytes', 1e6)):
             ax.barh(i, statistics.fmean(row[key] for row in seeds) / unit, color=colour)
-    left.set_xscale('log')
-    left.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    left.xaxis.set_major_formatter('{x:g}')
-    left.xaxis.set_minor_formatter('')
+    if all(row['syops'] > 0 for row in rows):
+        left.set_xscale('log')
+        left.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        left.xaxis.set_major_formatter('{x:g}')
+        left.xaxis.set_minor_formatter('')
     left.set_xlabel('synaptic operations of an image (millions)')
     left.set_ylabel('test accuracy (%)')
     left.legend(fontsize=8)
     for ax, label in ((middle, 'training step (ms)'), (right, 'memory of a step (MB)')):
-        ax.set_yticks(range(len(networks)), list(networks))
+        ax.set_yticks(range(len(networks)), map(_plain, networks))
         ax.invert_yaxis()
         ax.set_xlabel(label)
     first = rows[0]
@@ -395,4 +421,4 @@ def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
         f'{_seeds([len(seeds) for seeds in networks.values()])}',
         fontsize=9,
     )
-    figure.savefig(path, dpi=150)
+    _save(figure, path)

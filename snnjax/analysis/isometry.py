@@ -26,6 +26,7 @@ from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed, unrolled
 from snnjax.neurons import membrane_potential
 from snnjax.train.gradients import norms_by_block
+from snnjax.train.progress import compiling, watched
 from snnjax.train.weights import by_name
 
 Variables = Mapping[str, Any]
@@ -152,8 +153,10 @@ def measure_blocks(
         return jacobian_moments(block, x, key, probes)
 
     results = []
-    inputs = run(variables, images)
-    for number, (name, module) in enumerate(zip(block_names(model), modules, strict=True)):
+    with compiling('passing images'):
+        inputs = run(variables, images)
+    named = list(zip(block_names(model), modules, strict=True))
+    for number, (name, module) in enumerate(watched(named, 'measuring blocks', unit='block')):
         if blocks is not None and name not in blocks:
             continue
         estimates = moments(module, *inputs[number], jax.random.fold_in(key, number))
@@ -300,12 +303,15 @@ def measure_isometry(
     if residual_scale is not None:
         variables = scale_residuals(variables, residual_scale)
     blocks = measure_blocks(model, variables, images, key, probes)
-    gates = measure_gates(model, variables, images, key)
+    with compiling('measuring firing decisions'):
+        gates = measure_gates(model, variables, images, key)
+    with compiling('measuring gradients'):
+        norms = gradient_norms(model, variables, images, batch['label'])
     return {
         'blocks': [
             {**dataclasses.asdict(block), 'spread': block.spread, 'predicted': block.predicted}
             for block in blocks
         ],
         'gates': [dataclasses.asdict(gate) for gate in gates],
-        'gradient_norms': gradient_norms(model, variables, images, batch['label']),
+        'gradient_norms': norms,
     }

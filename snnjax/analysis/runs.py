@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
+import errno
+import fcntl
 import io
 import json
+import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snnjax.analysis.outputs import write_output
+from snnjax.data import DataOptions
+from snnjax.errors import UserError
 from snnjax.models.registry import family_and_depth
-from snnjax.train.files import write_whole
+from snnjax.train.config import default_config
 from snnjax.train.writers import read_lines, read_metrics
+
+
+class RunError(UserError, ValueError):
+    """A run, or a table of runs, that lacks what is asked of it; the message says what."""
+
+
+def read_config(workdir: Path) -> dict[str, Any] | None:
+    """Reads the configuration of a run; None if the folder has none.
+
+    Keys that an older version did not have are missing.
+
+    Raises:
+      RunError: for a ``config.json`` that is damaged.
+    """
+    path = workdir / 'config.json'
+    if not path.exists():
+        return None
+    try:
+        config = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise RunError(f'{path} is damaged, put back a copy: {error}') from error
+    match config:
+        case {'model': {'name': str()}, 'data': {'name': str(), **data}}:
+            defaults = dataclasses.asdict(DataOptions())
+            for key, value in data.items():
+                if key in defaults and not _is_like(value, defaults[key]):
+                    raise RunError(
+                        f'{path} is damaged, put back a copy: data.{key}={value!r}, expected '
+                        f'a {type(defaults[key]).__name__}'
+                    )
+            return config
+    raise RunError(f'{path} is damaged, put back a copy: it needs model.name and data.name')
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    return type(value) is type(default)
 
 
 def mean_test_accuracy(records: Iterable[Mapping[str, Any]]) -> tuple[float, int]:
@@ -25,7 +71,7 @@ def mean_test_accuracy(records: Iterable[Mapping[str, Any]]) -> tuple[float, int
       The mean, and of how many evaluations.
 
     Raises:
-      ValueError: where there was none.
+      RunError: if there was none.
     """
     accuracies: list[float] = []
     for record in records:
@@ -34,7 +80,7 @@ def mean_test_accuracy(records: Iterable[Mapping[str, Any]]) -> tuple[float, int
         if 'extended/accuracy' in record:
             accuracies = []  # Those of an earlier phase.
     if not accuracies:
-        raise ValueError('no evaluation among the metrics: the run has not come to one yet')
+        raise RunError('no evaluation among the metrics: the run has not come to one yet')
     last = accuracies[-5:]
     return statistics.fmean(last), len(last)
 
@@ -47,18 +93,26 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
       ``images`` (that it was trained on, each as often as it was), ``accuracy`` and ``evaluations``
       (see `mean_test_accuracy`), ``firing_rate``, ``train_accuracy`` (of the last line that has it)
       and ``images_per_second`` (None without such lines), and ``commit``.
+
+    Raises:
+      RunError: for a run without a configuration or an evaluation, or a damaged one.
     """
-    config = json.loads((workdir / 'config.json').read_text())
-    environment = read_lines(workdir / 'environment.jsonl')[-1]
+    config = read_config(workdir)
+    if config is None:
+        raise RunError(f'{workdir} has no config.json: give the work directory of a run')
+    # An older version had fewer keys.
+    config = default_config().to_dict() | config
     records = read_metrics(workdir)
     accuracy, evaluations = mean_test_accuracy(records)
     training = [record for record in records if 'train/accuracy' in record]
     speeds = [record['time/images_per_second'] for record in training]
+    rates = [record['eval/firing_rate'] for record in records if 'eval/firing_rate' in record]
     family, depth = family_and_depth(config['model']['name'])
+    starts = read_lines(workdir / 'environment.jsonl')
     return {
         'family': family,
         'depth': depth,
-        'num_steps': config['model']['num_steps'],
+        'num_steps': config['model'].get('num_steps'),
         'data': config['data']['name'],
         'epochs': config['epochs'],
         'batch_size': config['batch_size'],
@@ -67,44 +121,126 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
         'accuracy': round(accuracy, 6),
         'evaluations': evaluations,
         'train_accuracy': round(training[-1]['train/accuracy'], 6) if training else None,
-        'firing_rate': round(records[-1]['eval/firing_rate'], 6),
+        'firing_rate': round(rates[-1], 6) if rates else None,
         'images_per_second': round(statistics.median(speeds), 1) if speeds else None,
-        'commit': environment['commit'],
+        'commit': starts[-1].get('commit') if starts else None,
     }
 
 
-# Of a commit the first digits may look like a number.
-_TEXT = ('run', 'arguments', 'family', 'model', 'data', 'commit')
+# Columns of text; a commit or the name of a folder may look like a number.
+_TEXT = frozenset('run arguments family model data commit weights split image_shape'.split())
+# What spreadsheets take for the beginning of a formula, and what marks a cell as text there.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠'")  # noqa: RUF001
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """The lines of a CSV file of runs, numbers as numbers; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline='') as file:
-        return [
-            {key: text if key in _TEXT else _number(text) for key, text in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    """Reads the lines of a CSV file of runs, numbers as numbers; none if there is no file.
+
+    Raises:
+      RunError: for a file that is no such table.
+    """
+    return [
+        {key: _to_text(cell) if key in _TEXT else _to_number(cell) for key, cell in row.items()}
+        for row in _read_cells(path)
+    ]
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Reads the table of a sweep, in which each line is of a run; see `read_table`.
+
+    Raises:
+      RunError: for a line without a run.
+    """
+    rows = read_table(path)
+    for number, row in enumerate(rows, start=1):
+        if not row.get('run'):
+            raise RunError(f'{path}: row {number} is of no run, it needs a column "run"')
+    return rows
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a CSV file, whole or not at all; its columns are the keys of all rows."""
+    """Writes a CSV file, whole or not at all; its columns are the keys of all rows.
+
+    Text that a spreadsheet would run as a formula gets a ``'`` in front, which `read_table` takes
+    away again.
+    """
+    _write_cells(path, [_to_cells(row) for row in rows])
+
+
+def add_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Adds a line to a CSV file, which is made if it is missing; several processes may do so.
+
+    Columns that the file lacks are added to it; the lines that it has stay as they are.
+
+    Raises:
+      RunError: for a file that is no such table.
+    """
+    with _locked(path):
+        _write_cells(path, [*_read_cells(path), _to_cells(row)])
+
+
+def _read_cells(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    try:
+        # A spreadsheet may have put a byte order mark in front.
+        with path.open(newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
+            rows = list(csv.DictReader(file, restval='', strict=True))
+    except csv.Error as error:
+        raise RunError(f'{path} is no CSV file: {error}') from error
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise RunError(f'{path}: row {number} has more cells than there are columns')
+    return rows
+
+
+def _write_cells(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_output(path, text.getvalue())
 
 
-def _number(text: str) -> Any:
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keeps a file, made if it is missing, to this process while the context lasts."""
+    if path.exists() and not path.is_file():
+        yield  # A device or a pipe.
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open('ab') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+            # Whoever had the lock before has put a new file in the place of this one.
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                yield
+                return
+
+
+def _to_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        for key, value in row.items()
+    }
+
+
+def _to_text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
+def _to_number(cell: str) -> Any:
     for kind in (int, float):
         try:
-            return kind(text)
+            return kind(cell)
         except ValueError:
             pass
-    return text
+    return _to_text(cell)
 
 
 def accuracies_by_depth(
@@ -141,7 +277,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def by_network(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Rows with a ``run``, one a seed, by what its name has before ``_seed``."""
+    """Groups rows with a ``run``, one a seed, by what its name has before ``_seed``."""
     networks: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         networks.setdefault(row['run'].partition('_seed')[0], []).append(row)

@@ -102,7 +102,7 @@ def measure_similarity(trained: Trained) -> list[Similarity]:
 
     batches = [
         jax.tree.map(lambda values, mask=mask: values[mask], by_block)
-        for by_block, mask in trained.measure(step)
+        for by_block, mask in trained.measure(step, 'comparing patterns')
     ]
     return [
         Similarity(name, None, None)

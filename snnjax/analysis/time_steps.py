@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from snnjax.analysis.energy import measure_costs
@@ -11,14 +11,15 @@ from snnjax.analysis.trained import Trained
 
 def measure_time_steps(
     open_at: Callable[[int], Trained], steps: Iterable[int]
-) -> list[dict[str, Any]]:
-    """Accuracy and energy of the same weights at several numbers of time steps.
+) -> Iterator[dict[str, Any]]:
+    """Measures accuracy and energy of the same weights at several numbers of time steps.
 
     Args:
       open_at: the model at a number of time steps, see `open_trained`.
       steps: which.
 
-    Returns:
-      A row each, see `snnjax.analysis.energy.measure_costs`.
+    Yields:
+      A row for each as soon as it is measured, see `snnjax.analysis.energy.measure_costs`.
     """
-    return [measure_costs(open_at(num_steps)) for num_steps in steps]
+    for num_steps in steps:
+        yield measure_costs(open_at(num_steps))

@@ -12,8 +12,9 @@ import jax
 import ml_collections
 import numpy as np
 
+from snnjax.analysis.runs import read_config
 from snnjax.data import DataOptions, Dataset, Split
-from snnjax.data.datasets import SMALL_IMAGES
+from snnjax.data.datasets import SMALL_IMAGES, class_names
 from snnjax.data.options import EVALUATION
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.preprocessing import read_preprocessing
@@ -22,14 +23,22 @@ from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
+from snnjax.spelling import count
 from snnjax.train import metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
 from snnjax.train.loop import evaluate
 from snnjax.train.losses import LOSSES
 from snnjax.train.program import Program, build_program
+from snnjax.train.progress import watched
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
 from snnjax.train.step import normalise
-from snnjax.train.weights import describe_weights, fit_weights, load_weights
+from snnjax.train.weights import (
+    SAFETENSORS_FILE,
+    describe_weights,
+    find_checkpoint,
+    fit_weights,
+    load_weights,
+)
 
 
 class UnsuitableModelError(UserError, ValueError):
@@ -48,6 +57,7 @@ class Trained:
       split_name: 'test' or 'train'; images of both are as in testing.
       examples: of that split, all or some.
       assumes_steps: true if neither the weights nor a caller said how many time steps.
+      step: of the checkpoint of a run that the variables are of; None if there is none.
     """
 
     config: ml_collections.ConfigDict
@@ -57,6 +67,7 @@ class Trained:
     split_name: str
     examples: Split
     assumes_steps: bool = False
+    step: int | None = None
 
     @property
     def model(self) -> Network:
@@ -73,42 +84,65 @@ class Trained:
         """(H, W, C) of an example, or (T, H, W, C)."""
         return self.examples.examples(np.arange(1))['image'].shape[1:]
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes by label; digits for a data set that does not name them."""
+        names = class_names(DataOptions(**self.config.data))
+        return names or list(map(str, range(self.dataset.num_classes)))
+
     def normalised(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The images of a batch as the model takes them."""
         return normalise(batch['image'], self.dataset)
 
     def describe(self) -> str:
-        """Which model on which examples, in words."""
+        """Says which model on which examples, and of which checkpoint."""
         assumed = ' (the weights do not say)' if self.assumes_steps else ''
+        steps = f'T={self.num_steps}{assumed}'
+        model = f'{self.config.model.name}, {steps}; {self.describe_examples()}'
+        return model if self.step is None else f'{model}\ncheckpoint of step {self.step:,}'
+
+    def describe_examples(self) -> str:
+        """Says which examples of which data set."""
         return (
-            f'{self.config.model.name}, T={self.num_steps}{assumed}; {self.config.data.name}: '
-            f'{len(self.examples):,} {self.split_name} examples{describe_split(self.config)}'
+            f'{self.config.data.name}: {count(len(self.examples), f"{self.split_name} example")}'
+            f'{describe_split(self.config)}'
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch, over all devices: no more than there are, but for some of padding."""
+        devices = jax.device_count()
+        return min(self.config.eval_batch_size, -(-len(self.examples) // devices) * devices)
 
     def evaluate(self) -> dict[str, float]:
         """Loss, accuracy and firing rate over the examples; see `snnjax.train.loop.evaluate`."""
-        config = self.config
-        size = config.eval_batch_size
-        return evaluate(self.program, self.variables, self.examples, size, config.data)
+        data = self.config.data
+        return evaluate(
+            self.program, self.variables, self.examples, self.batch_size, data, shown='evaluating'
+        )
 
-    def measure(self, step: Callable[[Any, Mapping[str, jax.Array]], Any]) -> Iterator[Any]:
+    def measure(
+        self, step: Callable[[Any, Mapping[str, jax.Array]], Any], what: str = 'measuring'
+    ) -> Iterator[Any]:
         """What ``step(variables, batch)`` gives for each batch, on the host.
 
         Args:
           step: is compiled; batches are those of `EvaluationBatches`, divided over the devices. Its
             variables are for `model`.
+          what: is measured, for the progress bar.
         """
         batches = EvaluationBatches(
             self.examples,
-            self.config.eval_batch_size,
+            self.batch_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-        ).iterate(self.config.data.workers)
+        )
+        made = watched(batches.iterate(self.config.data.workers), what, len(batches))
         mesh = make_mesh()
         options = compiler_options(mesh.devices.flat[0].platform)
         compiled = jax.jit(step, out_shardings=replicated(mesh), compiler_options=options)
         by_image = batch_sharded(mesh)
-        results = (compiled(self.variables, put_batch(batch, by_image)) for batch in batches)
+        results = (compiled(self.variables, put_batch(batch, by_image)) for batch in made)
         yield from metrics.fetch_late(results)
 
 
@@ -117,6 +151,7 @@ def open_trained(
     data: Mapping[str, Any] | None = None,
     *,
     num_steps: int | None = None,
+    checkpoint: str = 'newest',
     **choice: Any,
 ) -> Trained:
     """A trained model, on the data set that it was trained on, or another.
@@ -125,6 +160,7 @@ def open_trained(
       weights: a work directory or a folder of weights.
       data: fields of `DataOptions`, of those in `EVALUATION`, that are other than in training.
       num_steps: time steps; None for those of training.
+      checkpoint: of a run, 'newest', 'best' or a step, see `snnjax.train.weights.find_checkpoint`.
       **choice: of the examples: ``split``, 'test' or 'train', whose images are then as in testing,
         too; ``batch_size``, over all devices, 100 for each if None; ``images``, how many, at even
         distances over the split, or 0 for all.
@@ -132,14 +168,17 @@ def open_trained(
     Raises:
       ConfigError: where the model cannot be run on the data set.
       DatasetNotPreparedError: where the data has to be made first.
+      RunError: for a ``config.json`` that is damaged.
       WeightsError: where there are no weights, or others than the model's.
     """
     name, options = describe_weights(weights)
+    step = _step_of(weights, checkpoint)
     data = data_as_trained(weights, data or {})
 
     def load(program: Program) -> Any:
         like = program.abstract_state().variables
-        variables, _ = fit_weights(program.model, like, load_weights(weights))
+        loaded = load_weights(weights, checkpoint if step is None else step)
+        variables, _ = fit_weights(program.model, like, loaded)
         return jax.device_put(variables, program.state_sharding.variables)
 
     of_data = ('num_classes', 'in_channels')
@@ -155,13 +194,20 @@ def open_trained(
         options['num_steps'] = DEFAULT_NUM_STEPS
     loss = (_trained_as(weights) or {}).get('loss', 'cross_entropy')
     trained = _open(name, options, data, load, loss=loss, **choice)
-    return dataclasses.replace(trained, assumes_steps=assumes_steps)
+    return dataclasses.replace(trained, step=step, assumes_steps=assumes_steps)
+
+
+def _step_of(weights: str, checkpoint: str) -> int | None:
+    """The step of a checkpoint of a run; None for a folder of weights, which has none."""
+    folder = Path(weights).expanduser()
+    if (folder / 'variables').exists() or (folder / SAFETENSORS_FILE).exists():
+        return None
+    return find_checkpoint(folder / 'checkpoints', checkpoint)
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
     """The configuration of the run that weights are of, where it is with them."""
-    path = Path(weights).expanduser() / 'config.json'
-    return json.loads(path.read_text()) if path.exists() else _trained_as_card_says(weights)
+    return read_config(Path(weights).expanduser()) or _trained_as_card_says(weights)
 
 
 def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
@@ -198,7 +244,8 @@ def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     if config is not None:
         trained = config['data']
         if changes.get('name', trained['name']) == trained['name']:
-            return {key: trained[key] for key in EVALUATION} | dict(changes)
+            # An older version had fewer keys.
+            return {key: trained[key] for key in EVALUATION if key in trained} | dict(changes)
     elif 'name' not in changes:
         raise ConfigError(f'{weights} does not say which data set: give --dataset')
     return dict(changes)

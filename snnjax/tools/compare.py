@@ -16,51 +16,66 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
 from snnjax.analysis.comparison import comparison_table, measure_run, measure_steps
 from snnjax.analysis.figures import save_comparison
-from snnjax.analysis.runs import by_network, read_table, write_table
+from snnjax.analysis.runs import by_network, read_runs, write_table
+from snnjax.spelling import count
+from snnjax.tools.paths import figure_file, given_path, output_file
 from snnjax.tools.sweep import TABLE
-from snnjax.tools.weights_arguments import run
+from snnjax.tools.weights_arguments import (
+    add_checkpoint_argument,
+    add_data_arguments,
+    data_changes,
+    new_parser,
+    parse_and_run,
+)
 from snnjax.train.config import ConfigError
+from snnjax.train.weights import describe_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('workdir', type=Path, help='of a sweep')
+    parser = new_parser(__doc__)
+    parser.add_argument('workdir', type=given_path, help='of a sweep')
+    add_checkpoint_argument(parser)
     parser.add_argument(
         '--images', type=int, default=0, help='of the test split; default 0, for all'
     )
     parser.add_argument('--rounds', type=int, default=15, help='timed steps of each; default 15')
-    parser.add_argument('--csv', type=Path, help='file to write')
-    parser.add_argument('--figure', type=Path, help='PNG file to write')
-    return run(_compare, parser.parse_args(argv))
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
+    parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    add_data_arguments(parser)
+    return parse_and_run(_compare, parser, argv)
 
 
 def _compare(args: argparse.Namespace) -> None:
-    workdir = args.workdir.expanduser()
+    workdir = args.workdir
     if args.rounds < 1:
         raise ConfigError(f'--rounds={args.rounds} must be at least 1')
-    networks = by_network(read_table(workdir / TABLE))
-    if not networks:
+    runs = read_runs(workdir / TABLE)
+    if not runs:
         raise ConfigError(f'{workdir / TABLE} has no finished run: give the workdir of a sweep')
+    networks = by_network(runs)
+    for run_row in runs:
+        describe_weights(workdir / run_row['run'])  # What is missing is found before the work.
     # Seeds of one network take the same steps.
     firsts = {name: workdir / rows[0]['run'] for name, rows in networks.items()}
-    costs = measure_steps(firsts, args.rounds)
+    data = data_changes(args)
+    costs = measure_steps(firsts, args.rounds, data)
+    options = {'data': data, 'images': args.images, 'checkpoint': args.checkpoint}
     rows = [
-        {'run': row['run'], **measure_run(workdir / row['run'], args.images), **costs[name]}
+        {'run': row['run'], **measure_run(workdir / row['run'], **options), **costs[name]}
         for name, seeds in networks.items()
         for row in seeds
     ]
     print(comparison_table(rows))
     device = jax.devices()[0]
-    print(f'steps of training on {jax.device_count()} {device.device_kind} device')
+    print(f'steps of training on {count(jax.device_count(), f"{device.device_kind} device")}')
+    for row in rows:
+        print(f'{row["run"]}: checkpoint of step {row["step"]}')
     if args.csv:
         write_table(args.csv, rows)
     if args.figure:

@@ -30,6 +30,9 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from snnjax.errors import run_command
+from snnjax.tools.paths import given_path
+
 # What does not come with Python is imported by the check that looks at it: where it is missing, the
 # others still tell what they find.
 
@@ -68,15 +71,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--data_dir', type=Path, default=Path(DATA_DIR), help=f'of prepared data; {DATA_DIR}'
+        '--data_dir', type=given_path, default=DATA_DIR, help=f'of prepared data; {DATA_DIR}'
     )
-    args = parser.parse_args(argv)
-    failed = False
-    for name, check in make_checks(args.data_dir.expanduser()).items():
-        result = attempt(check)
-        print(result.line(name), flush=True)
-        failed |= result.status == 'FAIL'
-    return int(failed)
+
+    def command() -> int:
+        args = parser.parse_args(argv)
+        failed = False
+        for name, check in make_checks(args.data_dir).items():
+            result = attempt(check)
+            print(result.line(name), flush=True)
+            failed |= result.status == 'FAIL'
+        return int(failed)
+
+    return run_command(command)
 
 
 def make_checks(data_dir: Path) -> Mapping[str, Callable[[], Result]]:

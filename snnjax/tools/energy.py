@@ -19,34 +19,39 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from snnjax.analysis.activity import measure_activity
-from snnjax.analysis.energy import SCOPE, estimate_energy
+from snnjax.analysis.energy import SCOPE, estimate_energy, times_less
+from snnjax.analysis.outputs import write_output
 from snnjax.analysis.paper_tables import describe_paper_tables
-from snnjax.tools.weights_arguments import make_parser, open_arguments, run
+from snnjax.errors import run_command
+from snnjax.tools.paths import output_file
+from snnjax.tools.weights_arguments import make_parser, open_arguments, parse_and_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv == ['--paper']:
-        print(describe_paper_tables())
-        print(SCOPE)
-        return 0
+        return run_command(_paper)
     parser = make_parser(__doc__)
-    parser.add_argument('--json', type=Path, help='file to write')
-    return run(_energy, parser.parse_args(argv))
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='file to write')
+    return parse_and_run(_energy, parser, argv)
+
+
+def _paper() -> None:
+    print(describe_paper_tables())
+    print(SCOPE)
 
 
 def _energy(args: argparse.Namespace) -> None:
     trained = open_arguments(args)
+    print(trained.describe(), flush=True)
     measured = estimate_energy(trained, measure_activity(trained))
-    print(trained.describe())
     print(describe(measured))
     if args.json:
-        args.json.write_text(json.dumps(measured, indent=2) + '\n')
+        write_output(args.json, json.dumps(measured, indent=2) + '\n')
 
 
 def describe(measured: dict[str, Any]) -> str:
@@ -59,7 +64,7 @@ def describe(measured: dict[str, Any]) -> str:
         'what the paper counts, at the mean firing rate (tables 5 and 10)',
         f'  ANN {paper["macs"] / 1e6:12.2f} M MACs {1e6 * paper["ann_joules"]:12.2f} uJ',
         f'  SNN {paper["syops"] / 1e6:12.2f} M SyOPs{1e6 * paper["snn_joules"]:12.2f} uJ'
-        f'   ANN / SNN {paper["ratio"]:.2f}',
+        f'   ANN / SNN {times_less(paper):.2f}',
         '',
         'every layer, at the rate of its own input; real-valued inputs as MACs',
         f'  ANN {"":12}        {1e6 * layers["ann_joules"]:12.2f} uJ',
@@ -69,7 +74,7 @@ def describe(measured: dict[str, Any]) -> str:
         lines.append(
             f'  SNN {snn["acs"] / 1e6:12.2f} M ACs, {snn["macs"] / 1e6:.2f} M MACs '
             f'{1e6 * snn["snn_joules"]:12.2f} uJ   ANN / SNN '
-            f'{layers["ann_joules"] / snn["snn_joules"]:.2f}   (stem {what})'
+            f'{times_less(layers | snn):.2f}   (stem {what})'
         )
     return '\n'.join([*lines, '', measured['scope']])
 

@@ -4,10 +4,11 @@
   python -m snnjax.tools.evaluate --weights=runs/imagenet --num_steps=6 \
       --data.eval_size=288 --data.eval_resize=320 --csv=results.csv
 
-Weights are the work directory of a run, whose newest checkpoint counts, or a folder that
-`snnjax.tools.import_torch` has written. The number of time steps may be another than in training,
-and so may every option of the data: those of a run are taken where nothing else is said, as long as
-the data set is the same. --csv adds a line to a table, which is made where it is missing.
+Weights are the work directory of a run, whose newest checkpoint counts if --checkpoint does not
+name another, or a folder that `snnjax.tools.import_torch` has written. The number of time steps may
+be another than in training, and so may every option of the data: those of a run are taken if
+nothing else is said, as long as the data set is the same. --csv adds a line to a table, which is
+made if it is missing; several commands may do so at once.
 """
 
 from __future__ import annotations
@@ -15,30 +16,32 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from snnjax.analysis.runs import read_table, write_table
-from snnjax.tools.weights_arguments import make_parser, open_arguments, run
+from snnjax.analysis.runs import add_row, read_table
+from snnjax.tools.paths import output_file
+from snnjax.tools.weights_arguments import make_parser, open_arguments, parse_and_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = make_parser(__doc__)
-    parser.add_argument('--csv', type=Path, metavar='FILE', help='table to add a line to')
-    return run(_evaluate, parser.parse_args(argv))
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to add a line to')
+    return parse_and_run(_evaluate, parser, argv)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    if args.csv:
+        read_table(args.csv)  # What is no table is refused before the work.
     trained = open_arguments(args)
-    rows = read_table(args.csv) if args.csv else []
-    print(trained.describe())
+    print(trained.describe(), flush=True)
     measured = {key.removeprefix('eval/'): value for key, value in trained.evaluate().items()}
     for key, value in measured.items():
         print(f'{key.replace("_", " ")}: {value:.4f}')
     if args.csv:
         config = trained.config
         about = {
-            'weights': args.weights,
+            'weights': str(args.weights),
+            'step': trained.step,
             'model': config.model.name,
             'num_steps': config.model.num_steps,
             'data': config.data.name,
@@ -46,7 +49,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             'images': len(trained.examples),
             'image_shape': 'x'.join(map(str, trained.image_shape)),
         }
-        write_table(args.csv, [*rows, about | measured])
+        add_row(args.csv, about | measured)
 
 
 if __name__ == '__main__':

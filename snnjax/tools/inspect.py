@@ -5,8 +5,9 @@
   python -m snnjax.tools.inspect runs/cifar10 --json
 
 Names, shapes and sizes are read, but no arrays: that is quick for the largest network, too. Of a
-run parameters are those of the newest checkpoint. With --all there is a line for every array,
-also of the statistics and the optimiser; with --json all of it, to be read by programs.
+run parameters are those of the newest checkpoint, or of --checkpoint. With --all there is a line
+for every array, also of the statistics and the optimiser; with --json all of it, to be read by
+programs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnjax.tools.weights_arguments import run
+from snnjax.analysis.runs import read_config
+from snnjax.errors import UserError
+from snnjax.tools.paths import given_path
+from snnjax.tools.weights_arguments import add_checkpoint_argument, new_parser, parse_and_run
 from snnjax.train.config import default_config, flatten
 from snnjax.train.weights import (
     SAFETENSORS_FILE,
@@ -30,6 +34,7 @@ from snnjax.train.weights import (
     by_name,
     checkpoint_steps,
     describe_weights,
+    find_checkpoint,
     forward_order,
     load_weights,
     read_evaluation,
@@ -40,25 +45,27 @@ from snnjax.train.writers import read_lines
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        'folder', type=given_path, help='the work directory of a run, or a folder of weights'
     )
-    parser.add_argument('folder', help='the work directory of a run, or a folder of weights')
     parser.add_argument('--all', action='store_true', help='a line for every array')
     parser.add_argument('--json', action='store_true', help='print JSON')
-    return run(_inspect, parser.parse_args(argv))
+    add_checkpoint_argument(parser)
+    return parse_and_run(_inspect, parser, argv)
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    found = inspect(Path(args.folder).expanduser())
+    found = inspect(args.folder, args.checkpoint)
     print(json.dumps(found, indent=2) if args.json else describe(found, every=args.all))
 
 
-def inspect(folder: Path) -> dict[str, Any]:
+def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
     """What a folder holds, as JSON can have it.
 
     Args:
       folder: the work directory of a run, or a folder of weights.
+      checkpoint: of a run, see `snnjax.train.weights.find_checkpoint`.
 
     Returns:
       ``model`` (``name`` and ``options``), ``config`` (of a run: values that are not the default,
@@ -78,16 +85,20 @@ def inspect(folder: Path) -> dict[str, Any]:
         elif path.exists():
             arrays = by_name(read_metadata(path))
         else:
-            found['config'] = changed_values(json.loads((folder / 'config.json').read_text()))
+            # Where it was lost, the rest can still be told.
+            config = read_config(folder)
+            if config is not None:
+                found['config'] = changed_values(config)
             found['checkpoints'] = list_checkpoints(folder / 'checkpoints')
-            path = folder / 'checkpoints' / str(found['checkpoints'][-1]['step']) / 'state'
+            step = find_checkpoint(folder / 'checkpoints', checkpoint)
+            path = folder / 'checkpoints' / str(step) / 'state'
             found['starts'] = read_lines(folder / 'environment.jsonl')
             arrays = by_name(read_metadata(path))
         found['arrays'] = {
             name: {'shape': list(leaf.shape), 'dtype': str(leaf.dtype)}
             for name, leaf in arrays.items()
         }
-    except WeightsError:
+    except UserError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f'{folder} is damaged: {error}') from error
@@ -143,12 +154,14 @@ def describe(found: Mapping[str, Any], every: bool = False) -> str:
     model, arrays = found['model'], found['arrays']
     sections = [_model(model)]
     if 'config' in found:
-        sections += [_config(found['config']), _checkpoints(found['checkpoints'])]
+        sections.append(_config(found['config']))
+    if 'checkpoints' in found:
+        sections.append(_checkpoints(found['checkpoints']))
     sections += [_parameters(arrays), _others(arrays)]
     if every:
         rows = [(name, _shape(a['shape']), a['dtype']) for name, a in arrays.items()]
         sections.append(_section('arrays', rows))
-    if 'starts' in found:
+    if found.get('starts'):
         sections.append(_starts(found['starts']))
     return '\n\n'.join(sections)
 
@@ -213,17 +226,17 @@ def _others(arrays: Mapping[str, Mapping[str, Any]]) -> str:
 def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for start in starts:
-        devices = collections.Counter(start['devices'])
+        devices = collections.Counter(start.get('devices', []))
         # An installed package has no commit; runs from before it was written have no version.
         version = f'version {start.get("version", "unknown")}'
-        code = f'commit {start["commit"]}' if start['commit'] else version
+        code = f'commit {start["commit"]}' if start.get('commit') else version
+        packages = {'Python': start.get('python', 'unknown'), **start.get('packages', {})}
         rows.append(
             (
-                start['time'],
+                str(start.get('time', 'unknown')),
                 code,
                 ', '.join(f'{number} {kind}' for kind, number in devices.items()),
-                f'Python {start["python"]}, '
-                + ', '.join(f'{name} {version}' for name, version in start['packages'].items()),
+                ', '.join(f'{name} {version}' for name, version in packages.items()),
             )
         )
     return _section('starts', rows)

@@ -16,14 +16,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snnjax.analysis.figures import save_isometry
 from snnjax.analysis.isometry import measure_isometry
-from snnjax.tools.weights_arguments import make_parser, open_each, run
+from snnjax.analysis.outputs import write_output
+from snnjax.tools.paths import figure_file, output_file
+from snnjax.tools.weights_arguments import make_parser, open_each, parse_and_run
+from snnjax.train.config import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,19 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--residual_scale', type=float, help='gamma of all residual paths, instead of their own'
     )
-    parser.add_argument('--figure', type=Path, help='PNG file to write')
-    parser.add_argument('--json', type=Path, help='file to write')
-    return run(_isometry, parser.parse_args(argv))
+    parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='file to write')
+    return parse_and_run(_isometry, parser, argv)
 
 
 def _isometry(args: argparse.Namespace) -> None:
+    if args.probes < 2:
+        raise ConfigError(f'--probes={args.probes} must be at least 2')
     measured = {}
     for name, trained in open_each(args):
+        print(f'{trained.describe()}\n{args.probes} probes', flush=True)
         measured[name] = measure_isometry(trained, args.probes, args.residual_scale)
-        print(f'{trained.describe()}, {args.probes} probes')
-        print(describe(measured[name]))
+        print(describe(measured[name]), flush=True)
     if args.json:
-        args.json.write_text(json.dumps(measured, indent=2) + '\n')
+        write_output(args.json, json.dumps(measured, indent=2) + '\n')
     if args.figure:
         save_isometry(measured, len(trained.examples), args.figure)
 

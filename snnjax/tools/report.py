@@ -4,7 +4,8 @@
   python -m snnjax.tools.report runs/cifar10 --images=1000 --out=report.html
 
 The page holds its figures in itself: it can be moved, sent, and read without a network. It is
-written to report.html in the work directory where --out says nothing else.
+written to report.html in the work directory if --out does not name another file. What a run has not
+come to yet, or a folder of weights has not, is left out.
 """
 
 from __future__ import annotations
@@ -14,38 +15,51 @@ import base64
 import html
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from snnjax.analysis import figures
 from snnjax.analysis.activity import Activity, measure_activity
-from snnjax.analysis.energy import SCOPE, estimate_energy
-from snnjax.analysis.runs import mean_test_accuracy
+from snnjax.analysis.energy import SCOPE, estimate_energy, times_less
+from snnjax.analysis.outputs import write_output
+from snnjax.analysis.runs import mean_test_accuracy, read_config
 from snnjax.analysis.similarity import Similarity, measure_similarity
-from snnjax.analysis.trained import Trained, UnsuitableModelError, open_trained
-from snnjax.tools.weights_arguments import run
+from snnjax.analysis.trained import Trained, UnsuitableModelError
+from snnjax.tools.paths import given_path, output_file
+from snnjax.tools.weights_arguments import (
+    add_example_arguments,
+    new_parser,
+    open_arguments,
+    parse_and_run,
+)
 from snnjax.train.state import count_parameters
-from snnjax.train.writers import read_metrics
+from snnjax.train.writers import read_lines, read_metrics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        'weights', type=given_path, metavar='workdir', help='of a run, or a folder of weights'
     )
-    parser.add_argument('workdir', help='of a run')
-    parser.add_argument('--images', type=int, default=0, help='of the test images; default: all')
-    parser.add_argument('--out', type=Path, help='default: report.html in the work directory')
-    return run(_report, parser.parse_args(argv))
+    parser.add_argument(
+        '--out', type=output_file, metavar='FILE', help='default: report.html in the work directory'
+    )
+    add_example_arguments(parser)
+    return parse_and_run(_report, parser, argv)
 
 
 def _report(args: argparse.Namespace) -> None:
-    workdir = Path(args.workdir).expanduser()
-    trained = open_trained(args.workdir, images=args.images)
-    out = args.out or workdir / 'report.html'
-    out.write_text(make_page(workdir, trained))
+    workdir = args.weights
+    trained = open_arguments(args)
+    out = args.out or output_file(str(workdir / 'report.html'))
+    print(trained.describe(), flush=True)
+    write_output(out, make_page(workdir, trained))
     print(f'report: {out}')
 
 
@@ -56,19 +70,15 @@ def make_page(workdir: Path, trained: Trained) -> str:
       workdir: of the run, for its metrics, configuration and environment.
       trained: the model that it trained, and the images to look at it on.
     """
+    # What is damaged is found before the work.
+    records = read_metrics(workdir)
+    configuration = _configuration(workdir)
     activity = measure_activity(trained)
     energy = estimate_energy(trained, activity)
-    records = read_metrics(workdir)
     name = trained.config.model.name
     sections = [
         _overview(workdir, records, trained, activity),
-        _section(
-            'Learning curves',
-            _figure(
-                'learning curves',
-                lambda file: figures.save_learning_curves(records, file),
-            ),
-        ),
+        *_learning_curves(records),
         *_gradient_norms(records),
         _firing_rates(activity),
         _energy(energy),
@@ -76,30 +86,41 @@ def make_page(workdir: Path, trained: Trained) -> str:
         _section(
             'Confusion',
             _figure(
-                'confusion matrix', lambda file: figures.save_confusion(activity.confusion, file)
+                'confusion matrix',
+                lambda file: figures.save_confusion(activity.confusion, file, trained.class_names),
             ),
+            _classes(activity.confusion, trained.class_names),
         ),
-        _configuration(workdir),
+        *configuration,
     ]
-    return _PAGE.format(title=html.escape(f'{name}, {workdir.name}'), body='\n'.join(sections))
+    title = f'{name}, {workdir.absolute().name}'
+    return _PAGE.format(title=html.escape(title), body='\n'.join(sections))
 
 
 def _overview(
     workdir: Path, records: Sequence[dict[str, Any]], trained: Trained, activity: Activity
 ) -> str:
-    mean, evaluations = mean_test_accuracy(records)
-    environment = json.loads((workdir / 'environment.jsonl').read_text().splitlines()[-1])
     facts = {
         'model': f'{trained.config.model.name}, {trained.num_steps} time steps',
         'parameters': f'{count_parameters(trained.variables["params"]):,}',
-        'measured on': trained.describe().partition('; ')[2],
+        'measured on': trained.describe_examples(),
         'accuracy': f'{activity.accuracy:.2%}',
-        _of_last(evaluations): f'{mean:.2%}',
         'firing rate': f'{activity.firing_rate:.4f}',
-        'trained to': f'epoch {records[-1]["epoch"]:g}, step {records[-1]["step"]:,}',
-        'trained on': ', '.join(environment['devices']),
-        'commit': environment['commit'] or 'unknown',
     }
+    if trained.step is not None:
+        facts['checkpoint'] = f'step {trained.step:,}'
+    if any('eval/accuracy' in record for record in records):
+        mean, evaluations = mean_test_accuracy(records)
+        facts[_of_last(evaluations)] = f'{mean:.2%}'
+    elif trained.step is not None:
+        facts['test accuracy of the run itself'] = 'not evaluated yet'
+    if records:
+        epoch, step = (records[-1].get(key, math.nan) for key in ('epoch', 'step'))
+        facts['trained to'] = f'epoch {epoch:g}, step {step:,}'
+    starts = read_lines(workdir / 'environment.jsonl')
+    if starts:
+        facts['trained on'] = ', '.join(map(str, starts[-1].get('devices', ['unknown'])))
+        facts['commit'] = str(starts[-1].get('commit') or 'unknown')
     return _table(['', ''], facts.items())
 
 
@@ -107,6 +128,17 @@ def _of_last(evaluations: int) -> str:
     if evaluations == 1:
         return 'test accuracy of the run itself'
     return f'test accuracy of the run itself, mean of the last {evaluations} evaluations'
+
+
+def _learning_curves(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns a section for a run that has metrics."""
+    if not any(f'{split}/loss' in record for record in records for split in ('train', 'eval')):
+        return []
+
+    def save(file: Any) -> None:
+        figures.save_learning_curves(records, file)
+
+    return [_section('Learning curves', _figure('learning curves', save))]
 
 
 def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
@@ -148,7 +180,8 @@ def _energy(energy: dict[str, Any]) -> str:
     paper, layers = energy['energy_by_mean_rate'], energy['energy_by_layer']
 
     def row(what: str, operations: str, joules: float, ann: float) -> tuple[str, ...]:
-        return what, operations, f'{1e6 * joules:.2f}', f'{ann / joules:.2f}'
+        times = times_less({'ann_joules': ann, 'snn_joules': joules})
+        return what, operations, f'{1e6 * joules:.2f}', f'{times:.2f}'
 
     once, every = layers['once'], layers['every_step']
     rows = [
@@ -209,10 +242,26 @@ def _similarity(name: str, trained: Trained) -> str:
     )
 
 
-def _configuration(workdir: Path) -> str:
-    text = html.escape((workdir / 'config.json').read_text())
+def _classes(confusion: np.ndarray, names: Sequence[str]) -> str:
+    """Returns a table of how many images of each class there are and what they are taken for."""
+    rows = []
+    for label, (name, taken_for) in enumerate(zip(names, confusion, strict=True)):
+        images, others = int(taken_for.sum()), taken_for.copy()
+        others[label] = 0
+        right = f'{taken_for[label] / images:.1%}' if images else ''
+        rows.append((name, f'{images:,}', right, names[others.argmax()] if others.any() else ''))
+    header = ['class', 'images', 'classified as it', 'otherwise most often as']
+    return _details('all classes', header, rows)
+
+
+def _configuration(workdir: Path) -> list[str]:
+    """Returns a section for a run, but none for a folder of weights."""
+    config = read_config(workdir)
+    if config is None:
+        return []
+    text = html.escape(json.dumps(config, indent=2))
     body = f'<details><summary>config.json</summary><pre>{text}</pre></details>'
-    return _section('Configuration', body)
+    return [_section('Configuration', body)]
 
 
 def _section(title: str, *parts: str) -> str:

@@ -14,31 +14,32 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from snnjax.analysis.figures import save_similarity
+from snnjax.analysis.outputs import write_output
 from snnjax.analysis.similarity import Similarity, measure_similarity
-from snnjax.tools.weights_arguments import make_parser, open_each, run
+from snnjax.tools.paths import figure_file, output_file
+from snnjax.tools.weights_arguments import make_parser, open_each, parse_and_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = make_parser(__doc__, several=True)
-    parser.add_argument('--figure', type=Path, help='PNG file to write')
-    parser.add_argument('--json', type=Path, help='file to write')
-    return run(_similarity, parser.parse_args(argv))
+    parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='file to write')
+    return parse_and_run(_similarity, parser, argv)
 
 
 def _similarity(args: argparse.Namespace) -> None:
     measured = {}
     for name, trained in open_each(args):
+        print(trained.describe(), flush=True)
         measured[name] = measure_similarity(trained)
-        print(trained.describe())
-        print(describe(measured[name]))
+        print(describe(measured[name]), flush=True)
     images = len(trained.examples)
     if args.json:
         lists = {name: to_json(blocks) for name, blocks in measured.items()}
-        args.json.write_text(json.dumps({'images': images, 'blocks': lists}, indent=2) + '\n')
+        write_output(args.json, json.dumps({'images': images, 'blocks': lists}, indent=2) + '\n')
     if args.figure:
         save_similarity(measured, images, args.figure)
 

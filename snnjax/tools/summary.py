@@ -15,37 +15,41 @@ from collections.abc import Iterable, Sequence
 
 from snnjax.models import Network, ResNet, create_model
 from snnjax.models.summary import LayerSummary, spiking_macs, summarise
+from snnjax.spelling import count
+from snnjax.tools.weights_arguments import new_parser, parse_and_run
+from snnjax.train.config import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('--model', required=True, help='a name that create_model knows')
     parser.add_argument(
         '--size', type=int, help='height and width of the images; default: those of the data'
     )
     parser.add_argument('--num_steps', type=int, help='time steps; default 6, and 1 for an ANN')
-    args = parser.parse_args(argv)
+    return parse_and_run(_summary, parser, argv)
+
+
+def _summary(args: argparse.Namespace) -> None:
+    if args.size is not None and args.size < 1:
+        raise ConfigError(f'--size={args.size} must be at least 1')
     try:
         model = create_model(args.model, num_steps=args.num_steps)
         size = args.size or default_size(model)
         layers = summarise(model, (size, size, model.in_channels))
     except (TypeError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        raise ConfigError(str(error)) from error
     print(table(layers))
     print()
     parameters = sum(layer.parameters for layer in layers)
     print(f'{args.model}, images {size}x{size}x{model.in_channels}, ', end='')
-    print(f'{max(layer.runs for layer in layers)} time steps')
+    print(count(max(layer.runs for layer in layers), 'time step'))
     print(f'parameters {parameters:,}')
     print(f'operations of one time step {sum(layer.macs for layer in layers):,}')
     print(f'  that the paper counts (tables 5 and 10) {spiking_macs(layers):,}')
     for kind in ('spikes', 'real'):
         print(f'  on {kind} {sum(layer.macs for layer in layers if layer.input == kind):,}')
-    return 0
 
 
 def default_size(model: Network) -> int:

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
-from snnjax.analysis.runs import depth_table, read_table, summarise_run, write_table
+from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
 from snnjax.errors import run_command
+from snnjax.tools.paths import output_path
 from snnjax.train.config import ConfigError
 from snnjax.train.config_flag import call_config_file
 from snnjax.train.files import lock
@@ -45,18 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--config', required=True, help='FILE or FILE:ARGUMENTS of get_runs')
-    parser.add_argument('--workdir', required=True, type=Path)
-    args, changes = parser.parse_known_args(argv)
-    path, _, arguments = args.config.partition(':')
-    workdir = args.workdir.expanduser()
+    parser.add_argument('--workdir', required=True, type=output_path)
 
     def command() -> int:
+        args, changes = parser.parse_known_args(argv)
+        path, _, arguments = args.config.partition(':')
         for change in changes:
             if not change.startswith('--config.') or '=' not in change:
                 raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
         runs = get_runs(path, arguments)
-        with lock(workdir):
-            return sweep(path, runs, changes, workdir)
+        with lock(args.workdir):
+            return sweep(path, runs, changes, args.workdir)
 
     return run_command(command)
 
@@ -82,12 +82,13 @@ def sweep(path: str, runs: dict[str, str], changes: Sequence[str], workdir: Path
     Raises:
       ConfigError: where the table has a run of the same name with other arguments.
     """
-    rows = {row['run']: row for row in read_table(workdir / TABLE)}
+    rows = {row['run']: row for row in read_runs(workdir / TABLE)}
     described = {name: ' '.join([text, *changes]) for name, text in runs.items()}
     for name, arguments in described.items():
-        if name in rows and rows[name]['arguments'] != arguments:
+        before = rows[name].get('arguments') if name in rows else arguments
+        if before != arguments:
             raise ConfigError(
-                f'{workdir / TABLE} has {name} with other arguments, {rows[name]["arguments"]!r} '
+                f'{workdir / TABLE} has {name} with other arguments, {before!r} '
                 f'instead of {arguments!r}: give another --workdir'
             )
     for number, (name, arguments) in enumerate(runs.items(), start=1):

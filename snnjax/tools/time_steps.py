@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from snnjax.analysis.figures import save_time_steps
 from snnjax.analysis.runs import write_table
 from snnjax.analysis.time_steps import measure_time_steps
-from snnjax.tools.weights_arguments import make_parser, open_arguments, run
+from snnjax.tools.paths import figure_file, output_file
+from snnjax.tools.weights_arguments import make_parser, open_arguments, parse_and_run
 from snnjax.train.config import ConfigError
 
 
@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = make_parser(__doc__)
     parser.add_argument('--max_steps', type=int, default=6, help='from 1 up to this; default 6')
-    parser.add_argument('--csv', type=Path, help='file to write')
-    parser.add_argument('--figure', type=Path, help='PNG file to write')
-    return run(_time_steps, parser.parse_args(argv))
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
+    parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    return parse_and_run(_time_steps, parser, argv)
 
 
 def _time_steps(args: argparse.Namespace) -> None:
@@ -37,13 +37,18 @@ def _time_steps(args: argparse.Namespace) -> None:
     steps = range(1, args.max_steps + 1)
     trained = open_arguments(args)
     print(trained.describe())
-    rows = measure_time_steps(lambda t: open_arguments(args, num_steps=t), steps)
-    print(f'{"T":>3}{"accuracy":>10}{"rate":>8}{"SyOPs":>12}{"energy":>12}{"by layer":>12}')
-    for row in rows:
+    print(
+        f'{"T":>3}{"accuracy":>10}{"rate":>8}{"SyOPs":>12}{"energy":>12}{"by layer":>12}',
+        flush=True,
+    )
+    rows = []
+    for row in measure_time_steps(lambda t: open_arguments(args, num_steps=t), steps):
+        rows.append(row)
         print(
             f'{row["num_steps"]:3}{row["accuracy"]:10.4f}{row["firing_rate"]:8.4f}'
             f'{row["syops"] / 1e6:10.2f} M{1e6 * row["snn_joules"]:9.2f} uJ'
-            f'{1e6 * row["joules_by_layer"]:9.2f} uJ'
+            f'{1e6 * row["joules_by_layer"]:9.2f} uJ',
+            flush=True,
         )
     if args.csv:
         write_table(args.csv, rows)

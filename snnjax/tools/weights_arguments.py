@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 from absl import logging
 
 from snnjax.analysis.trained import Trained, open_initial, open_trained
 from snnjax.data import DataOptions
 from snnjax.data.options import EVALUATION
 from snnjax.errors import run_command
+from snnjax.tools.paths import given_path
 from snnjax.train.config import ConfigError
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser whose help shows the docstring of a command as it is."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def make_parser(
     description: str | None, *, images: int = 0, several: bool = False, initial: bool = False
 ) -> argparse.ArgumentParser:
-    """A parser with the arguments that `open_arguments` needs.
+    """Returns a parser with the arguments that `open_arguments` needs.
 
     Args:
-      description: of the command.
-      images: how many of the split to look at where nothing is said; 0 for all.
-      several: whether the command compares weights,
-      initial: or models with the parameters that their training begins with, too.
+      description: docstring of the command.
+      images: number of images of the split to look at by default; 0 for all.
+      several: true for a command that compares weights.
+      initial: true for one that also compares models with the parameters that training begins with.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(description)
     one = 'a work directory or folder of weights'
     if several:
         parser.add_argument(
             '--weights',
             nargs='+',
+            type=given_path,
             default=[],
             required=not initial,
             metavar='DIR',
             help=f'each {one}',
         )
     else:
-        parser.add_argument('--weights', required=True, metavar='DIR', help=one)
+        parser.add_argument('--weights', type=given_path, required=True, metavar='DIR', help=one)
     if initial:
         parser.add_argument(
             '--models', nargs='+', default=[], metavar='NAME', help='with initial parameters'
         )
         parser.add_argument('--seed', type=int, default=0, help='of initial parameters')
+    add_example_arguments(parser, images)
+    return parser
+
+
+def add_example_arguments(parser: argparse.ArgumentParser, images: int = 0) -> None:
+    """Adds the arguments that say which checkpoint is looked at on which examples.
+
+    Args:
+      parser: parser of the command.
+      images: see `make_parser`.
+    """
+    add_checkpoint_argument(parser)
     parser.add_argument('--split', default='test', choices=['test', 'train'])
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
     parser.add_argument('--batch_size', type=int, help='default: 100 for each device')
@@ -56,7 +76,16 @@ def make_parser(
         '--images', type=int, default=images, help=f'how many, at even distances; {of_split}'
     )
     add_data_arguments(parser)
-    return parser
+
+
+def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that says which checkpoint of a run is opened."""
+    parser.add_argument(
+        '--checkpoint',
+        default='newest',
+        metavar='best|STEP',
+        help='of a run: the one with the best test accuracy, or of a step; default: the newest',
+    )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,8 +95,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         if field.name in EVALUATION:
             flags = {'name': '--dataset', 'dir': '--data_dir'}
             flag = flags.get(field.name, f'--data.{field.name}')
-            kind = type(field.default)
+            kind = _given_folder if field.name == 'dir' else type(field.default)
             data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
+
+
+def _given_folder(text: str) -> str:
+    return str(given_path(text))
 
 
 def data_changes(args: argparse.Namespace) -> dict[str, Any]:
@@ -80,33 +113,76 @@ def data_changes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def open_arguments(args: argparse.Namespace, **changes: Any) -> Trained:
-    """The model and the examples that the arguments say; see `open_trained`, also for changes."""
-    return open_trained(args.weights, **_options(args) | changes)
+    """Opens the model and the examples that the arguments say; see `open_trained`.
+
+    Args:
+      args: arguments of a parser with those of `add_example_arguments`, and ``weights``.
+      **changes: other arguments of `open_trained`.
+    """
+    return open_trained(
+        str(args.weights), **example_options(args) | {'checkpoint': args.checkpoint} | changes
+    )
 
 
 def open_each(args: argparse.Namespace) -> Iterator[tuple[str, Trained]]:
-    """Names of all weights and models of a command that compares, and what they are.
+    """Opens all weights and models of a command that compares; yields their names and them.
 
     Raises:
-      ConfigError: where there is none.
+      ConfigError: if there is none.
     """
     models = vars(args).get('models', [])
     if not args.weights and not models:
         raise ConfigError('nothing to look at: give --weights or --models')
+    names: collections.Counter[str] = collections.Counter()
     for weights in args.weights:
-        trained = open_trained(weights, **_options(args))
-        model, folder = trained.config.model.name, Path(weights).name
-        yield folder if model in folder else f'{model}, {folder}', trained
+        trained = open_trained(str(weights), **example_options(args), checkpoint=args.checkpoint)
+        model, folder = trained.config.model.name, weights.absolute().name
+        name = folder if model in folder else f'{model}, {folder}'
+        names[name] += 1
+        yield name if names[name] == 1 else f'{name} ({names[name]})', trained
     for name in models:
-        yield f'{name}, initial', open_initial(name, **_options(args), seed=args.seed)
+        yield f'{name}, initial', open_initial(name, **example_options(args), seed=args.seed)
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
+def example_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments of `open_trained` and `open_initial` that say which examples.
+
+    Raises:
+      ConfigError: for a batch of no images.
+    """
+    if args.batch_size is not None and args.batch_size < 1:
+        raise ConfigError(f'--batch_size={args.batch_size} must be at least 1')
     names = ('split', 'num_steps', 'batch_size', 'images')
     return {'data': data_changes(args), **{name: getattr(args, name) for name in names}}
 
 
+def parse_and_run(
+    command: Callable[[argparse.Namespace], None],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+) -> int:
+    """Runs a command with the arguments that it was given; returns its exit status.
+
+    Args:
+      command: function of the arguments.
+      parser: parser of the arguments.
+      argv: arguments; None for those of this process.
+    """
+    # The help may be too much for whatever reads it, too.
+    return run_command(lambda: _run(command, parser.parse_args(argv)))
+
+
 def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
-    """Runs a command; returns its exit status, see `snnjax.errors.run_command`."""
+    """Runs a command with arguments that have been parsed; see `parse_and_run`."""
+    return run_command(lambda: _run(command, args))
+
+
+def _run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     logging.set_verbosity(logging.ERROR)
-    return run_command(lambda: command(args))
+    try:
+        command(args)
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        reason = str(error).partition('\n')[0]
+        raise MemoryError(f'{reason}; a smaller --batch_size needs less') from error

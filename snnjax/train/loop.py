@@ -26,7 +26,7 @@ from snnjax.train.log import START, TrainingLog, check_skipped
 from snnjax.train.phases import Phase, make_phases
 from snnjax.train.processes import is_first
 from snnjax.train.program import Program
-from snnjax.train.progress import Progress
+from snnjax.train.progress import Progress, watched
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import TrainState, count_parameters
 from snnjax.train.weights import WeightsError, fit_weights, load_weights, write_description
@@ -271,6 +271,8 @@ def evaluate(
     split: Split,
     batch_size: int,
     data: ml_collections.ConfigDict,
+    *,
+    shown: str = '',
 ) -> dict[str, float]:
     """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once.
 
@@ -280,6 +282,7 @@ def evaluate(
       split: the images.
       batch_size: over all devices.
       data: the configuration's, for ``workers`` and ``max_skipped``.
+      shown: text in front of a progress bar; '' for no bar.
 
     Returns:
       The means; also ``eval/skipped`` where photos could not be decoded, and do not count.
@@ -289,9 +292,12 @@ def evaluate(
     """
     batches = EvaluationBatches(
         split, batch_size, process_index=jax.process_index(), process_count=jax.process_count()
-    ).iterate(data.workers)
+    )
+    made = batches.iterate(data.workers)
+    if shown:
+        made = watched(made, shown, len(batches))
     total: dict[str, float] = {}
-    results = (program.eval_step(variables, put_batch(b, program.batch_sharding)) for b in batches)
+    results = (program.eval_step(variables, put_batch(b, program.batch_sharding)) for b in made)
     for sums in metrics.fetch_late(results):
         total = metrics.add(total, sums)
     skipped = len(split) - int(total['images'])

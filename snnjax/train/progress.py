@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, TypeVar
 
 import tqdm
 
@@ -60,3 +62,52 @@ class Progress:
 def warn(text: str) -> None:
     """Prints a line to stderr that does not break a bar."""
     tqdm.tqdm.write(text, file=sys.stderr)
+
+
+Item = TypeVar('Item')
+
+
+def watched(
+    items: Iterable[Item], what: str, total: int | None = None, unit: str = 'batch'
+) -> Iterator[Item]:
+    """Yields items with a bar on stderr, if that is a terminal.
+
+    Until the second item is asked for, which is when the first one has been compiled, the bar says
+    so; the time left is that of the items that follow.
+
+    Args:
+      items: what is worked on.
+      what: is done, in front of the bar.
+      total: number of items; None for ``len(items)`` if they have a length.
+      unit: name of an item.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with _bar(f'{what}, compiling…', total=total, unit=f' {unit}') as bar:
+        for number, item in enumerate(items):
+            yield item
+            if number == 0:
+                bar.set_description(what, refresh=False)
+                # Of the first one the time is that of the compiler.
+                bar.reset(total)
+                bar.initial = bar.n = 1
+                bar.refresh()
+            else:
+                bar.update()
+
+
+@contextlib.contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Says on stderr, if that is a terminal, that something is compiled while the context lasts.
+
+    Args:
+      what: is done with it.
+    """
+    with _bar(f'{what}, compiling…', bar_format='{desc}'):
+        yield
+
+
+def _bar(description: str, **options: Any) -> tqdm.tqdm:
+    # A process may have been started without stderr.
+    disable = None if sys.stderr else True
+    return tqdm.tqdm(desc=description, disable=disable, leave=False, dynamic_ncols=True, **options)
