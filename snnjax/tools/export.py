@@ -13,7 +13,8 @@ are stored to logits, for CPUs, CUDA and TPUs and every batch size, that needs J
   program = export.deserialize(bytearray(Path('cifar10.stablehlo').read_bytes()))
   logits = program.call(pixels)  # (B, 32, 32, 3) uint8 -> (B, 10) float32
 
-nir is a graph for the simulators and chips that know the Neuromorphic Intermediate Representation.
+nir is a graph for the simulators and chips that know the Neuromorphic Intermediate Representation;
+--for=norse, snntorch or spikingjelly writes one that this software reads.
 What is written is read back, run, and compared with the model; a file that differs is not kept.
 
 The sizes of images and their statistics are those of the data set of the training, or of model.json
@@ -42,7 +43,7 @@ from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
 from snnjax.data import DatasetNotPreparedError
 from snnjax.errors import EXIT_USAGE
 from snnjax.models import Network, compiler_options
-from snnjax.models.nir_graph import to_graph
+from snnjax.models.nir_graph import READERS, SECONDS, to_graph
 from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
 from snnjax.tools.weights_arguments import add_data_arguments, data_changes, run
@@ -82,7 +83,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', required=True, type=Path, help='file or folder to write')
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
     parser.add_argument(
-        '--dt', type=float, default=1.0, help='of nir: length of a time step; default 1'
+        '--dt',
+        type=float,
+        default=SECONDS,
+        help=f'of nir: length of a time step in seconds; default {SECONDS:g}',
+    )
+    parser.add_argument(
+        '--for',
+        dest='reader',
+        default='',
+        choices=sorted(READERS),
+        help='of nir: software that is to read the graph',
     )
     images = parser.add_argument_group('images', 'instead of a data set')
     images.add_argument('--image_shape', type=_numbers(int), metavar='H,W,C')
@@ -107,6 +118,8 @@ def _export(args: argparse.Namespace) -> None:
         raise ConfigError(f'--num_steps={args.num_steps} must be at least 1')
     if not args.dt > 0:
         raise ConfigError(f'--dt={args.dt} must be above 0')
+    if args.reader and args.format != 'nir':
+        raise ConfigError(f'--for={args.reader} is for --format=nir')
     weights = _Weights(args.weights, *open_weights(args.weights, args.num_steps))
     FORMATS[args.format](args, weights, out)
 
@@ -169,7 +182,14 @@ def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
         # The former to see that it is the same network, the latter to be kept.
         for dtype in ('float64', 'float32'):
             try:
-                graph = to_graph(model, weights.variables, (height, width), dt=args.dt, dtype=dtype)
+                graph = to_graph(
+                    model,
+                    weights.variables,
+                    (height, width),
+                    dt=args.dt,
+                    dtype=dtype,
+                    reader=args.reader,
+                )
             except ValueError as error:
                 raise UnsuitableModelError(f'{weights.source}: {error}') from error
             graph.metadata |= {'mean': np.array(images.mean), 'std': np.array(images.std)}
@@ -182,7 +202,7 @@ def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
             print(f'{dtype}: {share:.4%} of spikes and silences are those of the model')
             if share < 1 - TOLERANCES[dtype]:
                 raise UnsuitableModelError(f'the graph is not the model; {out} is not written')
-            _compare(dtype, simulated.output.mean(axis=1), logits)
+            _compare(dtype, simulated.output.mean(axis=1).reshape(logits.shape), logits)
     print(f'{out}: {len(graph.nodes)} nodes, {len(graph.edges)} edges, {num_steps} time steps')
 
 
