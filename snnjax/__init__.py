@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 from snnjax.version import __version__
 
 if TYPE_CHECKING:
+    from snnjax.analysis.inference import load
     from snnjax.models import create_model, list_models
 
-__all__ = ['__version__', 'create_model', 'list_models']
+__all__ = ['__version__', 'create_model', 'list_models', 'load']
 
 # Found when they are first asked for: commands need no second of JAX to say how they are used.
-_HOMES = {'create_model': 'snnjax.models', 'list_models': 'snnjax.models'}
+_HOMES = {
+    'create_model': 'snnjax.models',
+    'list_models': 'snnjax.models',
+    'load': 'snnjax.analysis.inference',
+}
 
 
 def __getattr__(name: str) -> Any:

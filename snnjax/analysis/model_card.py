@@ -81,27 +81,36 @@ def read_image_format(weights: str) -> ImageFormat | None:
     return None
 
 
-def make_card(weights: str, params: Any, images: ImageFormat | None) -> dict[str, Any]:
+def make_card(
+    weights: str,
+    params: Any,
+    images: ImageFormat | None,
+    inputs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What there is to say beside a model's name and options, as JSON holds it.
 
     Args:
       weights: a work directory or folder of weights.
       params: parameters of the model.
       images: what it sees; None where that is not known.
+      inputs: names of classes and preprocessing, see `snnjax.analysis.inference.Inputs.to_json`.
 
     Returns:
       ``parameters``, ``images``, ``packages``, and ``licence``, which is for the user to fill in;
-      of a run ``data``, ``step``, and ``evaluation``, the last and the best of its test.
+      of a run ``data``, ``loss``, ``step``, and ``evaluation``, the last and the best of its test;
+      ``classes`` and ``preprocessing`` if they are known.
     """
     card: dict[str, Any] = {
         'parameters': count_parameters(params),
         'images': dataclasses.asdict(images) if images else None,
     }
+    card |= {key: value for key, value in (inputs or {}).items() if key not in card}
     workdir = Path(weights).expanduser()
     if config := read_config(workdir):
         evaluations = {r['step']: r for r in read_metrics(workdir) if 'eval/accuracy' in r}
         card |= {
             'data': {key: config['data'][key] for key in ('name', 'split')},
+            'loss': config.get('loss', 'cross_entropy'),
             'step': checkpoint_steps(workdir / 'checkpoints')[-1],
         }
         if evaluations:
@@ -113,6 +122,11 @@ def make_card(weights: str, params: Any, images: ImageFormat | None) -> dict[str
                 # The best checkpoint that is kept, as its training knew it.
                 'best': None if best is None else evaluations.get(best),
             }
+    else:
+        # Of weights that have been exported before.
+        described = json.loads((workdir / 'model.json').read_text())
+        kept = ('data', 'loss', 'step', 'evaluation')
+        card |= {key: described[key] for key in kept if key in described}
     packages = ('snnjax', 'jax', 'flax', 'numpy')
     versions = {name: importlib.metadata.version(name) for name in packages}
     return card | {'packages': versions, 'licence': None}

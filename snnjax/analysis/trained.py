@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import ml_collections
 import numpy as np
 
 from snnjax.data import DataOptions, Dataset, Split
-from snnjax.data.datasets import READY, class_names
+from snnjax.data.datasets import READY, SMALL_IMAGES, class_names
 from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
+from snnjax.data.preprocessing import read_preprocessing
 from snnjax.data.splits import EvenlySpaced
 from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
@@ -24,6 +26,7 @@ from snnjax.spelling import count
 from snnjax.train import data_folders, metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
 from snnjax.train.loop import evaluate
+from snnjax.train.losses import LOSSES
 from snnjax.train.program import Program, build_program
 from snnjax.train.progress import watched
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
@@ -53,6 +56,7 @@ class Trained:
       variables: of the model, as they lie on the devices.
       split_name: 'test' or 'train'; images of both are as in testing.
       examples: of that split, all or some.
+      assumes_steps: true if neither the weights nor a caller said how many time steps.
       step: step of the checkpoint that was read; None for a folder of weights.
     """
 
@@ -62,6 +66,7 @@ class Trained:
     variables: Mapping[str, Any]
     split_name: str
     examples: Split
+    assumes_steps: bool = False
     step: int | None = None
 
     @property
@@ -91,7 +96,9 @@ class Trained:
 
     def describe(self) -> str:
         """Says which model on which examples, and of which checkpoint."""
-        model = f'{self.config.model.name}, T={self.num_steps}; {self.describe_examples()}'
+        assumed = ' (the weights do not say)' if self.assumes_steps else ''
+        steps = f'T={self.num_steps}{assumed}'
+        model = f'{self.config.model.name}, {steps}; {self.describe_examples()}'
         return model if self.step is None else f'{model}\ncheckpoint of step {self.step:,}'
 
     def describe_examples(self) -> str:
@@ -181,9 +188,12 @@ def open_trained(
     }
     if num_steps is not None:
         options['num_steps'] = num_steps
+    assumes_steps = options.get('num_steps') is None
+    if assumes_steps:
+        options['num_steps'] = DEFAULT_NUM_STEPS
     loss = (_trained_as(weights) or {}).get('loss', 'cross_entropy')
     trained = _open(name, options, data, load, loss=loss, **choice)
-    return dataclasses.replace(trained, step=step)
+    return dataclasses.replace(trained, step=step, assumes_steps=assumes_steps)
 
 
 def _step_of(weights: str, checkpoint: str) -> int | None:
@@ -196,7 +206,31 @@ def _step_of(weights: str, checkpoint: str) -> int | None:
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
     """The configuration of the run that weights are of, where it is with them."""
-    return read_config(Path(weights).expanduser())
+    return read_config(Path(weights).expanduser()) or _trained_as_card_says(weights)
+
+
+def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
+    """Returns what a run's configuration would say of weights that have been exported, if known.
+
+    These are the options of the data, ``data``, and the ``loss``.
+    """
+    try:
+        card = json.loads((Path(weights).expanduser() / 'model.json').read_text())
+        made = read_preprocessing(card)
+        match card:
+            case {'data': {'name': str(name), 'split': str(split)}}:
+                data: dict[str, Any] = {'name': name, 'split': split}
+            case _:
+                return None
+        if made and made.is_events:
+            data |= {'frames_by': made.frames_by, 'frame_window': made.frame_window}
+        elif made and name not in SMALL_IMAGES:
+            data |= {'eval_size': made.shape[0], 'eval_resize': made.resize}
+        options = dataclasses.asdict(DataOptions(**data))
+    except (OSError, ValueError):
+        return None
+    loss = card.get('loss')
+    return {'data': options, 'loss': loss if loss in list(LOSSES) else 'cross_entropy'}
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ STATISTICS = {
     'cifar10': ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
     'cifar100': ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
 }
+SMALL_IMAGES = (*STATISTICS, 'digits')
+"""Data sets whose images are used as they are stored, not resized."""
 _PHOTO_STATISTICS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375))
 
 

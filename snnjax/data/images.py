@@ -93,16 +93,29 @@ def centre_crop(data: bytes, resize: int, size: int) -> np.ndarray:
     Raises:
       DecodeError: where the image is broken or ends early.
     """
-    pixels = decode(data)
-    height, width = pixels.shape[:2]
-    short = min(height, width)
+    return crop_centre(decode(data), resize, size, size)
+
+
+def crop_centre(pixels: np.ndarray, resize: int, height: int, width: int) -> np.ndarray:
+    """Returns the centre of an image whose shorter side is brought to ``resize``.
+
+    Args:
+      pixels: array (H, W, 3) of uint8.
+      resize: pixels of the shorter side.
+      height: rows of the result.
+      width: columns of the result.
+    """
+    old_height, old_width = pixels.shape[:2]
+    short = min(old_height, old_width)
     # The whole image would have these sides; only the part of it that is seen is made. Resized by
     # Pillow, as nearly all published accuracies were evaluated.
-    new_height, new_width = (max(resize, int(side * resize / short)) for side in (height, width))
-    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
-    y, x = height / new_height, width / new_width
-    box = (left * x, top * y, (left + size) * x, (top + size) * y)
-    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box)
+    new_height, new_width = (
+        max(resize, int(side * resize / short)) for side in (old_height, old_width)
+    )
+    top, left = round((new_height - height) / 2), round((new_width - width) / 2)
+    y, x = old_height / new_height, old_width / new_width
+    box = (left * x, top * y, (left + width) * x, (top + height) * y)
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, box)
     return np.asarray(image)
 
 

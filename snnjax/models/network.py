@@ -75,6 +75,7 @@ class Network(nn.Module):
             self._check_positive('num_steps', largest=2**16)
         learnable = 'above 0 and below 1 to be learnt'
         for option, expected, holds in (
+            ('num_steps', 'at least 1', self.num_steps is None or self.num_steps >= 1),
             ('dropout', 'at least 0 and below 1', 0 <= self.dropout < 1),
             ('decay', 'from 0 to 1', 0 <= self.decay <= 1),
             ('decay', learnable, not self.learnable_decay or 0 < self.decay < 1),

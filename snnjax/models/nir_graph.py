@@ -9,10 +9,14 @@ scores of each; the logits are their mean over time. In it
   which is ``decay * v + I`` for ``tau = dt / (1 - decay)`` and ``r = 1 / (1 - decay)``;
 - they fire at ``v > v_threshold``. The threshold of neurons that fire at it, too, as these do
   unless they are strict, is the next smaller number of the graph's dtype.
+
+Other software reads a part of NIR. For some of it, see `READERS`, a graph is written otherwise, and
+computes the same.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,6 +32,7 @@ from snnjax.models.layers import LIF, TDBN
 from snnjax.models.network import DEFAULT_NUM_STEPS, Network
 from snnjax.models.observation import observed, unrolled
 from snnjax.models.resnets import ResNet
+from snnjax.spelling import suggest
 
 if TYPE_CHECKING:
     import nir
@@ -44,6 +49,34 @@ _RESIDUAL_PATHS = {
 }
 
 
+SECONDS = 1e-4
+"""Length of a time step in seconds, as most software that reads NIR has it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """The part of NIR that other software reads.
+
+    Attributes:
+      dt: the time step that is built into it; None if it can be chosen.
+      pools_by_convolution: the mean over space and the classifier are one convolution, whose output
+        has the shape (classes, 1, 1), since the software knows no mean or no batch before it.
+      unit_resistance: neurons have ``r`` = 1, and lower thresholds instead.
+    """
+
+    dt: float | None = None
+    pools_by_convolution: bool = False
+    unit_resistance: bool = False
+
+
+READERS = {
+    'norse': Reader(pools_by_convolution=True, unit_resistance=True),
+    'snntorch': Reader(dt=SECONDS, pools_by_convolution=True),
+    'spikingjelly': Reader(),
+}
+"""Software that reads NIR, by name."""
+
+
 def to_graph(
     model: Network,
     variables: Mapping[str, Any],
@@ -51,6 +84,7 @@ def to_graph(
     *,
     dt: float = 1.0,
     dtype: Any = np.float32,
+    reader: str = '',
 ) -> nir.NIRGraph:
     """The graph of a network in inference.
 
@@ -60,13 +94,15 @@ def to_graph(
       image_size: (H, W).
       dt: length of a time step, in the unit of ``tau``.
       dtype: of the graph's arrays. What goes into them is computed in float64.
+      reader: a key of `READERS`, or '' for a graph as NIR describes it.
 
     Returns:
       The graph; its nodes are named as `node_name` says, its metadata has ``num_steps`` and ``dt``.
 
     Raises:
       ImportError: without the package ``nir``.
-      ValueError: for a network that NIR has no nodes for.
+      ValueError: for a network that NIR has no nodes for, or a reader that is not known or has
+        another time step.
     """
     if not isinstance(model, ResNet):
         raise ValueError('only residual networks can be written to NIR')
@@ -80,10 +116,15 @@ def to_graph(
     for what, has in missing.items():
         if has:
             raise ValueError(f'{what} cannot be written to NIR')
+    if reader and reader not in READERS:
+        raise ValueError(f'unknown reader {reader!r}; {suggest(reader, READERS)}')
+    form = READERS.get(reader, Reader())
+    if form.dt not in (None, dt):
+        raise ValueError(f'{reader} has time steps of {form.dt:g} s built in, not dt={dt:g}')
     import nir
 
     height, width = image_size
-    builder = _Builder(model, variables, (height, width, model.in_channels), dt, dtype)
+    builder = _Builder(model, variables, (height, width, model.in_channels), dt, dtype, form)
     x = builder.input((model.in_channels, height, width))
     if model.stem == 'conv3x3x3':
         x = builder.conv_norm(x, ('stem',), convolutions=('conv1', 'conv2', 'conv3'))
@@ -131,6 +172,7 @@ class _Builder:
       image_shape: (H, W, C).
       dt: see `to_graph`.
       dtype: likewise.
+      reader: what the graph is written for.
 
     Attributes:
       nodes: so far, by name.
@@ -144,10 +186,12 @@ class _Builder:
         image_shape: tuple[int, int, int],
         dt: float,
         dtype: Any,
+        reader: Reader,
     ) -> None:
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
         self._model, self._variables, self._dt, self._dtype = model, variables, dt, dtype
+        self._reader = reader
         # Shapes and what modules are made with; nothing is computed.
         with observed(Conv, TDBN, LIF, nn.Dense) as calls:
             jax.eval_shape(
@@ -214,10 +258,25 @@ class _Builder:
             for call in reversed(self._calls.values())
             if isinstance(call.module, LIF)
         )
+        arrays = self._arrays('params', 'classifier')
+        if self._reader.pools_by_convolution:
+            mean = np.full((1, 1, height, width), 1 / (height * width))
+            node = nir.Conv2d(
+                input_shape=(height, width),
+                weight=self._cast(arrays['kernel'].T[..., None, None] * mean),
+                stride=(1, 1),
+                padding=(0, 0),
+                dilation=(1, 1),
+                groups=1,
+                bias=self._cast(arrays['bias']),
+            )
+            x = self._add('classifier', node, x)
+            shape = np.array([*arrays['bias'].shape, 1, 1])
+            self._add('output', nir.Output({'output': shape}), x)
+            return
         x = self._pool(x, ('pool',), (height, width))
         flatten = nir.Flatten({'input': np.array([channels, 1, 1])}, start_dim=0, end_dim=-1)
         x = self._add('flatten', flatten, x)
-        arrays = self._arrays('params', 'classifier')
         affine = nir.Affine(self._cast(arrays['kernel'].T), self._cast(arrays['bias']))
         x = self._add('classifier', affine, x)
         self._add('output', nir.Output({'output': np.array(arrays['bias'].shape)}), x)
@@ -230,21 +289,24 @@ class _Builder:
         decay, threshold = call.module.decay, call.module.threshold
         if 'decay_logit' in learned:
             decay = 1 / (1 + np.exp(-learned['decay_logit']))
-        threshold = self._cast(learned.get('threshold', threshold))
         if not 0 <= decay < 1:
             raise ValueError(
                 f'neurons of decay {decay} cannot be written: those of NIR have one of 0 to 1'
             )
+        r = 1 if self._model.decay_input else 1 / (1 - decay)
+        # What the potential is divided by, so that neurons of r = 1 do the same.
+        unit = r if self._reader.unit_resistance else 1
+        threshold = self._cast(learned.get('threshold', threshold) / unit)
         if not self._model.strict:
             threshold = np.nextafter(threshold, self._cast(-np.inf))
         height, width, channels = call.output.shape[2:]
         full = functools.partial(np.full, (channels, height, width))
         node = nir.LIF(
             tau=full(self._cast(self._dt / (1 - decay))),
-            r=full(self._cast(1 if self._model.decay_input else 1 / (1 - decay))),
+            r=full(self._cast(r / unit)),
             v_leak=full(self._cast(0)),
             v_threshold=full(threshold),
-            v_reset=full(self._cast(self._model.reset)),
+            v_reset=full(self._cast(self._model.reset / unit)),
         )
         return self._add(node_name(path), node, x)
 

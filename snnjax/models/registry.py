@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
+import numbers
 import re
 from typing import Any, cast
 
@@ -170,7 +172,7 @@ def create_model(name: str, **options: Any) -> Network:
 
     Raises:
       ValueError: for a name that is not known, with the nearest ones; for an option that cannot be.
-      TypeError: for an option that the model has not; likewise.
+      TypeError: for an option that the model has not, likewise, or whose value has another type.
     """
     network, form = (ConvNet, CONV_NETS[name]) if name in CONV_NETS else (ResNet, _form(name))
     known = [field.name for field in option_fields(network)]
@@ -179,7 +181,38 @@ def create_model(name: str, **options: Any) -> Network:
             raise TypeError(f'{name} has no option {option!r}; {suggest(option, known)}')
     # Configurations have lists where modules, which are hashed, need tuples.
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    for field in option_fields(network):
+        if field.name in options and field.name not in _CHECKED_BY_NETWORKS:
+            _check_type(name, field, options[field.name])
     return network(**form | options)
+
+
+_CHECKED_BY_NETWORKS = ('dtype', 'scan_layers')
+
+
+def _check_type(name: str, field: dataclasses.Field[Any], value: Any) -> None:
+    """Raises TypeError for an option that has another type than its default."""
+
+    def is_whole(number: Any) -> bool:
+        return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+    match field.default:
+        case bool():
+            expected, holds = 'true or false', isinstance(value, bool)
+        case int():
+            expected, holds = 'a whole number', is_whole(value)
+        case float():
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            expected, holds = 'a number', is_number and math.isfinite(value)
+        case str():
+            expected, holds = 'a word', isinstance(value, str)
+        case tuple():
+            are_whole = isinstance(value, tuple) and all(map(is_whole, value))
+            expected, holds = 'whole numbers, as (16, 32)', are_whole
+        case _:
+            expected, holds = 'a whole number or none', value is None or is_whole(value)
+    if not holds:
+        raise TypeError(f'{name}: {field.name}={value!r} must be {expected}')
 
 
 def option_fields(network: type[Network]) -> list[dataclasses.Field[Any]]:

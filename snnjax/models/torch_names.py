@@ -72,6 +72,14 @@ _OUR_MODULES = {
     'classifier': 'fc',
 }
 
+_CLASSIFIER = 'fc.weight'
+_WRAPPERS = ('module', '_orig_mod')
+# What frameworks keep beside weights, by the ends of names: nothing here uses it.
+_NO_WEIGHT = re.compile(
+    r'(?:^|\.)(?:num_batches_tracked|n_averaged|total_ops|total_params|v|v_seq|mem|spike|spike_seq'
+    r'|surrogate_function\..*)$'
+)
+
 # What only names of a scheme begin with; the first that any name fits is the scheme.
 _MARKS: dict[Scheme, re.Pattern[str]] = {
     'sew_authors': re.compile(r'layer\d+\.\d+\.conv\d+\.\d'),
@@ -98,16 +106,56 @@ _NETWORKS: dict[Scheme, tuple[str, dict[str, tuple[Any, ...]]]] = {
 }
 
 
-def plain_name(name: str) -> str:
-    """A name without the ``module.`` that wrappers for several devices or time steps put in."""
-    return '.'.join(part for part in name.split('.') if part != 'module')
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Returns the names of a network's weights as its own code has them, by the given names.
+
+    The parts ``module`` and ``_orig_mod`` go, which wrappers for several devices or time steps and
+    ``torch.compile`` put in; so does what stands before the network, as ``net.``, if everything of
+    it follows. What is no weight is left out: numbers of batches, membrane states, surrogates'
+    constants, totals of profilers, and arrays beside the network.
+
+    Raises:
+      ValueError: if two names become the same, or two networks are there.
+    """
+    plain = {
+        name: '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
+        for name in names
+        if not _NO_WEIGHT.search(name)
+    }
+    prefix = _network_prefix(plain.values())
+    kept = {
+        name: short.removeprefix(prefix)
+        for name, short in plain.items()
+        if short.startswith(prefix)
+    }
+    seen: dict[str, str] = {}
+    for name, short in kept.items():
+        if short in seen:
+            raise ValueError(f'both {seen[short]} and {name} are {short}: keep one of them')
+        seen[short] = name
+    return kept
+
+
+def _network_prefix(names: Iterable[str]) -> str:
+    """What stands before the names of the network, with its dot; found by the classifier."""
+    prefixes = {
+        name.removesuffix(_CLASSIFIER)
+        for name in names
+        if name == _CLASSIFIER or name.endswith(f'.{_CLASSIFIER}')
+    }
+    if '' in prefixes or not prefixes:
+        return ''
+    if len(prefixes) > 1:
+        found = ' and '.join(sorted(prefixes))
+        raise ValueError(f'the weights are of several networks, {found}: keep one of them')
+    return prefixes.pop()
 
 
 def scheme_of(names: Iterable[str]) -> Scheme:
-    """Whose names these are; 'snnjax' where they are like no other's."""
-    plain = [plain_name(name) for name in names]
+    """Whose names these are, of `plain_names`; 'snnjax' if they are like no other's."""
+    names = list(names)
     for scheme, mark in _MARKS.items():
-        if any(mark.match(name) for name in plain):
+        if any(mark.match(name) for name in names):
             return scheme
     return 'snnjax'
 

@@ -20,7 +20,7 @@ from snnjax.models.torch_names import (
     Path,
     Scheme,
     check_scheme,
-    plain_name,
+    plain_names,
     scheme_of,
     torch_name,
 )
@@ -29,8 +29,8 @@ from snnjax.models.torch_names import (
 def from_state_dict(model: Network, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Variables of ``model`` from arrays by PyTorch name, in any scheme.
 
-    Every ``module.`` in the names is taken out, and ``num_batches_tracked``, which nothing here
-    uses, is left out.
+    Wrappers' parts of names, as ``module.``, ``_orig_mod.`` or ``net.``, are taken out, and what is
+    no weight, as ``num_batches_tracked``, is left out; see `snnjax.models.torch_names.plain_names`.
 
     Args:
       model: the network to load into.
@@ -44,9 +44,7 @@ def from_state_dict(model: Network, state_dict: Mapping[str, Any]) -> dict[str, 
         For a network that the scheme has no names for.
     """
     arrays = {
-        plain_name(name): np.asarray(value)
-        for name, value in state_dict.items()
-        if not name.endswith('.num_batches_tracked')
+        plain: np.asarray(state_dict[name]) for name, plain in plain_names(state_dict).items()
     }
     scheme = scheme_of(arrays)
     check_scheme(model, scheme)

@@ -13,7 +13,8 @@ are stored to logits, for CPUs, CUDA and TPUs and every batch size, that needs J
   program = export.deserialize(bytearray(Path('cifar10.stablehlo').read_bytes()))
   logits = program.call(pixels)  # (B, 32, 32, 3) uint8 -> (B, 10) float32
 
-nir is a graph for the simulators and chips that know the Neuromorphic Intermediate Representation.
+nir is a graph for the simulators and chips that know the Neuromorphic Intermediate Representation;
+--for=norse, snntorch or spikingjelly writes one that this software reads.
 What is written is read back, run, and compared with the model; a file that differs is not kept.
 
 The sizes of images and their statistics are those of the data set of the training, or of model.json
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -35,12 +37,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnjax.analysis.inference import describe_inputs
 from snnjax.analysis.model_card import ImageFormat, image_format, make_card, read_image_format
 from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
 from snnjax.data import DatasetNotPreparedError
 from snnjax.errors import EXIT_USAGE
 from snnjax.models import Network, compiler_options
-from snnjax.models.nir_graph import to_graph
+from snnjax.models.nir_graph import READERS, SECONDS, to_graph
 from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
 from snnjax.tools.paths import given_folder, output_path
@@ -85,7 +88,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', required=True, type=output_path, help='file or folder to write')
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
     parser.add_argument(
-        '--dt', type=float, default=1.0, help='of nir: length of a time step; default 1'
+        '--dt',
+        type=float,
+        default=SECONDS,
+        help=f'of nir: length of a time step in seconds; default {SECONDS:g}',
+    )
+    parser.add_argument(
+        '--for',
+        dest='reader',
+        default='',
+        choices=sorted(READERS),
+        help='of nir: software that is to read the graph',
     )
     images = parser.add_argument_group('images', 'instead of a data set')
     images.add_argument('--image_shape', type=_numbers(int), metavar='H,W,C')
@@ -110,6 +123,8 @@ def _export(args: argparse.Namespace) -> None:
         raise ConfigError(f'--num_steps={args.num_steps} must be at least 1')
     if not args.dt > 0:
         raise ConfigError(f'--dt={args.dt} must be above 0')
+    if args.reader and args.format != 'nir':
+        raise ConfigError(f'--for={args.reader} is for --format=nir')
     weights = _Weights(args.weights, *open_weights(args.weights, args.num_steps))
     FORMATS[args.format](args, weights, out)
 
@@ -125,7 +140,10 @@ def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) 
         print(f'model.json does not say what the images are: {error}')
     if args.num_steps is not None:
         options['num_steps'] = args.num_steps
-    card = make_card(weights.source, weights.variables['params'], images)
+    inputs = describe_inputs(weights.source, weights.model, data_changes(args)).to_json()
+    if images is None or inputs.get('images', {}).get('shape') != list(images.shape):
+        inputs.pop('preprocessing', None)
+    card = make_card(weights.source, weights.variables['params'], images, inputs)
     with _kept_if_right(out) as path:
         save_safetensors(path, weights.variables, name, options, card)
         written, read = by_name(weights.variables), by_name(load_weights(path))
@@ -169,7 +187,14 @@ def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
         # The former to see that it is the same network, the latter to be kept.
         for dtype in ('float64', 'float32'):
             try:
-                graph = to_graph(model, weights.variables, (height, width), dt=args.dt, dtype=dtype)
+                graph = to_graph(
+                    model,
+                    weights.variables,
+                    (height, width),
+                    dt=args.dt,
+                    dtype=dtype,
+                    reader=args.reader,
+                )
             except ValueError as error:
                 raise UnsuitableModelError(f'{weights.source}: {error}') from error
             graph.metadata |= {'mean': np.array(images.mean), 'std': np.array(images.std)}
@@ -182,7 +207,7 @@ def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
             print(f'{dtype}: {share:.4%} of spikes and silences are those of the model')
             if share < 1 - TOLERANCES[dtype]:
                 raise UnsuitableModelError(f'the graph is not the model; {out} is not written')
-            _compare(dtype, simulated.output.mean(axis=1), logits)
+            _compare(dtype, simulated.output.mean(axis=1).reshape(logits.shape), logits)
     print(f'{out}: {len(graph.nodes)} nodes, {len(graph.edges)} edges, {num_steps} time steps')
 
 
@@ -202,6 +227,9 @@ def _images(args: argparse.Namespace, weights: _Weights) -> ImageFormat:
         images = ImageFormat(*given)
     elif not data_changes(args) and (kept := read_image_format(weights.source)):
         images = kept
+        if len(kept.shape) == 4 and weights.model.num_steps:
+            shape = (weights.model.num_steps, *kept.shape[1:])
+            images = dataclasses.replace(kept, shape=shape)
     else:
         data = data_as_trained(weights.source, data_changes(args))
         images = image_format(data, weights.model.num_steps)

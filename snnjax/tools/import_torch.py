@@ -9,20 +9,26 @@ only (``strict=True``, which is then set); those of SEW-ResNets, of their author
 or this package's own; see `snnjax.models.torch_names`. The folder that is written is what
 `snnjax.tools.evaluate --weights` and the configuration's `init_from` take.
 
-The file is read with `weights_only=True`: nothing in it is executed. Needs PyTorch,
-`pip install 'snnjax[torch]'`.
+The weights may be those of a compiled or wrapped network (`module.`, `_orig_mod.`, `net.`), of any
+floating type, and lie anywhere in the file: under `state_dict`, `model`, `net`, ... If an average
+(`ema`) lies beside the network, the network is taken; `--key=ema` takes the average.
+
+Nothing in the file is executed. Needs PyTorch, `pip install 'snnjax[torch]'`.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snnjax.errors import UserError, run_command
 from snnjax.models import create_model
+from snnjax.models.torch_file import read_state_dict
 from snnjax.models.torch_names import scheme_of
 from snnjax.models.torch_weights import from_state_dict
 from snnjax.tools.paths import output_path
@@ -44,75 +50,76 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar='KEY=VALUE',
         help="of the model, as stem='conv7'; more than one may be given",
     )
+    parser.add_argument(
+        '--key', default='', help='place of the weights in a file that has several, as ema.model'
+    )
     args = parser.parse_args(argv)
+    return run_command(lambda: _import(args))
+
+
+def _import(args: argparse.Namespace) -> None:
     try:
+        file, out = args.file.expanduser(), args.out.expanduser()
         options = dict(_parse_option(text) for text in args.option)
-        names = import_weights(args.file, args.model, options, args.out.expanduser())
-    except ImportError:
-        print("error: this needs PyTorch: pip install 'snnjax[torch]'", file=sys.stderr)
-        return 2
-    except (OSError, TypeError, ValueError, WeightsError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    print(f'{names} arrays of {args.file} written to {args.out}')
-    return 0
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise WeightsError(f'{out} is there already: remove it or name another folder')
+        count, others = import_weights(file, args.model, options, out, args.key)
+    except ImportError as error:
+        raise UserError("this needs PyTorch: pip install 'snnjax[torch]'") from error
+    # RuntimeError is that of a home directory which nobody has.
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    print(f'{count} arrays of {file} written to {out}')
+    if others:
+        print(f'not taken: {", ".join(others)}; --key=PLACE chooses')
 
 
-def import_weights(file: Path, name: str, options: Mapping[str, Any], out: Path) -> int:
-    """Reads a PyTorch checkpoint and writes a folder of weights; returns how many arrays it had.
+def import_weights(
+    file: Path, name: str, options: Mapping[str, Any], out: Path, key: str = ''
+) -> tuple[int, list[str]]:
+    """Reads a PyTorch checkpoint and writes a folder of weights.
+
+    Args:
+      file: the checkpoint.
+      name: name of the model.
+      options: options of `create_model`; what JSON can hold.
+      out: folder to write.
+      key: place of the weights in a file that has several.
+
+    Returns:
+      The number of arrays, and the places of weights that were not taken.
 
     Raises:
+      OSError: if the file is missing or the folder cannot be written.
+      TypeError: for an option that the model has not, or of another type.
       ValueError: for a file that holds something else, or other weights than the model's.
     """
-    state_dict = read_state_dict(file)
     options = dict(options)
-    if scheme_of(state_dict) == 'authors':
+    # Before the file is read, which may take long.
+    create_model(name, **options)
+    json.dumps(options)
+    arrays, _, others = read_state_dict(file, key)
+    if scheme_of(arrays) == 'authors':
         options.setdefault('strict', True)
-    classifier = next((v for k, v in state_dict.items() if k.endswith('fc.weight')), None)
-    if classifier is not None:
+    classifier = arrays.get('fc.weight')
+    if classifier is not None and classifier.ndim == 2:
         options.setdefault('num_classes', len(classifier))
     model = create_model(name, **options)
-    save_weights(out, from_state_dict(model, state_dict), name, options)
-    return len(state_dict)
-
-
-def read_state_dict(file: Path) -> dict[str, Any]:
-    """Arrays by name from a file of ``torch.save``, at its top or under 'state_dict' or 'model'.
-
-    Raises:
-      FileNotFoundError: where there is no such file.
-      ValueError: for a file that holds anything but tensors in dictionaries.
-    """
-    import pickle
-
-    import torch
-
-    if not file.is_file():
-        raise FileNotFoundError(f'no file {file}')
-    try:
-        # Training scripts save their arguments, too; a namespace does nothing but hold them.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(file, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f'{file} is not a checkpoint of tensors alone: {error}') from error
-    for key in ('state_dict', 'model'):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError(f'{file} holds no state_dict but {type(content).__name__}')
-    for name, value in content.items():
-        if not isinstance(value, torch.Tensor):
-            raise ValueError(f'{file}: {name} is {type(value).__name__}, expected a tensor')
-    return {name: value.numpy() for name, value in content.items()}
+    save_weights(out, from_state_dict(model, arrays), name, options)
+    return len(arrays), others
 
 
 def _parse_option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition('=')
-    if not equals:
-        raise ValueError(f'--option {text}: write KEY=VALUE')
+    if not (key and equals):
+        raise ValueError(f'--option={text}: write KEY=VALUE')
+    words = {'true': True, 'false': False, 'none': None}
+    if value.lower() in words:
+        return key, words[value.lower()]
     try:
         return key, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
+    # Beside what is wrong, what is too deep or too large.
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return key, value
 
 

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from snnjax.data import Dataset, Split
+from snnjax.data import DataOptions, Dataset, Split
+from snnjax.data.datasets import class_names
 from snnjax.data.pipeline import EvaluationBatches
+from snnjax.data.preprocessing import preprocessing_of
 from snnjax.spelling import count
 from snnjax.train import data_folders, metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
@@ -86,13 +88,14 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
     ):
         start, state, position, notes = _begin(config, phases, checkpoints)
         number = _phase_at(phases, start)
+        about = _describe_inputs(config, phases[-1])
         # Now it is a run: what cannot be run does not become one.
         if is_first():
             write_config(workdir, config)
             write_environment(workdir)
-            write_description(workdir, *_describe_model(config, phases[-1].dataset))
             for phase in phases:
                 data_folders.note(phase.config.data.dir)
+            write_description(workdir, *_describe_model(config, phases[-1].dataset), about)
         images = [len(phase.batches) * phase.config.batch_size for phase in phases]
         done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (
@@ -391,6 +394,14 @@ def _describe_model(config: ml_collections.ConfigDict, dataset: Dataset) -> tupl
     }
     shape = {'num_classes': dataset.num_classes, 'in_channels': dataset.image_shape[-1]}
     return config.model.name, options | shape
+
+
+def _describe_inputs(config: ml_collections.ConfigDict, phase: Phase) -> dict[str, Any]:
+    """What it takes to use the weights without the data set: its images, and names of classes."""
+    options = DataOptions(**config.data)
+    names = class_names(options) or [str(label) for label in range(phase.dataset.num_classes)]
+    preprocessing = preprocessing_of(phase.dataset, phase.test_split, options)
+    return preprocessing.to_json() | {'classes': names}
 
 
 def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> str:

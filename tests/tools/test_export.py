@@ -116,6 +116,18 @@ def test_frames_are_taken_one_a_time_step(foreign, tmp_path, capsys):
     assert graph.nodes['input'].input_type['input'].tolist() == [2, 8, 8]
 
 
+def test_a_graph_for_other_software_is_compared_in_its_form(foreign, tmp_path, capsys):
+    arguments = ['--image_shape=3,8,8,2', '--mean=0,0', '--std=1,1', '--for=snntorch']
+    weights = foreign / 'ms_resnet20_dvs'
+    assert run(weights, 'nir', tmp_path / 'x.nir', *arguments, '--num_steps=3') == 0
+    assert 'float32: 100.0000%' in capsys.readouterr().out
+    graph = pytest.importorskip('nir').read(tmp_path / 'x.nir')
+    assert graph.metadata['dt'] == 1e-4
+    assert graph.nodes['output'].output_type['output'].tolist() == [10, 1, 1]
+    assert run(weights, 'nir', tmp_path / 'y.nir', *arguments, '--num_steps=3', '--dt=1') == 2
+    assert 'snntorch has time steps of 0.0001 s built in' in capsys.readouterr().err
+
+
 def test_safetensors_need_no_data_set(foreign, tmp_path, capsys):
     assert run(foreign / 'ann_resnet8', 'safetensors', tmp_path / 'x') == 0
     assert 'model.json does not say what the images are' in capsys.readouterr().out
@@ -138,6 +150,7 @@ def test_safetensors_need_no_data_set(foreign, tmp_path, capsys):
         ('ann_resnet8', 'safetensors', ['--dataset=digit'], 'did you mean digits'),
         ('ann_resnet8', 'nir', ['--num_steps=0'], '--num_steps=0 must be at least 1'),
         ('ann_resnet8', 'nir', ['--dt=0'], '--dt=0.0 must be above 0'),
+        ('ann_resnet8', 'stablehlo', ['--for=norse'], '--for=norse is for --format=nir'),
     ],
 )
 def test_what_cannot_be_exported_is_refused(

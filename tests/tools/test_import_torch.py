@@ -142,3 +142,56 @@ def test_a_file_that_is_cut_off_is_refused(published, tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:5000])
     assert run(path, tmp_path / 'out') == 2
     assert 'is not a checkpoint' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--option=widths'], '--option=widths: write KEY=VALUE'),
+        (['--option==3'], '--option==3: write KEY=VALUE'),
+        (['--option=width=3'], "no option 'width'; did you mean widths"),
+        (['--option=num_classes=ten'], "num_classes='ten' must be a whole number"),
+        (['--option=num_classes=2.5'], 'num_classes=2.5 must be a whole number'),
+        (['--option=num_classes=0'], 'num_classes=0 must be at least 1'),
+        (['--option=num_steps=0'], 'num_steps=0 must be at least 1'),
+        (['--option=strict=1'], 'strict=1 must be true or false'),
+        (['--option=threshold=1e999'], 'threshold=inf must be a number'),
+        (['--option=widths={4, 5}'], 'must be whole numbers, as (16, 32)'),
+        ([f'--option=widths={"(" * 9999}'], 'must be whole numbers, as (16, 32)'),
+        (['--option=parent=3'], "no option 'parent'"),
+        (['--option=stem=3'], 'stem=3 must be a word'),
+        (['--key=ema'], "has no weights at 'ema'; it has (the top)"),
+    ],
+)
+def test_odd_options_are_refused(arguments, message, published, tmp_path, capsys):
+    assert run(published[0], tmp_path / 'out', *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith('error: ')
+    assert error.count('error: ') == 1
+    assert not (tmp_path / 'out').exists()
+
+
+def test_true_and_false_may_be_written_small(published, tmp_path):
+    assert run(published[0], tmp_path / 'out', '--option=strict=false') == 0
+    assert describe_weights(tmp_path / 'out')[1]['strict'] is False
+
+
+def test_a_folder_with_something_in_it_stays(published, tmp_path, capsys):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/mine').touch()
+    (tmp_path / 'file').touch()
+    for place, message in (('out', 'is there already'), ('file', 'is there already')):
+        assert run(published[0], tmp_path / place) == 2
+        assert message in capsys.readouterr().err
+    assert run(published[0], tmp_path / 'file/out') == 2
+    assert 'Not a directory' in capsys.readouterr().err
+    assert run(published[0], '~nobody_of_this_name/out') == 2
+    assert 'error: ' in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['mine']
+
+
+def test_a_home_directory_and_missing_parents_will_do(published, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert run(published[0], '~/new/folder') == 0
+    assert describe_weights(tmp_path / 'new/folder')[0] == 'ms_resnet18'

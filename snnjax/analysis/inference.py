@@ -1,0 +1,289 @@
+"""A trained network and all that it takes to classify photos, or recordings of events, with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.analysis.trained import data_as_trained
+from snnjax.data import DataOptions, DatasetNotPreparedError, open_dataset
+from snnjax.data.datasets import class_names
+from snnjax.data.preprocessing import Preprocessing, preprocessing_of, read_preprocessing
+from snnjax.errors import UserError
+from snnjax.models import Network, compiler_options, mean_firing_rate
+from snnjax.models.network import DEFAULT_NUM_STEPS
+from snnjax.train.config import ConfigError
+from snnjax.train.step import normalise
+from snnjax.train.weights import WeightsError, open_weights
+
+TOP = 5
+"""Number of classes in a `Result`."""
+
+
+class Guess(NamedTuple):
+    """A class that an image may be of.
+
+    Attributes:
+      label: label of the class.
+      name: its name.
+      probability: softmax of the logits.
+    """
+
+    label: int
+    name: str
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a network says of an image.
+
+    Attributes:
+      top: the likeliest classes, at most `TOP`, the best first.
+      probabilities: float32 array (classes,).
+      firing_rate: spikes per neuron and time step, on average over the network.
+    """
+
+    top: list[Guess]
+    probabilities: np.ndarray
+    firing_rate: float
+
+    @property
+    def name(self) -> str:
+        """Name of the likeliest class."""
+        return self.top[0].name
+
+    @property
+    def probability(self) -> float:
+        """Probability of the likeliest class."""
+        return self.top[0].probability
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A trained network with its variables, class names and preprocessing; see `load`.
+
+    Attributes:
+      model: Flax module; ``model.apply(variables, preprocess(files))`` gives logits.
+      variables: ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays.
+      class_names: names of the classes by label.
+      preprocessing: way to make images of files.
+      notes: sentences about what the weights do not say and was assumed.
+    """
+
+    model: Network
+    variables: Mapping[str, Any]
+    class_names: list[str]
+    preprocessing: Preprocessing
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def num_steps(self) -> int:
+        """Time steps T of an image."""
+        return self.model.num_steps or DEFAULT_NUM_STEPS
+
+    def preprocess(self, inputs: Any) -> jax.Array:
+        """Returns images as the network takes them.
+
+        Args:
+          inputs: path of a photo or recording, array of pixels (see
+            `snnjax.data.preprocessing.Preprocessing.convert`), or a sequence of these.
+
+        Returns:
+          Normalized float32 array (B, H, W, C), or (B, T, H, W, 2) for recordings.
+
+        Raises:
+          InputError: for what cannot be read; the message has its name.
+        """
+        pixels = [self._pixels(one) for one in self._each(inputs)]
+        shape = self.preprocessing.shape
+        stacked = np.stack(pixels) if pixels else np.zeros((0, *shape), np.uint8)
+        return normalise(jnp.asarray(stacked), self.preprocessing)
+
+    def classify(self, inputs: Any, *, batch_size: int = 32) -> list[Result]:
+        """Classifies photos of any size, or recordings.
+
+        Args:
+          inputs: see `preprocess`.
+          batch_size: images that are computed at once.
+
+        Returns:
+          A `Result` for each input.
+
+        Raises:
+          InputError: see `preprocess`.
+        """
+        return list(self.classify_each(inputs, batch_size=batch_size))
+
+    def classify_each(self, inputs: Any, *, batch_size: int = 32) -> Iterator[Result]:
+        """Yields what `classify` returns, batch by batch."""
+        each = self._each(inputs)
+        size = max(1, min(batch_size, len(each)))
+        for first in range(0, len(each), size):
+            chosen = each[first : first + size]
+            images = self.preprocess(chosen)
+            # All batches are of one size, so that they are compiled once.
+            padding = [(0, size - len(chosen))] + [(0, 0)] * (images.ndim - 1)
+            outputs = self._infer(self.variables, jnp.pad(images, padding))
+            for probabilities, rate in itertools.islice(
+                zip(*jax.device_get(outputs), strict=True), len(chosen)
+            ):
+                order = np.argsort(-probabilities, kind='stable')[:TOP].tolist()
+                top = [Guess(n, self.class_names[n], float(probabilities[n])) for n in order]
+                yield Result(top, probabilities, float(rate))
+
+    @functools.cached_property
+    def _infer(self) -> Any:
+        def infer(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+            logits, updates = self.model.apply(variables, images, mutable=['firing_rates'])
+            probabilities = jax.nn.softmax(logits.astype(jnp.float32))
+            return probabilities, mean_firing_rate(updates['firing_rates'])
+
+        return jax.jit(infer, compiler_options=compiler_options(jax.default_backend()))
+
+    def _pixels(self, one: Any) -> np.ndarray:
+        if isinstance(one, str | Path):
+            return self.preprocessing.read(Path(one).expanduser())
+        return self.preprocessing.convert(one)
+
+    def _each(self, inputs: Any) -> Sequence[Any]:
+        """The inputs one by one."""
+        if isinstance(inputs, str | Path):
+            return [inputs]
+        if not hasattr(inputs, 'shape') and isinstance(inputs, Iterable):
+            return inputs if isinstance(inputs, Sequence) else list(inputs)
+        pixels = np.asarray(inputs)
+        shape = self.preprocessing.shape
+        is_one = pixels.shape == shape or (len(shape) == 3 and pixels.ndim < 4)
+        return [pixels] if is_one else list(pixels)
+
+
+def load(
+    weights: str | Path,
+    *,
+    num_steps: int | None = None,
+    checkpoint: str | int = 'newest',
+    data: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """Loads a trained network to classify photos, or recordings, with it.
+
+    Example::
+
+      loaded = snnjax.load('runs/flowers')
+      for result in loaded.classify(['daisy.jpg', 'rose.png']):
+          print(result.name, result.probability, result.firing_rate)
+
+    Class names and preprocessing are those in ``model.json``, or else those of the data set. Photos
+    for weights that say neither are prepared as those of ImageNet; `LoadedModel.notes` says so.
+
+    Args:
+      weights: a work directory or a folder of weights.
+      num_steps: time steps; None for those of training.
+      checkpoint: 'newest', 'best' or a step, for a run.
+      data: fields of `snnjax.data.DataOptions` of another data set to prepare images as for.
+
+    Raises:
+      ConfigError: if it is not known how images are prepared.
+      DatasetNotPreparedError: for a data set in ``data`` that is not there.
+      WeightsError: if there are no weights, or others than the model's.
+    """
+    if num_steps is not None and num_steps < 1:
+        raise ConfigError(f'num_steps={num_steps} must be at least 1')
+    model, variables = open_weights(weights, num_steps, checkpoint)
+    about = describe_inputs(weights, model, data or {})
+    preprocessing, names = about.preprocessing, about.class_names
+    notes = []
+    if preprocessing is None:
+        if data or model.in_channels != 3:
+            raise ConfigError(f'{weights} does not say how images are prepared: {about.reason}')
+        photos = open_dataset(DataOptions(name='fake_imagenet'))
+        preprocessing = preprocessing_of(photos, photos.load('test'), DataOptions())
+        notes.append(
+            'the weights do not say how images are prepared: photos are prepared as for ImageNet, '
+            f'{preprocessing.shape[0]} pixels; --dataset says otherwise'
+        )
+    shape = jax.ShapeDtypeStruct((1, *preprocessing.shape), 'float32')
+    try:
+        jax.eval_shape(model.apply, variables, shape)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'{weights}: {error}') from error
+    if names is None:
+        names = [str(label) for label in range(model.num_classes)]
+        notes.append('the names of the classes are not known: they are numbers')
+    return LoadedModel(model, variables, names, preprocessing, notes)
+
+
+class Inputs(NamedTuple):
+    """What is known of a network's inputs and outputs.
+
+    Attributes:
+      preprocessing: way to make images of files; None if that is not known.
+      class_names: names of the classes by label; None if they are not known.
+      reason: why something is not known.
+    """
+
+    preprocessing: Preprocessing | None
+    class_names: list[str] | None
+    reason: str = ''
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what ``model.json`` says of it."""
+        about = self.preprocessing.to_json() if self.preprocessing else {}
+        return about | ({'classes': self.class_names} if self.class_names else {})
+
+
+def describe_inputs(weights: str | Path, model: Network, data: Mapping[str, Any]) -> Inputs:
+    """Finds out how images are prepared for a network, and what its classes are called.
+
+    Args:
+      weights: a work directory or a folder of weights; what its ``model.json`` says counts first.
+      model: the network.
+      data: fields of `snnjax.data.DataOptions` that are other than in training; with some, the data
+        set counts first.
+
+    Raises:
+      ConfigError: for options in ``data`` that cannot be.
+      DatasetNotPreparedError: for a data set in ``data`` that is not there.
+      WeightsError: for a ``model.json`` that says what cannot be.
+    """
+    path = Path(weights).expanduser() / 'model.json'
+    description = json.loads(path.read_text())
+    try:
+        preprocessing = read_preprocessing(description)
+    except ValueError as error:
+        raise WeightsError(f'{path}: {error}') from error
+    names = description.get('classes')
+    if not (
+        isinstance(names, list)
+        and len(names) == model.num_classes
+        and all(isinstance(name, str) for name in names)
+    ):
+        names = None
+    if preprocessing and preprocessing.is_events and model.num_steps:
+        shape = (model.num_steps, *preprocessing.shape[1:])
+        preprocessing = dataclasses.replace(preprocessing, shape=shape)
+    if preprocessing and names and not data:
+        return Inputs(preprocessing, names)
+    try:
+        options = DataOptions(**data_as_trained(str(weights), data))
+        dataset = open_dataset(options, model.num_steps or DEFAULT_NUM_STEPS)
+        found = preprocessing_of(dataset, dataset.load('test'), options)
+        found_names = class_names(options) or [str(n) for n in range(dataset.num_classes)]
+    except (DatasetNotPreparedError, ValueError) as error:
+        if not data:
+            return Inputs(preprocessing, names, str(error))
+        if isinstance(error, UserError):
+            raise
+        raise ConfigError(str(error)) from error
+    if len(found_names) == model.num_classes:
+        names = names or found_names
+    return Inputs(found if data else preprocessing or found, names)

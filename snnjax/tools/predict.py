@@ -1,0 +1,161 @@
+"""Classifies photos, or recordings of events, with trained weights.
+
+  python -m snnjax.tools.predict --weights=runs/flowers daisy.jpg rose.png
+  python -m snnjax.tools.predict --weights=runs/flowers holiday/ --json=holiday.json
+
+Photos may be of any size; they are prepared as in an evaluation. A folder stands for all photos or
+recordings in it. Each line has a file, its likeliest classes with their probabilities, and the
+network's firing rate: spikes per neuron and time step. Probabilities are the softmax of the logits.
+
+Recordings are those of weights that were trained on recordings: AEDAT 2.0, AEDAT 3.1, or 40 bits an
+event (.bin); each is taken whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from snnjax.analysis.inference import LoadedModel, Result, load
+from snnjax.analysis.outputs import write_output
+from snnjax.analysis.runs import write_table
+from snnjax.data.archives import natural_order
+from snnjax.data.preprocessing import InputError
+from snnjax.tools.paths import given_path, output_file
+from snnjax.tools.weights_arguments import (
+    add_checkpoint_argument,
+    add_data_arguments,
+    data_changes,
+    new_parser,
+    parse_and_run,
+)
+from snnjax.train.config import ConfigError
+
+# Of the files in a folder; others may lie there, too.
+_PHOTO = re.compile(r'\.(?:jpe?g|png|webp|bmp|gif)', re.IGNORECASE)
+_RECORDING = re.compile(r'\.(?:aedat|bin)', re.IGNORECASE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        '--weights',
+        required=True,
+        type=given_path,
+        metavar='DIR',
+        help='a work directory or folder of weights',
+    )
+    parser.add_argument(
+        'files', nargs='+', type=given_path, metavar='FILE', help='a photo, a recording or a folder'
+    )
+    add_checkpoint_argument(parser)
+    parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
+    parser.add_argument('--batch_size', type=int, default=32, help='files at once; default 32')
+    parser.add_argument('--json', type=_output, metavar='FILE|-', help='file to write; - to print')
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
+    add_data_arguments(parser)
+    return parse_and_run(_predict, parser, argv)
+
+
+def _output(text: str) -> Path:
+    return Path('-') if text == '-' else output_file(text)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    if args.batch_size < 1:
+        raise ConfigError(f'--batch_size={args.batch_size} must be at least 1')
+    loaded = load(
+        args.weights,
+        num_steps=args.num_steps,
+        checkpoint=args.checkpoint,
+        data=data_changes(args),
+    )
+    files = list(find_inputs(args.files, loaded))
+    for note in loaded.notes:
+        print(f'note: {note}', file=sys.stderr)
+    to_stdout = args.json == Path('-')
+    found = []
+    results = loaded.classify_each(files, batch_size=args.batch_size)
+    for file, result in zip(files, results, strict=True):
+        found.append(describe(file, result))
+        if not to_stdout:
+            print(_line(file, result), flush=True)
+    text = json.dumps(found, indent=2) + '\n'
+    if to_stdout:
+        print(text, end='')
+    elif args.json:
+        write_output(args.json, text)
+    if args.csv:
+        write_table(args.csv, [_row(one) for one in found])
+
+
+def find_inputs(paths: Sequence[Path], loaded: LoadedModel) -> Iterator[Path]:
+    """Yields files, and those in folders: photos or recordings, whichever the network takes.
+
+    Raises:
+      InputError: for what is not there, or a folder without such files.
+    """
+    pattern = _RECORDING if loaded.preprocessing.is_events else _PHOTO
+    for path in paths:
+        if not path.is_dir():
+            if not path.is_file():
+                raise InputError(f'{path}: no such file')
+            yield path
+            continue
+        inside = [
+            file
+            for file in path.rglob('*')
+            if pattern.fullmatch(file.suffix)
+            and not any(part.startswith('.') for part in file.relative_to(path).parts)
+            and file.is_file()
+        ]
+        if not inside:
+            kind = 'recordings' if loaded.preprocessing.is_events else 'photos'
+            raise InputError(f'{path}: no {kind} in this folder')
+        yield from sorted(inside, key=lambda file: natural_order(str(file)))
+
+
+def describe(file: Path, result: Result) -> dict[str, Any]:
+    """Returns a file's classes as JSON has them.
+
+    Args:
+      file: path of the file.
+      result: what the network says of it.
+
+    Returns:
+      ``file``; ``predictions``, a list of ``class``, ``label`` and ``probability``, the likeliest
+      first; and ``firing_rate``.
+    """
+    return {
+        'file': str(file),
+        'predictions': [
+            {'class': guess.name, 'label': guess.label, 'probability': guess.probability}
+            for guess in result.top
+        ],
+        'firing_rate': result.firing_rate,
+    }
+
+
+def _row(described: dict[str, Any]) -> dict[str, Any]:
+    best = described['predictions'][0]
+    return {'file': described['file'], **best, 'firing_rate': described['firing_rate']}
+
+
+def _line(file: Path, result: Result) -> str:
+    classes = ', '.join(f'{_shown(g.name)} {100 * g.probability:.1f} %' for g in result.top)
+    return f'{_shown(str(file))}: {classes}; firing rate {result.firing_rate:.4f}'
+
+
+def _shown(text: str) -> str:
+    """Text from a file, without what a terminal would obey."""
+    return text if text.isprintable() else ascii(text)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
