@@ -60,8 +60,8 @@ class Checkpoints:
     Args:
       directory: the folder of the checkpoints in the work directory, made where it is missing.
       keep: how many of the newest to keep, see `kept`.
-      is_due: of a step, whether every run has a checkpoint of it, stopped or not.
-      beside: files that have to be on the disk as well before a checkpoint counts.
+      is_due: a function of a step: whether every run has a checkpoint of it, stopped or not.
+      beside: the files that have to be on the disk as well before a checkpoint counts.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Checkpoints:
         return None
 
     def _try(self, step: int, like: Callable[[int], TrainState]) -> tuple[Restored | None, str]:
-        """What a checkpoint holds, or None and why this process cannot read it."""
+        """Returns what a checkpoint holds, or None and why this process cannot read it."""
         try:
             found = self._described(step)
             form = like(step)
@@ -281,8 +281,8 @@ def kept(
 
     Args:
       evaluations: of the checkpoints that there are, by step; None for one without.
-      keep: how many of those that are due.
-      is_due: of a step, whether every run has a checkpoint of it.
+      keep: the number of those that are due to keep.
+      is_due: a function of a step: whether every run has a checkpoint of it.
     """
     due = sorted(filter(is_due, evaluations))
     best = best_step(evaluations)
@@ -292,11 +292,11 @@ def kept(
 def _durable(
     beside: Sequence[Path], then: Callable[[], None]
 ) -> type[atomicity.AtomicRenameTemporaryPath]:
-    """How a checkpoint becomes complete: all of it is on the disk before and after its renaming.
+    """Returns the way a checkpoint becomes complete: on the disk before and after its renaming.
 
     Args:
-      beside: files that have to be on the disk, too.
-      then: what to do once that is so.
+      beside: the files that have to be on the disk, too.
+      then: the function to call once that is so.
     """
 
     class Durable(atomicity.AtomicRenameTemporaryPath):
@@ -366,7 +366,7 @@ def _wait_for_all(name: str) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one of its name; None if there is none."""
+    """Returns what tells a folder from another one of its name; None if there is none."""
     try:
         found = Path(path).stat()
     except FileNotFoundError:
@@ -375,7 +375,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _is_full(error: BaseException | None) -> bool:
-    """Whether an error comes of a disk without room."""
+    """Returns whether an error comes of a disk without room."""
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     words = ['RESOURCE_EXHAUSTED', *map(os.strerror, numbers)]
     return any(word in str(cause) for cause in processes.causes(error) for word in words)

@@ -204,14 +204,14 @@ def _phase_at(phases: Sequence[Phase], step: int) -> int:
 
 
 def _periods(phase: Phase) -> list[int]:
-    """Steps between two checkpoints that every run writes, of each kind that there is."""
+    """Returns the steps between two checkpoints that every run writes, for each kind in use."""
     config = phase.config
     periods = (config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps)
     return [period for period in periods if period]
 
 
 def _is_due(phases: Sequence[Phase], step: int) -> bool:
-    """Whether every run has a checkpoint of a step, and not only one that was stopped there."""
+    """Returns whether every run has a checkpoint of a step, and not only one stopped there."""
     phase = phases[_phase_at(phases, step)]
     of_phase = step - phase.first_step
     return step == phase.last_step or any(of_phase % period == 0 for period in _periods(phase))

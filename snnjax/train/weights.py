@@ -175,7 +175,7 @@ def open_weights(
     Args:
       source: a folder of weights or a work directory.
       num_steps: time steps; None for those of training.
-      checkpoint: of a run, see `load_weights`.
+      checkpoint: the checkpoint of a run, see `load_weights`.
 
     Raises:
       WeightsError: where there are none, or others than the model's.
@@ -199,7 +199,7 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
 
     Args:
       source: a folder of weights or a work directory.
-      checkpoint: of a run, 'newest', 'best' (by `best_step`) or a step, as a number or its digits.
+      checkpoint: for a run, 'newest', 'best' (by `best_step`) or a step, a number or its digits.
 
     Returns:
       ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays; repeated layers are not stacked.
@@ -370,7 +370,7 @@ def trained_otherwise(source: str | Path, model: Network) -> list[str]:
 
     Args:
       source: a folder of weights or a work directory.
-      model: what the weights are used in.
+      model: the network that the weights are used in.
     """
     name, options = describe_weights(source)
     try:
@@ -398,7 +398,7 @@ def trained_otherwise(source: str | Path, model: Network) -> list[str]:
 def _differences(
     expected: Mapping[str, Any], given: Mapping[str, Any], kept: Collection[str] = ()
 ) -> list[str]:
-    """What there is to say about arrays that do not fit, but for those that are kept."""
+    """Returns a line for each array that does not fit, but for those that are kept."""
     return [
         *(f'missing: {key}' for key in sorted(expected.keys() - given.keys())),
         *(f'unexpected: {key}' for key in sorted(given.keys() - expected.keys())),

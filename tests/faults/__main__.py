@@ -24,9 +24,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tally = kill_at_random(Path(folder), args.kills, args.seed)
     print(
-        f'{tally.kills} kills, {tally.saving} of them while a checkpoint was written and '
-        f'{tally.starting} before training had begun; {tally.runs} runs came to their end, bit for '
-        f'bit as one that was never killed; at most {tally.lost} steps were done again'
+        f'{tally.kills} kills, {tally.stops} of them by SIGTERM, {tally.saving} while a checkpoint '
+        f'was written and {tally.starting} before training had begun; {tally.runs} runs came to '
+        f'their end, bit for bit as one that was never killed; at most {tally.lost} steps were '
+        f'done again'
     )
 
 

@@ -1,8 +1,9 @@
 """Kills a run again and again, at random moments, and looks at what is left.
 
-A small network is trained on the digits, with a checkpoint at every second step, and killed
-(SIGKILL): half of the times anywhere between its start and its end, half of them while a checkpoint
-is being written. Whenever it starts again it has to go on from the last checkpoint that was
+A small network is trained on the digits, with a checkpoint at every second step and numbers in some
+steps that are not finite, for which it rolls back, and killed (SIGKILL) or stopped (SIGTERM): half
+of the times anywhere between its start and its end, half of them while a checkpoint is being
+written. Whenever it starts again it has to go on from the last checkpoint that was
 complete, and when it comes to its end, everything but times has to be bit for bit that of a run
 that was never killed. A run that was finished is followed by a new one, until there have been as
 many kills as are asked for.
@@ -17,14 +18,18 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import default_config
 from snnjax.train.loop import train
 from tests.processes import HANG
@@ -36,12 +41,17 @@ _PROCESSES = multiprocessing.get_context('forkserver')
 _PROCESSES.set_forkserver_preload(['tests.faults.kills'])
 
 
+# Of 33. The second falls back to the same checkpoint as the first.
+FAULTY_STEPS = (7, 8, 20)
+
+
 @dataclasses.dataclass
 class Tally:
     """What the kills met.
 
     Attributes:
-      kills: how many.
+      kills: how many, stops among them.
+      stops: by SIGTERM.
       starting: before the first checkpoint of a start; its steps are lost.
       saving: while a checkpoint was written.
       runs: that came to their end.
@@ -49,6 +59,7 @@ class Tally:
     """
 
     kills: int = 0
+    stops: int = 0
     starting: int = 0
     saving: int = 0
     runs: int = 0
@@ -85,6 +96,7 @@ def _train(workdir: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     jax.config.update('jax_platforms', 'cpu')
+    _spoil_batches()
     config = default_config()
     config.update_from_flattened_dict(
         {
@@ -96,9 +108,24 @@ def _train(workdir: Path) -> None:
             'epochs': 3,
             'log_every': 1,
             'checkpoint.every_steps': 2,
+            'on_non_finite': 'rollback',
         }
     )
     sys.exit(0 if train(config, workdir) else 75)
+
+
+def _spoil_batches() -> None:
+    """Puts a number that is none into the images of some steps."""
+    iterate = TrainingBatches.iterate
+
+    def spoilt(self: TrainingBatches, start: int, workers: int = 0) -> Iterator[dict[str, Any]]:
+        for step, batch in enumerate(iterate(self, start, workers), start=start + 1):
+            images = batch['image'].astype(np.float32)
+            if step in FAULTY_STEPS:
+                images[3, 0, 0] = np.nan
+            yield batch | {'image': images}
+
+    TrainingBatches.iterate = spoilt  # type: ignore[method-assign]
 
 
 def _start(workdir: Path) -> multiprocessing.process.BaseProcess:
@@ -126,10 +153,14 @@ def _kill(workdir: Path, rng: random.Random | None, seconds: float, tally: Tally
     if while_saving:
         _wait_for_saving(workdir, process, passed_over=rng.randrange(6))
     process.join(timeout=rng.uniform(0, 0.03 if while_saving else seconds))
-    process.kill()
+    stop = rng.random() < 0.5
+    process.terminate() if stop else process.kill()
     if _wait(process) == 0:
         return False
-    assert process.exitcode == -9, _output(workdir)
+    # Before training has begun there is nothing to be saved.
+    expected = (75, -signal.SIGTERM) if stop else (-signal.SIGKILL,)
+    assert process.exitcode in expected, _output(workdir)
+    tally.stops += stop
     tally.saving += bool(_being_written(workdir))
     committed, reached = _committed(workdir), _reached(workdir)
     tally.starting += 'of 33 steps' not in _output(workdir)

@@ -1,6 +1,7 @@
 """Everything that `docs/bad_input.md` says of wrong input is tried."""
 
 import io
+import json
 import re
 import shlex
 import shutil
@@ -78,6 +79,11 @@ def folder(digits_run, tmp_path_factory):
     for name in ('config.json', 'model.json', 'metrics.jsonl'):
         shutil.copytree(digits_run[0], copy := folder / 'runs' / f'damaged_{name.split(".")[0]}')
         (copy / name).write_text('{"cut off\n')
+    for name, option in (('fraction', {'num_steps': 1.5}), ('more_classes', {'num_classes': 20})):
+        shutil.copytree(digits_run[0], copy := folder / 'runs' / name)
+        model = json.loads((copy / 'model.json').read_text())
+        model['options'] |= option
+        (copy / 'model.json').write_text(json.dumps(model))
     shutil.copytree(digits_run[0], folder / 'runs/without_config')
     (folder / 'runs/without_config/config.json').unlink()
     return folder

@@ -1,5 +1,7 @@
 """What is done about numbers that are not finite."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +78,34 @@ def test_a_step_can_be_passed_over(config, tmp_path, capsys, policy):
     assert expected[2]['non_finite'] == 1
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(expected[1]))
     assert written(tmp_path / 'at once') == {3, 6, 9}
+
+
+@pytest.mark.usefixtures('_faulty_batch')
+def test_rollback_goes_back_to_the_same_weights_after_stops(config, tmp_path, monkeypatch):
+    """Stopped twice between the checkpoint and the fault, and twice after it."""
+    config.on_non_finite = 'rollback'
+    config.checkpoint.keep = 2
+    assert train(config, tmp_path / 'at once')
+    expected = outcome(tmp_path / 'at once')
+    stops = [5, 6, 7, 9]
+    iterate = TrainingBatches.iterate
+
+    def with_stops(self, start, workers=0):
+        for step, batch in enumerate(iterate(self, start, workers), start=start + 1):
+            if step in stops:
+                stops.remove(step)
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(TrainingBatches, 'iterate', with_stops)
+    finished = [train(config, tmp_path / 'stopped') for _ in range(5)]
+    assert finished == [False] * 4 + [True]
+    found = outcome(tmp_path / 'stopped')
+    jax.tree.map(np.testing.assert_array_equal, expected[1], found[1])
+    assert expected[0] == found[0] == 11
+    # Also the checkpoints that are kept: where it was stopped there are none any more.
+    assert expected[2:] == found[2:]
+    assert found[3] == [8, 11]
 
 
 @pytest.mark.usefixtures('_faulty_batch')
