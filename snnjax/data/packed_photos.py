@@ -82,7 +82,7 @@ def read_packed(path: Path) -> PackedPhotos:
         raise ValueError(f'{path}: {error}') from error
     digests = [
         # The bytes of the photos are not copied.
-        (key, hashlib.sha256(array if array is data else array.tobytes()).hexdigest())
+        (key, hashlib.sha256(array.data if array is data else array.tobytes()).hexdigest())
         for key, array in sorted(arrays.items())
     ]
     return PackedPhotos(

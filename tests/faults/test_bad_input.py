@@ -1,5 +1,6 @@
 """Everything that `docs/bad_input.md` says of wrong input is tried."""
 
+import json
 import re
 import shlex
 import shutil
@@ -43,6 +44,10 @@ def folder(digits_run, tmp_path_factory):
         (copy / name).write_text('{"cut off\n')
     shutil.copytree(digits_run[0], folder / 'runs/without_config')
     (folder / 'runs/without_config/config.json').unlink()
+    shutil.copytree(digits_run[0], folder / 'runs/elsewhere')
+    config = json.loads((digits_run[0] / 'config.json').read_text())
+    config['data'] |= {'name': 'cifar10', 'dir': '/mnt/theirs'}
+    (folder / 'runs/elsewhere/config.json').write_text(json.dumps(config))
     return folder
 
 
