@@ -42,12 +42,12 @@ class PreparedDataError(UserError, ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """What the metadata of a prepared data set says.
+    """The metadata of a prepared data set.
 
     Attributes:
       name: the name of the data set in the names of its files.
       features: the features of an example.
-      metadata: what else readers have to know, see `snnjax.data.records.Plan`.
+      metadata: all else that readers have to know, see `snnjax.data.records.Plan`.
       shard_lengths: the number of examples in each file, by split.
     """
 

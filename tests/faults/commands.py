@@ -17,7 +17,17 @@ from tests.processes import HANG
 # What is preloaded has begun no computation when it is forked.
 warnings.filterwarnings('ignore', message=r'os\.fork\(\)')
 _PROCESSES = multiprocessing.get_context('forkserver')
-_PROCESSES.set_forkserver_preload(['tests.faults.commands', 'tests.faults.kills'])
+_PROCESSES.set_forkserver_preload(
+    [
+        'tests.faults.commands',
+        'tests.faults.kills',
+        'snnjax.main',
+        'snnjax.train.dry_run',
+        'snnjax.tools.evaluate',
+        'snnjax.tools.import_torch',
+        'snnjax.tools.prepare',
+    ]
+)
 
 
 class Result(NamedTuple):

@@ -86,6 +86,10 @@ def folder(digits_run, tmp_path_factory):
         (copy / 'model.json').write_text(json.dumps(model))
     shutil.copytree(digits_run[0], folder / 'runs/without_config')
     (folder / 'runs/without_config/config.json').unlink()
+    shutil.copytree(digits_run[0], folder / 'runs/elsewhere')
+    config = json.loads((digits_run[0] / 'config.json').read_text())
+    config['data'] |= {'name': 'cifar10', 'dir': '/mnt/theirs'}
+    (folder / 'runs/elsewhere/config.json').write_text(json.dumps(config))
     return folder
 
 

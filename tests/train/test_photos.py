@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from snnjax.analysis.trained import data_as_trained
 from snnjax.data import DecodeError, WorkerLostError
 from snnjax.tools.prepare import main as prepare
+from snnjax.train import data_folders
 from snnjax.train.loop import train
 from snnjax.train.writers import read_metrics
 from tests import processes
@@ -63,6 +65,9 @@ def test_a_photo_that_cannot_be_decoded_ends_the_run(config, tmp_path):
 def test_photos_that_cannot_be_decoded_are_left_out_and_counted(config, tmp_path):
     config.epochs = 4
     assert train(config, tmp_path)
+    # One's own training: what opens the run follows its folder unasked.
+    assert data_folders.is_known(config.data.dir)
+    assert data_as_trained(str(tmp_path), {})['dir'] == config.data.dir
     records = read_metrics(tmp_path)
     evaluations = [record for record in records if 'eval/loss' in record]
     assert [record['eval/skipped'] for record in evaluations] == [1] * 4
