@@ -8,6 +8,7 @@ accumulate (AC), which is all that a spike asks of a synapse, 0.9 pJ (Horowitz 2
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,8 +56,8 @@ class Estimate:
 
     @property
     def ratio(self) -> float:
-        """How many times the SNN's energy the ANN takes."""
-        return self.ann_joules / self.snn_joules
+        """How many times the SNN's energy the ANN takes; infinite for one that never fires."""
+        return self.ann_joules / self.snn_joules if self.snn_joules else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +195,8 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
             'syops': paper.syops,
             'ann_joules': paper.ann_joules,
             'snn_joules': paper.snn_joules,
-            'ratio': paper.ratio,
+            # JSON has no infinity.
+            'ratio': paper.ratio if math.isfinite(paper.ratio) else None,
         },
         'energy_by_layer': {
             'ann_joules': sum(layer.macs for layer in layers) * MAC_JOULES,

@@ -5,6 +5,9 @@ With ``J`` the Jacobian of a block, of its whole output by its whole input over 
 ``phi(J J^T)`` is about 1, and ``phi((J J^T)^2) - phi(J J^T)^2`` about 0 for every block (definition
 1). Traces are estimated from random probes ``v`` (Hutchinson): ``E |J^T v|^2`` is that of ``J J^T``
 and ``E |J J^T v|^2`` that of its square, with the surrogate gradient for the derivative of a spike.
+
+A network of another ``dtype`` is measured with its activations in float32: products of Jacobians in
+bfloat16 would have two digits.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from snnjax.models.blocks import Block
 from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed, unrolled
 from snnjax.neurons import membrane_potential
+from snnjax.neurons.precision import at_least_float32
 from snnjax.train.gradients import norms_by_block
 from snnjax.train.weights import by_name
 
@@ -134,7 +138,7 @@ def measure_blocks(
       probes: how many, at least 2; each costs about two backward passes.
       blocks: names of those to measure; None for all.
     """
-    model = unrolled(model)
+    model, images = _in_float32(model, images)
     modules: list[Any] = []
 
     @jax.jit
@@ -191,7 +195,7 @@ def measure_gates(
         raise UnsuitableModelError(
             'p / a^2 is about constant neurons with the rectangular surrogate'
         )
-    model = unrolled(model)
+    model, images = _in_float32(model, images)
     names: list[str] = []
 
     @jax.jit
@@ -252,7 +256,8 @@ def gradient_norms(
       images: normalised.
       labels: (B,), integers.
     """
-    model = unrolled(model).clone(dropout=0.0)
+    model, images = _in_float32(model, images)
+    model = model.clone(dropout=0.0)
 
     @jax.jit
     def norms(params: Variables) -> dict[str, jax.Array]:
@@ -267,6 +272,12 @@ def gradient_norms(
 
     measured = norms(variables['params'])
     return {block: float(measured[block]) for block in block_names(model)}
+
+
+def _in_float32(model: Network, images: jax.Array) -> tuple[Network, jax.Array]:
+    """Returns the unrolled network and images, to compute in float32, or in float64 as they do."""
+    images = jnp.asarray(images)
+    return unrolled(model).clone(dtype=None), images.astype(at_least_float32(images.dtype))
 
 
 def _training_calls(

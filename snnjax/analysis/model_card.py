@@ -15,7 +15,7 @@ from snnjax.data import DataOptions, open_dataset
 from snnjax.train.config import ConfigError
 from snnjax.train.state import count_parameters
 from snnjax.train.weights import best_step, checkpoint_steps, read_evaluation
-from snnjax.train.writers import read_metrics
+from snnjax.train.writers import read_config, read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,7 @@ def make_card(weights: str, params: Any, images: ImageFormat | None) -> dict[str
         'images': dataclasses.asdict(images) if images else None,
     }
     workdir = Path(weights).expanduser()
-    if (workdir / 'config.json').exists():
-        config = json.loads((workdir / 'config.json').read_text())
+    if config := read_config(workdir):
         evaluations = {r['step']: r for r in read_metrics(workdir) if 'eval/accuracy' in r}
         card |= {
             'data': {key: config['data'][key] for key in ('name', 'split')},

@@ -15,6 +15,7 @@ from snnjax.analysis.trained import Trained, UnsuitableModelError
 from snnjax.models.blocks import Block
 from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed
+from snnjax.neurons.precision import at_least_float32
 
 # The usual constants for values between 0 and 1 (Wang et al. 2004); the paper does not state its.
 C1, C2 = 0.01**2, 0.03**2
@@ -29,12 +30,13 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     for equal maps.
 
     Args:
-      x: (B, ...), between 0 and 1, float32 or float64.
-      y: likewise, in the same shape.
+      x: (B, ...), between 0 and 1, floating.
+      y: likewise, in the same shape and dtype.
 
     Returns:
-      (B,).
+      (B,), float32 (float64 for float64 maps).
     """
+    x, y = (z.astype(at_least_float32(z.dtype)) for z in (x, y))
     axes = tuple(range(1, x.ndim))
     mean_x, mean_y = (jnp.mean(z, axes, keepdims=True) for z in (x, y))
     covariance = jnp.mean((x - mean_x) * (y - mean_y), axes)
@@ -91,7 +93,11 @@ def measure_similarity(trained: Trained) -> list[Similarity]:
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
         with observed(Block, LIF) as calls:
             model.apply(variables, trained.normalised(batch))
-        patterns = [jnp.mean(spikes, axis=1) for spikes in _patterns(calls)]
+        # Rates in float32: those of bfloat16 spikes would be rounded to three digits.
+        patterns = [
+            jnp.mean(spikes, axis=1, dtype=at_least_float32(spikes.dtype))
+            for spikes in _patterns(calls)
+        ]
         by_block = [
             {'ssim': ssim(x, y), 'same': jnp.all(x == y, axis=(1, 2, 3))}
             if x.shape == y.shape

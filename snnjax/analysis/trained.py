@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from snnjax.train.program import Program, build_program
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
 from snnjax.train.step import normalise
 from snnjax.train.weights import describe_weights, fit_weights, load_weights
+from snnjax.train.writers import read_config
 
 
 class UnsuitableModelError(UserError, ValueError):
@@ -150,23 +150,8 @@ def open_trained(
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
-    """The configuration of the run that weights are of, where it is with them.
-
-    Raises:
-      ConfigError: where it is damaged.
-    """
-    path = Path(weights).expanduser() / 'config.json'
-    if not path.exists():
-        return None
-    try:
-        match json.loads(path.read_text()):
-            case {'data': {'name': str()}, **rest} as config if isinstance(
-                rest.get('loss', ''), str
-            ):
-                return config
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f'{path} is damaged, put back a copy: {error}') from error
-    raise ConfigError(f'{path} does not say what the run was trained on: put back a copy')
+    """The configuration of the run that weights are of, where it is with them."""
+    return read_config(Path(weights).expanduser())
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +230,7 @@ def _open(
     config.eval_batch_size = batch_size or 100 * mesh.size
     config.batch_size = mesh.size
     with config.unlocked():
-        config.model = {'num_steps': None, **options, 'name': name}
+        config.model = {**dict.fromkeys(config.model), **options, 'name': name}
     check(config, mesh.size)
     program = build_program(config, mesh, steps_per_epoch=1)
     dataset = dataset_of(config)

@@ -304,7 +304,7 @@ def plan_events_folder(
             f'clips of {clip} µs: they must be of 1 µs or more, or 0 for whole recordings'
         )
     contents = survey(source, r'\.(?:aedat|bin)', max_size=MAX_RECORDING_BYTES)
-    suffixes = {member.name.rpartition('.')[2].lower() for member in contents.members}
+    suffixes = {member.name.rpartition('.')[2].lower().strip() for member in contents.members}
     if len(suffixes) > 1:
         raise ValueError(f'{source} has .aedat and .bin files: prepare them one by one')
     read, shape = _READERS[suffix := f'.{suffixes.pop()}']

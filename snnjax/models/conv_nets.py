@@ -11,8 +11,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from snnjax.models.layers import TDBN, ConvNorm, Flatten, MaxPool, TemporalAttention
+from snnjax.models.layers import (
+    TDBN,
+    ConvNorm,
+    Flatten,
+    MaxPool,
+    TemporalAttention,
+    mean_of_windows,
+)
 from snnjax.models.network import Network
+from snnjax.neurons.precision import at_least_float32
 
 POOLINGS = ('max', 'average')
 
@@ -54,7 +62,8 @@ class ConvNet(Network):
 
     def __post_init__(self) -> None:
         self._check_names(pooling=POOLINGS)
-        self._check_positive('channels', 'pools', 'hidden', 'voters')
+        self._check_positive('channels', 'pools', 'voters')
+        self._check_positive('hidden', largest=2**16)
         if len(self.channels) != len(self.pools):
             raise ValueError(
                 f'channels={self.channels} and pools={self.pools} must have one number a '
@@ -90,7 +99,7 @@ class ConvNet(Network):
         for i, (channels, pool) in enumerate(zip(self.channels, self.pools, strict=True), start=1):
             x = conv_norm(channels, 3, name=f'conv{i}')(x)
             if self.pooling == 'average':
-                x = nn.avg_pool(x, (1, pool, pool), (1, pool, pool))
+                x = mean_of_windows(x, pool)
             x = self._attend(x, num_steps, f'attention{i}')
             x = spike(name=f'spike{i}')(x)
             if self.pooling == 'max' and pool > 1:
@@ -108,8 +117,9 @@ class ConvNet(Network):
 
         votes = x.reshape(*x.shape[:2], self.num_classes, self.voters)
         axes = -1 if self.step_logits else (1, -1)
-        return jnp.mean(votes, axis=axes, dtype=jnp.promote_types(x.dtype, jnp.float32))
+        return jnp.mean(votes, axis=axes, dtype=at_least_float32(x.dtype))
 
+    @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
         """Height and width of images that parameters fit: those with as many pixels when pooled."""
         pool = math.prod(self.pools)
@@ -118,12 +128,14 @@ class ConvNet(Network):
         )
         return pixels * pool, pool
 
+    @nn.nowrap
     def _attend(self, x: jax.Array, num_steps: int, name: str) -> jax.Array:
         if not self.attention:
             return x
         hidden = max(1, num_steps // self.attention)
         return TemporalAttention(num_steps, hidden, name=name)(x)
 
+    @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
         """Raises ValueError for images of which pooling leaves nothing."""
         size = f'{height}x{width}'

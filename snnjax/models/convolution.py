@@ -7,7 +7,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-from flax.linen.dtypes import promote_dtype
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
@@ -34,11 +35,14 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
         size, channels = self.kernel_size, x.shape[-1]
-        kernel = self.param('kernel', he_normal, (size, size, channels, self.features))
-        bias = self.param('bias', nn.initializers.zeros, self.features) if self.use_bias else None
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = convolve(x, kernel, self.stride)
-        return y if bias is None else y + bias
+        shape = (size, size, channels, self.features)
+        kernel = self.param('kernel', he_normal, shape, jnp.float32)
+        dtype = self.dtype or np.promote_types(x.dtype, kernel.dtype)
+        y = convolve(x.astype(dtype), kernel.astype(dtype), self.stride)
+        if not self.use_bias:
+            return y
+        bias = self.param('bias', nn.initializers.zeros, self.features, jnp.float32)
+        return y + jnp.expand_dims(bias.astype(dtype), range(y.ndim - 1))
 
 
 @functools.partial(jax.jit, static_argnames='stride', inline=True)
@@ -79,7 +83,7 @@ def _with_time(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 def _folded(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     images = lax.conv_general_dilated(
-        x.reshape(-1, *x.shape[2:]),
+        x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]),
         kernel,
         (stride, stride),
         _pads(kernel),

@@ -20,6 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from snnjax.models.convolution import Conv
 from snnjax.neurons import lif
+from snnjax.neurons.precision import at_least_float32
 
 Branch = Literal['residual', 'shortcut', 'spiking'] | None
 """See `ConvNorm`."""
@@ -52,18 +53,19 @@ class TDBN(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises ``x``, channels last; same shape and dtype."""
-        slope, offset = self.affine(x)
-        return (x * slope + offset).astype(x.dtype)
+        slope, offset = (_by_channel(factor, x) for factor in self.affine(x))
+        return (x.astype(slope.dtype) * slope + offset).astype(x.dtype)
 
     @nn.compact
     def affine(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What ``x`` is multiplied by and what is added to it, of each channel: (C,) and (C,)."""
         channels = x.shape[-1:]
-        scale = self.param('scale', nn.initializers.constant(self.initial_scale), channels)
-        bias = self.param('bias', nn.initializers.zeros, channels)
+        start = nn.initializers.constant(self.initial_scale)
+        scale = self.param('scale', start, channels, jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, channels, jnp.float32)
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
         running_var = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
-        if self.train:
+        if self.train and x.size:
             mean, var = checkpoint_name(_channel_moments(x), 'moments')
             if not self.is_initializing():
                 kept = self.momentum
@@ -75,12 +77,26 @@ class TDBN(nn.Module):
         return slope, bias - mean * slope
 
 
+def _by_channel(values: jax.Array, x: jax.Array) -> jax.Array:
+    """(C,) -> (1, ..., 1, C), of the rank of ``x``."""
+    return jnp.expand_dims(values, range(x.ndim - 1))
+
+
 def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance of each channel, in one pass over ``x``."""
+    """Returns the mean and biased variance of each channel, in one pass over ``x``.
+
+    Squares are summed about a value of the channel, that of the middle of each image on average:
+    about 0, the variance of values far from it would be the difference of two large numbers. What
+    they are summed about does not change the moments, and so needs no gradient.
+    """
     axes = tuple(range(x.ndim - 1))
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = jnp.mean(x, axes)
-    return mean, jnp.maximum(jnp.mean(jnp.square(x), axes) - jnp.square(mean), 0.0)
+    x = x.astype(at_least_float32(x.dtype))
+    middle = x[(slice(None), *(size // 2 for size in x.shape[1:-1]))]
+    shift = checkpoint_name(jax.lax.stop_gradient(jnp.mean(middle, axis=0)), 'moments')
+    shifted = x - _by_channel(shift, x)
+    mean = checkpoint_name(jnp.mean(shifted, axes), 'moments')
+    var = jnp.mean(jnp.square(shifted), axes) - jnp.square(mean)
+    return shift + mean, jnp.maximum(var, 0.0)
 
 
 class ConvNorm(nn.Module):
@@ -144,7 +160,14 @@ def average_pool(x: jax.Array, size: int) -> jax.Array:
             f'activations of {height}x{width} cannot be pooled by {size}: give images whose size '
             f'all strides divide'
         )
-    return nn.avg_pool(x, (1, size, size), (1, size, size))
+    return mean_of_windows(x, size)
+
+
+def mean_of_windows(x: jax.Array, size: int) -> jax.Array:
+    """Returns means of ``size`` by ``size`` pixels, without those that do not fill a window."""
+    windows = (1, size, size)
+    # `nn.avg_pool` divides by an integer, which JAX refuses where it is set to strict promotions.
+    return nn.pool(x, 0.0, jax.lax.add, windows, windows, 'VALID') / float(size * size)
 
 
 class MaxPool(nn.Module):
@@ -202,7 +225,7 @@ class Flatten(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, 1, 1, H * W * C)."""
-        return x.reshape(*x.shape[:2], 1, 1, -1)
+        return x.reshape(*x.shape[:2], 1, 1, math.prod(x.shape[2:]))
 
 
 class TemporalAttention(nn.Module):
@@ -222,11 +245,12 @@ class TemporalAttention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, 1 or T, H, W, C) -> (B, T, H, W, C), in the same dtype."""
         x = over_time(x, self.num_steps)
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        dtype = at_least_float32(x.dtype)
         weights = jnp.mean(x, axis=(2, 3, 4), dtype=dtype)
         weights = nn.relu(nn.Dense(self.hidden, name='squeeze')(weights))
         weights = nn.sigmoid(nn.Dense(self.num_steps, name='excite')(weights))
-        return (x * weights[:, :, None, None, None]).astype(x.dtype)
+        weighted = x.astype(weights.dtype) * weights[:, :, None, None, None]
+        return weighted.astype(x.dtype)
 
 
 class LIF(nn.Module):
@@ -259,13 +283,17 @@ class LIF(nn.Module):
         decay: Any = self.decay
         if self.learnable_decay:
             logit = math.log(self.decay / (1 - self.decay))
-            decay = nn.sigmoid(self.param('decay_logit', nn.initializers.constant(logit), ()))
+            decay = nn.sigmoid(self._learnable('decay_logit', logit))
         threshold: Any = self.threshold
         if self.learnable_threshold:
-            threshold = self.param('threshold', nn.initializers.constant(self.threshold), ())
+            threshold = self._learnable('threshold', self.threshold)
         spikes = self.neuron(current, decay=decay, threshold=threshold)
         record_rate(self, spikes)
         return spikes
+
+    @nn.nowrap
+    def _learnable(self, name: str, start: float) -> jax.Array:
+        return self.param(name, nn.initializers.constant(start), (), jnp.float32)
 
 
 class ReLU(nn.Module):
@@ -282,9 +310,9 @@ def record_rate(module: nn.Module, spikes: jax.Array) -> None:
     """Leaves the firing rate of ``spikes`` (B, T, ...) in the collection ``firing_rates``."""
     if module.is_initializing():
         return
-    dtype = jnp.promote_types(spikes.dtype, jnp.float32)
+    dtype = at_least_float32(spikes.dtype)
     rate = jnp.mean(spikes, axis=tuple(range(1, spikes.ndim)), dtype=dtype)
-    for name, value in {'rate': rate, 'neurons': jnp.float32(spikes[0, 0].size)}.items():
+    for name, value in {'rate': rate, 'neurons': jnp.float32(math.prod(spikes.shape[2:]))}.items():
         module.sow('firing_rates', name, value, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 

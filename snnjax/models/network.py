@@ -70,7 +70,9 @@ class Network(nn.Module):
 
     def __post_init__(self) -> None:
         self._check_names(surrogate=SURROGATES)
-        self._check_positive('num_classes', 'in_channels')
+        self._check_positive('num_classes', 'in_channels', largest=2**20)
+        if self.num_steps is not None:
+            self._check_positive('num_steps', largest=2**16)
         learnable = 'above 0 and below 1 to be learnt'
         for option, expected, holds in (
             ('dropout', 'at least 0 and below 1', 0 <= self.dropout < 1),
@@ -89,15 +91,18 @@ class Network(nn.Module):
         """Whether repeated blocks are scanned, on this machine."""
         return False
 
+    @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
         """Raises ValueError for images that are too small; here none are."""
         del height, width
 
+    @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
         """Height and width of images that parameters fit; here they fit all sizes."""
         del params
         return 64, 64
 
+    @nn.nowrap
     def _check_names(self, **known: Collection[str]) -> None:
         """Raises ValueError for an option that is none of its known names."""
         for option, choices in known.items():
@@ -105,13 +110,21 @@ class Network(nn.Module):
             if value not in choices:
                 raise ValueError(f'unknown {option} {value!r}; {suggest(value, choices)}')
 
-    def _check_positive(self, *options: str) -> None:
-        """Raises ValueError for a number below 1, or a tuple with one."""
+    @nn.nowrap
+    def _check_positive(self, *options: str, largest: int = 2**14) -> None:
+        """Raises ValueError for a number below 1 or above ``largest``, or a tuple with one.
+
+        Larger ones are mistakes: JAX would trace for hours, or ask for more memory than there is.
+        """
         for option in options:
             value = getattr(self, option)
-            if min(value, default=1) < 1 if isinstance(value, tuple) else value < 1:
+            numbers = value if isinstance(value, tuple) else (value,)
+            if min(numbers, default=1) < 1:
                 raise ValueError(f'{option}={value} must be at least 1')
+            if max(numbers, default=1) > largest:
+                raise ValueError(f'{option}={value} must be at most {largest}')
 
+    @nn.nowrap
     def _spike(self, num_steps: int) -> Callable[..., nn.Module]:
         """A layer of the network's neurons, complete but for its name."""
         neuron = functools.partial(
@@ -133,11 +146,13 @@ class Network(nn.Module):
             learnable_threshold=self.learnable_threshold,
         )
 
+    @nn.nowrap
     def leave_out(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features)."""
         steps = (1,) if x.ndim > 2 else ()
         return nn.Dropout(self.dropout, broadcast_dims=steps, deterministic=not train)(x)
 
+    @nn.nowrap
     def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:
         """Checks the images; gives them a time axis, and the number of time steps."""
         if not jnp.issubdtype(images.dtype, jnp.floating):

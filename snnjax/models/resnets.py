@@ -14,6 +14,7 @@ from snnjax.models.blocks import BLOCKS, Block, Layer
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, ConvNorm, MaxPool, ReLU
 from snnjax.models.network import Network
+from snnjax.neurons.precision import at_least_float32
 
 STEMS = {'conv3': 3, 'conv7': 7, 'conv3x3x3': 3}
 """Kernel sizes by the name of the stem."""
@@ -97,7 +98,8 @@ class ResNet(Network):
             raise ValueError("zero_init_residual: nothing would ever fire in blocks of 'sew_and'")
         if self.scan_layers not in (True, False, 'auto'):
             raise ValueError(f"scan_layers={self.scan_layers!r} must be true, false or 'auto'")
-        self._check_positive('stem_stride', 'blocks', 'widths', 'strides', 'hidden')
+        self._check_positive('stem_stride', 'blocks', 'widths', 'strides')
+        self._check_positive('hidden', largest=2**16)
         super().__post_init__()
 
     @nn.compact
@@ -146,7 +148,7 @@ class ResNet(Network):
             )(x)
         if not stream_of_spikes:
             x = spike(name='spike')(x)
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        dtype = at_least_float32(x.dtype)
         if self.hidden:
             x = jnp.mean(x, axis=(2, 3), dtype=dtype, keepdims=True).astype(x.dtype)
         for i, features in enumerate(self.hidden, start=1):
@@ -163,12 +165,14 @@ class ResNet(Network):
             return jax.default_backend() != 'cpu'
         return bool(self.scan_layers)
 
+    @nn.nowrap
     def _stem(self, conv_norm: Layer, train: bool) -> nn.Module:
         if self.stem == 'conv3x3x3':
             norm = functools.partial(TDBN, train, initial_scale=self.threshold)
             return TripleStem(self.widths[0], self.stem_stride, norm, self.dtype, name='stem')
         return conv_norm(self.widths[0], STEMS[self.stem], self.stem_stride, name='stem')
 
+    @nn.nowrap
     def _conv_norm(self, train: bool) -> Layer:
         return functools.partial(
             ConvNorm,
@@ -179,6 +183,7 @@ class ResNet(Network):
             dtype=self.dtype,
         )
 
+    @nn.nowrap
     def _spike(self, num_steps: int) -> Layer:
         return ReLU if self.kind == 'ann' else super()._spike(num_steps)
 

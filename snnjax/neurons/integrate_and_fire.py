@@ -9,6 +9,10 @@ current is read once and the membrane potential never leaves the loop.
 
 The loop is a ``lax.scan`` over words of at most 16 steps; inside a word the steps are unrolled, so
 that XLA fuses them into one pass. Up to 16 time steps there is one word, and no loop at all.
+
+A derivative of the gradient needs to know how the spikes and the saved residuals depend on the
+current, which the bits of a word cannot tell. It differentiates the equations as `_equations`
+states them, which a gradient alone never runs.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 from snnjax.neurons.apart import apart
+from snnjax.neurons.derivative import differentiated_as
+from snnjax.neurons.precision import at_least_float32
 from snnjax.neurons.surrogates import Surrogate, rectangular
 
 _STEPS_PER_WORD = 16
@@ -57,7 +63,11 @@ def lif(
     is the parametric neuron (PLIF) of Fang et al. 2020, whose ``sigmoid(w)`` is ``1 - decay``.
 
     Membrane potentials are float32 (float64 for a float64 current) whatever the current's dtype,
-    because firing is a comparison. Reverse-mode differentiation only.
+    because firing is a comparison.
+
+    The gradient can be differentiated again, in either mode: ``jax.hessian``, ``jax.grad`` of
+    ``jax.grad`` and ``jax.jvp`` of ``jax.grad`` treat ``do/du`` as the surrogate and its own
+    derivative. The spikes themselves take reverse mode only: ``jax.jvp`` of them is a TypeError.
 
     Args:
       current: synaptic input, shape ``(..., T, ...)`` with ``T >= 1``, any floating dtype.
@@ -112,14 +122,19 @@ def lif(
         surrogate=surrogate,
         learnable=learnable,
     )
-    dtype = _membrane_dtype(current)
-    return _fire(
-        current,
-        jnp.asarray(decay, dtype),
-        jnp.asarray(threshold, dtype),
-        neuron,
-        time_axis % current.ndim,
-    )
+    dtype = at_least_float32(current.dtype)
+    # Inside of `jax.shard_map` a product varies over the mesh axes that a factor varies over. So a
+    # one that varies lets all three vary alike, and sums the scalars' gradients over these axes.
+    one = jnp.ones_like(current, shape=(), dtype=dtype)
+    decay, threshold = jnp.asarray(decay, dtype) * one, jnp.asarray(threshold, dtype) * one
+    if learnable:
+        one = jnp.ones_like(decay) * jnp.ones_like(threshold)
+        current, decay, threshold = (
+            current * one.astype(current.dtype),
+            decay * one,
+            threshold * one,
+        )
+    return _fire(current, decay, threshold, neuron, time_axis % current.ndim)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,15 +183,27 @@ def _fire(
 def _fire_forward(
     current: jax.Array, decay: jax.Array, threshold: jax.Array, neuron: _Neuron, axis: int
 ) -> tuple[jax.Array, Any]:
-    saved = apart(_encode, neuron, axis)(current, decay, threshold)
-    _, num_steps = _count_words(current.shape[axis])
+    inputs = current, decay, threshold
+    saved = apart(_encode, neuron, axis)(*map(lax.stop_gradient, inputs))
     # A name by which rematerialisation can keep it.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
-    steps = jnp.arange(num_steps, dtype=saved.word.dtype)
-    steps = steps.reshape((num_steps,) + (1,) * (saved.word.ndim - 1 - axis))
-    spikes = (jnp.expand_dims(saved.word, axis + 1) >> steps) & 1
-    spikes = _join_time(spikes.astype(current.dtype), axis, current.shape[axis])
+    spikes = _join_time(_unpack(saved.word, axis, current), axis, current.shape[axis])
+    equations = functools.partial(_equations, neuron, axis)
+    spikes = differentiated_as(spikes, lambda *inputs: equations(*inputs)[0], *inputs)
+    if saved.residuals is not None and jnp.issubdtype(saved.residuals.dtype, jnp.floating):
+        residuals = differentiated_as(
+            saved.residuals, lambda *inputs: _split_time(equations(*inputs)[1], axis), *inputs
+        )
+        saved = saved._replace(residuals=residuals)
     return spikes, (saved, decay, threshold)
+
+
+def _unpack(word: jax.Array, axis: int, like: jax.Array) -> jax.Array:
+    """Reads the spikes of a word's time steps, along an axis behind that of the words."""
+    _, num_steps = _count_words(like.shape[axis])
+    steps = jnp.arange(num_steps, dtype=word.dtype)
+    steps = jnp.expand_dims(steps, [i for i in range(word.ndim + 1) if i != axis + 1])
+    return ((jnp.expand_dims(word, axis + 1) >> steps) & 1).astype(like.dtype)
 
 
 def _encode(
@@ -184,9 +211,7 @@ def _encode(
 ) -> _Saved:
     """Runs the neurons through time; keeps what their spikes and gradients follow from."""
     chunks = _split_time(current, axis)
-    potential = jnp.zeros(
-        current.shape[:axis] + current.shape[axis + 1 :], _membrane_dtype(current)
-    )
+    potential = jnp.zeros_like(_at(current, 0, axis), dtype=at_least_float32(current.dtype))
     encode = functools.partial(_encode_word, neuron, axis, decay, threshold)
     _, saved = lax.scan(encode, potential, chunks, unroll=len(chunks) == 1)
     return saved
@@ -198,7 +223,7 @@ def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Ar
     decode = functools.partial(_differentiate_word, neuron, axis, decay, threshold)
     _, gradients = lax.scan(
         decode,
-        jnp.zeros(saved.word.shape[1:], decay.dtype),
+        jnp.zeros_like(saved.word[0], dtype=decay.dtype),
         (saved, chunks),
         reverse=True,
         unroll=len(chunks) == 1,
@@ -212,6 +237,51 @@ def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Ar
 
 
 _fire.defvjp(_fire_forward, _fire_backward)
+
+
+def _equations(
+    neuron: _Neuron, axis: int, current: jax.Array, decay: jax.Array, threshold: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """States equations 1 and 2 for JAX to differentiate; returns spikes and residuals."""
+    left = jnp.zeros_like(_at(current, 0, axis), dtype=at_least_float32(current.dtype))
+    one, zero = jnp.ones_like(left), jnp.zeros_like(left)
+    spikes, residuals = [], []
+    for t in range(current.shape[axis]):
+        x = _at(current, t, axis).astype(left.dtype)
+        potential = decay * left + neuron.charge(x, decay)
+        distance = potential - threshold
+        spikes.append(_where_fires(neuron, distance, one, zero).astype(current.dtype))
+        residuals.append(neuron.residual(distance))
+        decided = lax.stop_gradient(distance) if neuron.detach_reset else distance
+        left = _where_fires(neuron, decided, neuron.reset * one, potential)
+    return jnp.stack(spikes, axis), jnp.stack(residuals, axis)
+
+
+def _where_fires(
+    neuron: _Neuron, distance: jax.Array, fires: jax.Array, silent: jax.Array
+) -> jax.Array:
+    """Selects by the firing decision, whose derivatives are the surrogate and its derivatives.
+
+    With ``e = distance - stop_gradient(distance)``, which is 0 with the derivative 1, the integral
+    of the surrogate from ``distance - e`` to ``distance`` is 0 and has these derivatives. Gauss's
+    rule of two points has them up to the fourth order.
+    """
+    at = lax.stop_gradient(distance)
+    e = distance - at
+    points = (0.5 - math.sqrt(1 / 12), 0.5 + math.sqrt(1 / 12))
+    left, right = (
+        neuron.surrogate.derivative(neuron.surrogate_residual(at + point * e), neuron.width)
+        for point in points
+    )
+    integral = e * (0.5 * (left + right))
+    return jnp.where(neuron.spike(distance), fires, silent) + integral * (fires - silent)
+
+
+def _select(neuron: _Neuron, distance: jax.Array, fires: jax.Array, silent: jax.Array) -> jax.Array:
+    """Is `_where_fires`, but computes only what is selected until it is differentiated."""
+    selected = jnp.where(neuron.spike(distance), fires, silent)
+    function = functools.partial(_where_fires, neuron)
+    return differentiated_as(selected, function, distance, fires, silent)
 
 
 class _Saved(NamedTuple):
@@ -280,10 +350,13 @@ def _differentiate_word(
     for t in reversed(range(num_steps)):
         residual = residual_at(t)
         spike_cotangent = _at(cotangent, t, axis).astype(carry.dtype)
-        if not neuron.detach_reset:
+        if neuron.detach_reset:
+            spike = ((saved.word >> t) & 1).astype(bool)
+            passed = jnp.where(spike, 0.0, carry)
+        else:
             spike_cotangent += carry * (neuron.reset - (residual + threshold))
-        spike = ((saved.word >> t) & 1).astype(bool)
-        gradient = spike_cotangent * neuron.derivative(residual) + jnp.where(spike, 0.0, carry)
+            passed = _select(neuron, residual, jnp.zeros_like(carry), carry)
+        gradient = spike_cotangent * neuron.derivative(residual) + passed
         gradients.append(gradient.astype(dtype))
         carry = decay * gradient
     return carry, jnp.stack(gradients[::-1], axis)
@@ -313,19 +386,16 @@ def _differentiate_scalars(
             of_decay += gradient * leaked
             # Of what reaches a potential, the step before has had what it passed on by its leak.
             of_threshold += gradient * (leak - 1)
-            spike = neuron.spike(distance)
-            left = jnp.where(spike, neuron.reset, potential)
-            leak = jnp.where(spike, 0.0, decay)
+            decided = lax.stop_gradient(distance) if neuron.detach_reset else distance
+            reset, decayed = jnp.full_like(left, neuron.reset), decay * jnp.ones_like(left)
+            left = _select(neuron, decided, reset, potential)
+            leak = _select(neuron, decided, jnp.zeros_like(left), decayed)
         return (of_decay, of_threshold, left, leak), None
 
     zeros = jnp.zeros_like(_at(gradients[0], 0, axis))
     start = zeros, zeros, zeros, zeros
     sums, _ = lax.scan(add, start, (distances, gradients), unroll=len(gradients) == 1)
     return apart(jnp.sum)(sums[0]), apart(jnp.sum)(sums[1])
-
-
-def _membrane_dtype(current: jax.Array) -> Any:
-    return jnp.promote_types(current.dtype, jnp.float32)
 
 
 def _word_dtype(num_steps: int) -> Any:
@@ -352,6 +422,8 @@ def _split_time(array: jax.Array, axis: int) -> jax.Array:
     """
     total = array.shape[axis]
     num_words, num_steps = _count_words(total)
+    if num_words == 1:
+        return jnp.expand_dims(array, 0)
     padding = [(0, 0)] * array.ndim
     padding[axis] = (0, num_words * num_steps - total)
     array = jnp.pad(array, padding)
@@ -361,6 +433,9 @@ def _split_time(array: jax.Array, axis: int) -> jax.Array:
 
 def _join_time(chunks: jax.Array, axis: int, total: int) -> jax.Array:
     """(words, ..., steps, ...) -> (..., T, ...), the inverse of `_split_time`."""
+    if len(chunks) == 1:
+        return jnp.squeeze(chunks, 0)
     array = jnp.moveaxis(chunks, 0, axis)
-    array = array.reshape(*array.shape[:axis], -1, *array.shape[axis + 2 :])
+    steps = math.prod(array.shape[axis : axis + 2])
+    array = array.reshape(*array.shape[:axis], steps, *array.shape[axis + 2 :])
     return lax.slice_in_dim(array, 0, total, axis=axis)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from snnjax.neurons.precision import at_least_float32
+
 
 def membrane_potential(
     current: jax.Array,
@@ -32,7 +34,7 @@ def membrane_potential(
     Returns:
       In the shape of ``current``, float32 or float64.
     """
-    dtype = jnp.promote_types(current.dtype, jnp.float32)
+    dtype = at_least_float32(current.dtype)
     steps = jnp.moveaxis(current.astype(dtype), time_axis, 0)
     gain = 1 - decay if decay_input else 1.0
 

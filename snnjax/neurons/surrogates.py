@@ -45,7 +45,7 @@ def _inside_window(distance: jax.Array, width: float, strict: bool) -> jax.Array
 
 
 def _rectangular(inside: jax.Array, width: float) -> jax.Array:
-    return inside * (1 / width)
+    return jnp.where(inside, 1 / width, 0.0)
 
 
 def _triangular(distance: jax.Array, width: float) -> jax.Array:

@@ -53,13 +53,13 @@ def describe(measured: dict[str, Any]) -> str:
     """What `estimate_energy` gives, as text."""
     paper, layers = measured['energy_by_mean_rate'], measured['energy_by_layer']
     rate = 1 - measured['activation_sparsity']
+    ratio = 'no neuron fires' if paper['ratio'] is None else f'ANN / SNN {paper["ratio"]:.2f}'
     lines = [
         f'firing rate {rate:.4f}, accuracy {measured["classification_accuracy"]:.4f}',
         '',
         'what the paper counts, at the mean firing rate (tables 5 and 10)',
         f'  ANN {paper["macs"] / 1e6:12.2f} M MACs {1e6 * paper["ann_joules"]:12.2f} uJ',
-        f'  SNN {paper["syops"] / 1e6:12.2f} M SyOPs{1e6 * paper["snn_joules"]:12.2f} uJ'
-        f'   ANN / SNN {paper["ratio"]:.2f}',
+        f'  SNN {paper["syops"] / 1e6:12.2f} M SyOPs{1e6 * paper["snn_joules"]:12.2f} uJ   {ratio}',
         '',
         'every layer, at the rate of its own input; real-valued inputs as MACs',
         f'  ANN {"":12}        {1e6 * layers["ann_joules"]:12.2f} uJ',

@@ -35,7 +35,7 @@ from snnjax.train.weights import (
     read_evaluation,
     read_metadata,
 )
-from snnjax.train.writers import read_lines
+from snnjax.train.writers import read_config, read_lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +78,7 @@ def inspect(folder: Path) -> dict[str, Any]:
         elif path.exists():
             arrays = by_name(read_metadata(path))
         else:
-            found['config'] = changed_values(json.loads((folder / 'config.json').read_text()))
+            found['config'] = changed_values(read_config(folder) or {})
             found['checkpoints'] = list_checkpoints(folder / 'checkpoints')
             path = folder / 'checkpoints' / str(found['checkpoints'][-1]['step']) / 'state'
             found['starts'] = read_lines(folder / 'environment.jsonl')
@@ -89,7 +89,8 @@ def inspect(folder: Path) -> dict[str, Any]:
         }
     except WeightsError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    # Orbax has errors of many kinds for metadata that is damaged.
+    except Exception as error:
         raise WeightsError(f'{folder} is damaged: {error}') from error
     return found
 

@@ -20,6 +20,7 @@ from snnjax.spelling import count, suggest
 from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.losses import LOSSES
 from snnjax.train.optimizer import OPTIMIZERS
+from snnjax.train.state import SEEDS
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
 # that can be decoded and numbers that are finite.
@@ -386,8 +387,8 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         'model.num_steps',
     ):
         require(key, 'at least 1', lambda value: value >= 1)
+    require('seed', 'at least 0 and below 2**64', lambda value: value in SEEDS)
     for key in (
-        'seed',
         'max_non_finite',
         'checkpoint.every_steps',
         'optimizer.weight_decay',

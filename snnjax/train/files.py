@@ -51,6 +51,7 @@ def append_line(path: Path, line: str) -> None:
     with path.open('a') as file:
         file.write(line + '\n')
     sync(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

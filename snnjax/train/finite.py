@@ -45,8 +45,8 @@ def places(variables: Mapping[str, Any]) -> list[str]:
 
     Statistics of batch normalisation come first, from the first layer to the last: a neuron whose
     current is not a number does not fire, so that the loss alone would hide it. Then the loss; then
-    parameters after the step, which are as finite as their gradient, from the last layer to the
-    first.
+    parameters after the step, from the last layer to the first. Last comes the optimizer's state:
+    once Adam's second moment is infinite, its parameter does not move any more.
 
     Args:
       variables: of the model, or their shapes, ``params`` and ``batch_stats``.
@@ -58,6 +58,7 @@ def places(variables: Mapping[str, Any]) -> list[str]:
         *(f'the statistics of {layer} are' for layer in forward),
         'the loss is',
         *(f'the updated parameters of {layer} are' for layer in backward),
+        "the optimizer's state is",
     ]
 
 
@@ -71,7 +72,9 @@ def first_fault(state: TrainState, loss: jax.Array) -> jax.Array:
     """
     forward = _by_layer(unstack_layers(state.batch_stats)).values()
     backward = reversed(_by_layer(unstack_layers(state.params)).values())
-    finite = jnp.stack([_is_finite(part) for part in (*forward, [loss], *backward)])
+    optimizer = [leaf for leaf in jax.tree.leaves(state.opt_state) if not _counts(leaf)]
+    parts = (*forward, [loss], *backward, optimizer)
+    finite = jnp.stack([_is_finite(part) for part in parts])
     return jnp.where(jnp.all(finite), 0, 1 + jnp.argmin(finite)).astype(jnp.int32)
 
 
@@ -94,7 +97,8 @@ def _counts(leaf: jax.Array) -> bool:
 
 
 def _is_finite(leaves: list[jax.Array]) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    # A list may be empty: plain gradient descent has no state.
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves], bool))
 
 
 def _by_layer(tree: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -1,15 +1,50 @@
-"""How large gradients are, by depth."""
+"""Norms of gradients, of all parameters and by depth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from snnjax.models.stacking import unstack_layers
 from snnjax.train.weights import block_of, by_name
+
+
+def scaled_norm(leaves: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Returns ``(unit, norm / unit)`` with a unit that no square overflows in.
+
+    The unit is the power of two at or below the largest magnitude, so that the norm has the bits
+    that it has without a unit, where that is finite. A leaf that is not finite makes it NaN.
+    """
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
+    _, exponent = jnp.frexp(largest)
+    # Of normal numbers: the smallest of float32 is 2**-126.
+    unit = jnp.ldexp(jnp.ones_like(largest), jnp.maximum(exponent - 1, -126))
+    squares = [jnp.sum(jnp.square(leaf / unit)) for leaf in leaves]
+    return unit, jnp.sqrt(sum(squares[1:], squares[0]))
+
+
+def clip_by_norm(largest: float) -> optax.GradientTransformation:
+    """Scales a gradient down to a norm of ``largest`` where its norm is larger.
+
+    `optax.clip_by_global_norm` with a norm that does not overflow: there a gradient of finite
+    numbers above 1e19 becomes zero.
+    """
+
+    def clip(gradient: Any, params: Any = None) -> Any:
+        del params
+        unit, norm = scaled_norm(jax.tree.leaves(gradient))
+
+        def scale(leaf: jax.Array) -> jax.Array:
+            return jnp.where(norm < largest / unit, leaf, leaf / unit / norm * largest)
+
+        return jax.tree.map(scale, gradient)
+
+    return optax.stateless(clip)
 
 
 def norms_by_block(gradient: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -21,8 +56,7 @@ def norms_by_block(gradient: Mapping[str, Any]) -> dict[str, jax.Array]:
     Returns:
       Norms by the name of the block, as ``stage1/block2``.
     """
-    squares: dict[str, jax.Array] = {}
+    leaves: dict[str, list[jax.Array]] = {}
     for name, leaf in by_name(unstack_layers({'params': gradient})['params']).items():
-        block = block_of(name)
-        squares[block] = squares.get(block, jnp.zeros(())) + jnp.sum(jnp.square(leaf))
-    return {block: jnp.sqrt(square) for block, square in squares.items()}
+        leaves.setdefault(block_of(name), []).append(leaf)
+    return {block: math.prod(scaled_norm(of_block)) for block, of_block in leaves.items()}

@@ -32,11 +32,11 @@ def batch_sums(
       mask: (B,), false for images that do not count.
     """
     weights = jnp.ones_like(losses) if mask is None else mask.astype(losses.dtype)
-    correct = jnp.argmax(logits, axis=-1) == labels
+    correct = jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels
     return {
         'images': jnp.sum(weights),
         'loss': jnp.sum(losses * weights),
-        'correct': jnp.sum(correct * weights),
+        'correct': jnp.sum(jnp.where(correct, weights, 0)),
         'firing_rate': jnp.sum(firing_rates * weights),
     }
 

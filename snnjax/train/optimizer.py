@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import jax
 import ml_collections
 import optax
+
+from snnjax.train.gradients import clip_by_norm
 
 
 def make_schedule(
@@ -12,10 +15,18 @@ def make_schedule(
     """Learning rate by step: linear warm-up if any, then a cosine to zero at ``num_steps``."""
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if warmup_steps == 0:
-        return optax.cosine_decay_schedule(config.learning_rate, num_steps)
-    return optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, warmup_steps, decay_steps=num_steps
-    )
+        schedule = optax.cosine_decay_schedule(config.learning_rate, num_steps)
+    else:
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, config.learning_rate, warmup_steps, decay_steps=num_steps
+        )
+
+    def learning_rate(step: jax.Array | int) -> jax.Array:
+        # Optax multiplies the integer count of steps by floats.
+        with jax.numpy_dtype_promotion('standard'):
+            return schedule(step)
+
+    return learning_rate
 
 
 def _sgd(schedule: optax.Schedule, momentum: float) -> optax.GradientTransformation:
@@ -40,7 +51,7 @@ def make_optimizer(
     norm of at most ``clip_norm``, unless that is 0.
     """
     return optax.chain(
-        *([optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []),
+        *([clip_by_norm(config.clip_norm)] if config.clip_norm else []),
         optax.add_decayed_weights(config.weight_decay),
         OPTIMIZERS[config.name](schedule, config.momentum),
     )

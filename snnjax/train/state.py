@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from snnjax.models import Network
@@ -39,6 +40,20 @@ class TrainState(NamedTuple):
         return self.average or self.variables
 
 
+SEEDS = range(2**64)
+"""The seeds that `key_of_seed` takes."""
+
+
+def key_of_seed(seed: int) -> jax.Array:
+    """Returns a PRNG key that no other seed of `SEEDS` has.
+
+    Below ``2**32`` it is ``jax.random.key(seed)``, which ignores higher bits unless JAX computes in
+    64 bits. These go into the first word of the key, which is 0 for smaller seeds.
+    """
+    words = jax.random.key_data(jax.random.key(seed % 2**32))
+    return jax.random.wrap_key_data(words.at[0].set(np.uint32(seed >> 32)))
+
+
 def init_state(
     model: Network,
     optimizer: optax.GradientTransformation,
@@ -47,7 +62,8 @@ def init_state(
     average: bool = False,
 ) -> TrainState:
     """A new state, for images of ``image_shape`` (H, W, C), with an ``average`` or without."""
-    variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_shape)), train=False)
+    images = jnp.zeros((1, *image_shape), jnp.float32)
+    variables = model.init(key_of_seed(seed), images, train=False)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from snnjax.train import finite, metrics
 from snnjax.train.gradients import norms_by_block
 from snnjax.train.losses import Loss, cross_entropy
 from snnjax.train.sharding import parameter_shardings, replicated, split_batch
-from snnjax.train.state import TrainState
+from snnjax.train.state import TrainState, key_of_seed
 
 Batch = dict[str, jax.Array]
 
@@ -33,7 +34,8 @@ class Statistics(Protocol):
 
 def normalise(images: jax.Array, of: Statistics) -> jax.Array:
     """Stored pixels (B, …, C) -> float32 of mean 0 and standard deviation 1 by channel."""
-    mean, std = np.asarray(of.mean, np.float32), np.asarray(of.std, np.float32)
+    of_channels = (1,) * (images.ndim - 1) + (-1,)
+    mean, std = (np.asarray(s, np.float32).reshape(of_channels) for s in (of.mean, of.std))
     return (images.astype(jnp.float32) - mean) / std
 
 
@@ -66,8 +68,8 @@ def make_train_step(
       mesh: of the devices, over which batches are divided, and the parameters may be.
       loss: of an image.
       label_smoothing: probability that is spread over all classes.
-      microbatches: parts of a batch, computed one after the other; the gradient is the mean of
-        theirs, and the running statistics are updated by each.
+      microbatches: parts of a batch, computed one after the other; the gradient is that of the
+        mean over the images of all of them, and the running statistics are updated by each.
       average_decay: share of the average that each step keeps; 0 for no average.
       gradient_norms: whether the sums have the norms of the gradient by block, too.
       keep_finite: whether a step with a fault changes nothing but the number of the step, so that
@@ -77,8 +79,9 @@ def make_train_step(
     model = loss.model(model)
 
     def loss_of(
-        params: Any, batch_stats: Any, batch: Batch, key: jax.Array
+        params: Any, batch_stats: Any, batch: Batch, key: jax.Array, share: jax.Array | float
     ) -> tuple[jax.Array, tuple]:
+        """Returns the sum over the images, each with its share of the batch's mean."""
         images = normalise(batch['image'], dataset)
         if 'mask' in batch:
             # What could not be decoded is the mean image, to the statistics of the batch, too.
@@ -101,31 +104,36 @@ def make_train_step(
         )
         if 'stop' in batch:
             sums['stop'] = jnp.sum(batch['stop'])
-        mean = sums['loss'] / jnp.maximum(sums['images'], 1) if 'mask' in batch else losses.mean()
-        return mean, (updates['batch_stats'], sums)
+        return share * sums['loss'], (updates['batch_stats'], sums)
 
     def gradient_of(
         state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[Any, tuple[Any, metrics.Sums]]:
         gradient = jax.grad(loss_of, has_aux=True)
+        images: Any = len(batch['label'])
+        if 'mask' in batch:
+            images = jnp.maximum(jnp.sum(batch['mask'], dtype=jnp.float32), 1)
+        share = 1 / images
         if microbatches == 1:
-            return gradient(state.params, state.batch_stats, batch, key)
+            return gradient(state.params, state.batch_stats, batch, key, share)
 
         parts = split_batch(batch, microbatches, mesh), jax.random.split(key, microbatches)
 
         def add(total: tuple, part: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
             batch_stats, results = total
-            part_gradient, (batch_stats, sums) = gradient(state.params, batch_stats, *part)
+            part_gradient, (batch_stats, sums) = gradient(state.params, batch_stats, *part, share)
             return (batch_stats, jax.tree.map(jnp.add, results, (part_gradient, sums))), None
 
         one = jax.tree.map(lambda x: x[0], parts)
-        shape, (_, sums_shape) = jax.eval_shape(gradient, state.params, state.batch_stats, *one)
+        shape, (_, sums_shape) = jax.eval_shape(
+            gradient, state.params, state.batch_stats, *one, share
+        )
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shape, sums_shape))
         (batch_stats, (total, sums)), _ = jax.lax.scan(add, (state.batch_stats, zeros), parts)
-        return jax.tree.map(lambda x: x / microbatches, total), (batch_stats, sums)
+        return total, (batch_stats, sums)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(key_of_seed(seed), state.step)
         # Parameters are whole while the gradient is taken, and so is the gradient at first: or else
         # the partitioner moves activations to where a part of them is.
         whole = state._replace(params=_gather(state.params, mesh))
@@ -135,7 +143,9 @@ def make_train_step(
         )
         if gradient_norms:
             sums |= metrics.gradient_sums(norms_by_block(gradient), sums['images'])
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        # Adam takes powers of floats with its integer count of steps.
+        with jax.numpy_dtype_promotion('standard'):
+            updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(state.step + 1, params, batch_stats, opt_state)
         if average_decay:
@@ -151,11 +161,12 @@ def make_train_step(
 
 def _targets(batch: Batch, num_classes: int) -> jax.Array:
     """The probability of each class (B, classes): two have some where images are mixed."""
-    targets = jax.nn.one_hot(batch['label'], num_classes)
+    one_hot = functools.partial(jax.nn.one_hot, num_classes=num_classes, dtype=jnp.float32)
+    targets = one_hot(batch['label'])
     if 'mixed_label' not in batch:
         return targets
     weight = batch['label_weight'][:, None]
-    return weight * targets + (1 - weight) * jax.nn.one_hot(batch['mixed_label'], num_classes)
+    return weight * targets + (1 - weight) * one_hot(batch['mixed_label'])
 
 
 def _gather(tree: Any, mesh: Mesh) -> Any:

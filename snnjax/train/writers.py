@@ -257,7 +257,8 @@ def _complete(config: Any, default: Any) -> Any:
     if isinstance(default, dict) and isinstance(config, dict):
         return default | {key: _complete(config[key], default.get(key)) for key in config}
     number = isinstance(default, float) and isinstance(config, int)
-    if default is None or config is None or number or isinstance(config, type(default)):
+    absent = config is None and not isinstance(default, dict)
+    if default is None or absent or number or isinstance(config, type(default)):
         return config
     raise ValueError(f'{config!r} is no {type(default).__name__}')
 
@@ -303,7 +304,7 @@ def _writing(workdir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = Path(error.filename or workdir).name
+        name = Path(error.filename or workdir).name.removesuffix('.tmp')
         raise WorkdirError(f'{workdir}: {name} cannot be written: {error.strerror}') from error
 
 

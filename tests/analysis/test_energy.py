@@ -1,9 +1,17 @@
+import dataclasses
+import json
+import math
+
+import jax
 import pytest
 
 from snnjax import create_model
 from snnjax.analysis import energy
+from snnjax.analysis.activity import measure_activity
 from snnjax.analysis.paper_tables import paper_tables
+from snnjax.analysis.trained import open_initial
 from snnjax.models.summary import summarise
+from snnjax.tools.energy import describe
 
 ROWS = {row.model: row for row in paper_tables()}
 DIGITS = {'macs': (1e9, 2), 'ann_joules': (1e-3, 2), 'syops': (1e9, 2), 'snn_joules': (1e-3, 2)}
@@ -76,3 +84,17 @@ def test_neurobench_keys():
     assert metrics['synaptic_operations']['Effective_MACs'] == 4
     neurons = 2 * 16 * 1024 + (16 * 1024 + 32 * 256) + (32 * 256 + 64 * 64) + 64 * 64
     assert metrics['membrane_updates'] == 2 * neurons
+
+
+def test_a_network_that_never_fires_takes_no_energy_by_the_convention_of_the_paper():
+    trained = open_initial('ms_resnet8', {'name': 'digits'}, num_steps=1, images=8, batch_size=8)
+    silent = jax.tree.map(lambda x: 0 * x, dict(trained.variables)['params'])
+    variables = {**trained.variables, 'params': silent}
+    trained = dataclasses.replace(trained, variables=variables)
+    measured = energy.estimate_energy(trained, measure_activity(trained))
+    paper = measured['energy_by_mean_rate']
+    assert paper['snn_joules'] == 0
+    assert paper['ratio'] is None
+    assert energy.Estimate(1.0, 0.0, 2).ratio == math.inf
+    json.dumps(measured, allow_nan=False)
+    assert 'no neuron fires' in describe(measured)

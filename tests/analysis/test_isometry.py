@@ -117,3 +117,19 @@ def test_gradient_norms_are_those_of_the_parameters_of_each_block():
     for block, norm in norms.items():
         leaves = [leaf.ravel() for name, leaf in gradient.items() if name.startswith(block)]
         assert norm == pytest.approx(float(jnp.linalg.norm(jnp.concatenate(leaves))), rel=1e-4)
+
+
+def test_a_bfloat16_network_is_measured_in_float32():
+    model, variables = network('ms_resnet8', blocks=(2,), widths=(8,), strides=(1,))
+    rounded = model.clone(dtype='bfloat16')
+    key, labels = jax.random.key(4), jnp.arange(4)
+    images = IMAGES.astype(jnp.float32)
+    assert measure_blocks(rounded, variables, images, key) == measure_blocks(
+        model, variables, images, key
+    )
+    assert measure_gates(rounded, variables, images, key) == measure_gates(
+        model, variables, images, key
+    )
+    assert gradient_norms(rounded, variables, images, labels) == gradient_norms(
+        model, variables, images, labels
+    )

@@ -31,6 +31,27 @@ def test_ssim_is_one_for_equal_maps_only():
     assert float(ssim(x, 1 - x)[0]) < 0
 
 
+def test_ssim_of_bfloat16_maps_is_that_of_their_values():
+    x = jax.random.uniform(jax.random.key(0), (2, 2, 8, 8, 4)).astype(jnp.bfloat16)
+    ours, expected = ssim(*x), ssim(*x.astype(jnp.float32))
+    assert ours.dtype == jnp.float32
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_similarity_of_a_bfloat16_network_is_not_rounded():
+    trained = open_initial('ms_resnet8', {'name': 'digits'}, num_steps=3, images=8, batch_size=8)
+    stats = jax.tree.map(lambda x: 0.2 * x, trained.variables['batch_stats'])
+    trained = dataclasses.replace(trained, variables={**trained.variables, 'batch_stats': stats})
+    model = trained.program.model.clone(dtype='bfloat16')
+    program = dataclasses.replace(trained.program, model=model)
+    rounded = measure_similarity(dataclasses.replace(trained, program=program))
+    for exact, found in zip(measure_similarity(trained), rounded, strict=True):
+        if exact.ssim is not None:
+            assert found.ssim.dtype == np.float32
+            assert found.mean == pytest.approx(exact.mean, abs=0.02)
+            assert np.any(found.ssim.astype(jnp.bfloat16) != found.ssim)
+
+
 @pytest.mark.parametrize('name', ['ms_resnet14', 'vanilla_resnet14'])
 def test_blocks_that_add_nothing_leave_every_rate_as_it_is(name):
     trained = open_initial(name, {'name': 'digits'}, num_steps=2, images=16, batch_size=16)

@@ -69,6 +69,99 @@ def test_aedat2_times_go_on_where_their_counter_overflows():
     assert events.t.tolist() == [2**31 - 5, 2**31 + 5, 2**32 - 1, 2**32 + 3, 2**32 + 1]
 
 
+def nmnist(times):
+    """Events of 40 bits; what their 23 bits cannot hold is cut off."""
+    return b''.join(bytes([1, 2, (t >> 16) & 127, (t >> 8) & 255, t & 255]) for t in times)
+
+
+WRITERS = {
+    'aedat2': lambda times: aedat2([(0, time % 2**32) for time in times]),
+    'aedat3': lambda times: aedat3([(1, 0, [(1, 1, 1, 1, time % 2**31) for time in times])]),
+    'nmnist': nmnist,
+}
+PERIODS = {'aedat2': 2**32, 'aedat3': 2**31, 'nmnist': 2**23}
+
+
+@pytest.mark.parametrize('reader', READERS)
+@pytest.mark.parametrize(
+    ('times', 'expected'),
+    [
+        # Set back to 0, to a time in between, and twice.
+        ([3_000_000, 4_000_000, 0, 1_000_000], [3_000_000, 4_000_000, 4_000_000, 5_000_000]),
+        ([2_000_000, 3_000_000, 1_500_000, 1_600_000], [2e6, 3e6, 3e6, 3.1e6]),
+        ([500_000, 0, 500_000, 0, 1], [500_000, 500_000, 1_000_000, 1_000_000, 1_000_001]),
+        # Buffers of a camera that are written out of turn.
+        ([100, 90, 110, 105], [100, 90, 110, 105]),
+        ([100_000, 1, 200_000], [100_000, 1, 200_000]),
+        ([7], [7]),
+        ([7, 7, 7], [7, 7, 7]),
+    ],
+)
+def test_the_clock_of_a_recording_only_goes_on(reader, times, expected):
+    events = READERS[reader](WRITERS[reader](times))
+    assert events.t.tolist() == expected
+    frames = frame_by_time(events, 4).sum((1, 2, 3))
+    # None is laid over one of another second.
+    since = np.array(expected) - min(expected)
+    assert (
+        frames.tolist()
+        == np.bincount((since * 4 // (since.max() + 1)).astype(int), minlength=4).tolist()
+    )
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_a_counter_that_overflows_goes_on_counting(reader):
+    period = PERIODS[reader]
+    times = [period - 2_000_000, period - 1, period + 5, period + 3, period + 4_000_000]
+    assert READERS[reader](WRITERS[reader](times)).t.tolist() == times
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_times_that_run_backwards_in_small_steps_are_refused(reader):
+    times = range(900_000, 0, -50_000)
+    with pytest.raises(EventFileError, match='the times run backwards; sort the events by time'):
+        READERS[reader](WRITERS[reader](times))
+
+
+def test_40_bits_an_event_are_read_of_larger_cameras():
+    """As N-Caltech101 has them."""
+    content = bytes([231, 170, 128, 0, 5, 0, 240, 0, 0, 0, 239, 179, 0, 0, 1])
+    events = read_nmnist(content, height=180, width=240)
+    assert columns(events) == [[231, 239], [170, 179], [True, False], [5, 2**13 + 1]]
+    assert (events.height, events.width) == (180, 240)
+    with pytest.raises(EventFileError, match=r'column 231, row 170 is outside .* --sensor_size'):
+        read_nmnist(content)
+    for size in ((241, 240), (180, 257), (0, 1), (34.0, 34)):
+        with pytest.raises(ValueError, match='40 bits an event have room for'):
+            read_nmnist(content, height=size[0], width=size[1])
+
+
+def test_aedat3_is_read_of_other_cameras():
+    content = aedat3([(1, 0, [(345, 259, 1, 1, 50)])])
+    assert read_aedat3(content, height=260, width=346).x.tolist() == [345]
+    with pytest.raises(EventFileError, match='column 345, row 259 is outside'):
+        read_aedat3(content)
+
+
+ONE = np.ones(1, np.uint16)
+
+
+@pytest.mark.parametrize(
+    ('columns', 'message'),
+    [
+        ({'x': np.array([-1])}, 'column -1, row 1 is outside'),
+        ({'y': np.array([34], np.uint16)}, 'column 1, row 34 is outside'),
+        ({'on': np.array([-1])}, 'polarities of int64: they must be bool'),
+        ({'t': np.zeros(2, int)}, 'all must be'),
+        ({'x': np.zeros((1, 1), int)}, 'all must be'),
+    ],
+)
+def test_events_that_cannot_be_are_refused(columns, message):
+    good = {'x': ONE, 'y': ONE, 'on': ONE > 0, 't': np.zeros(1, np.int64)}
+    with pytest.raises(EventFileError, match=message):
+        Events(**(good | columns), height=34, width=34)
+
+
 def test_nmnist_has_40_bits_an_event():
     content = bytes([33, 2, 0x81, 0x02, 0x03, 0, 33, 0x00, 0x00, 0x07])
     events = read_nmnist(content)

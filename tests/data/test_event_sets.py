@@ -9,6 +9,7 @@ import pytest
 
 from snnjax.data import DataOptions, event_sets, open_dataset, records
 from snnjax.data.event_files import EventFileError, Events, read_nmnist
+from snnjax.data.pipeline import TrainingBatches
 from snnjax.tools.prepare import main as prepare
 from tests.data.files import write_all
 
@@ -194,6 +195,61 @@ def test_clips_are_whole_and_have_events(times, clips, tmp_path):
 def test_clips_of_no_length_are_refused(tmp_path):
     with pytest.raises(ValueError, match='clips of -1 µs'):
         event_sets.plan_events_folder(write_all(tmp_path, {'a/1.bin': b''}), 'mine', -1)
+
+
+def test_the_camera_of_recordings_is_an_option(tmp_path, capsys):
+    """N-Caltech101, whose files do not say that they are of a larger camera."""
+    event = bytes([231, 170, 128, 0, 5])
+    source = write_all(tmp_path / 's', {f'{c}/{i}.bin': event for c in 'ab' for i in range(10)})
+    assert run('events_folder', source, tmp_path, '--name=mine') == 2
+    assert 'a/0.bin: an event at column 231, row 170 is outside' in capsys.readouterr().err
+    assert run('events_folder', source, tmp_path, '--name=mine', '--sensor_size=240x180') == 0
+    dataset = open_prepared('mine', tmp_path, split='by_order')
+    assert dataset.image_shape == (2, 180, 240, 2)
+    images = all_examples(dataset.load('test'))['image']
+    assert images[:, :, 170, 231, 1].sum() == images.sum() == 2
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'size', 'message'),
+    [
+        ('bin', '240', "'240' is not WIDTHxHEIGHT in pixels, as 240x180"),
+        ('bin', '0x180', 'a camera of 0 columns and 180 rows'),
+        ('bin', '240x241', '1 to 256 columns and 1 to 240 rows'),
+        ('bin', '99999x180', 'a camera of 99999 columns'),
+        ('aedat', '128x128', '--sensor_size is for .bin files'),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused(suffix, size, message, tmp_path, capsys):
+    source = write_all(tmp_path / 's', {f'a/1.{suffix}': b''})
+    try:
+        status = run('events_folder', source, tmp_path, '--name=mine', f'--sensor_size={size}')
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['lr[0.1]', '{a,b}', 'a*?', 'a  b', 'größe 猫', 'a\nb', '~', '@1'])
+def test_paths_are_names_and_no_patterns(name, tmp_path):
+    of_class = name.replace('\n', ' ')  # The names of classes are lines of a file.
+    files = {f'{of_class}/{name} {i}.bin': nmnist_file(i) for i in range(10)}
+    source = write_all(tmp_path / name / name, files)
+    data_dir = tmp_path / f'data {name}'
+    assert run('events_folder', source, data_dir, '--name=mine') == 0
+    dataset = open_prepared('mine', data_dir, split='by_order')
+    batches = TrainingBatches(dataset.load('train'), batch_size=9, seed=0, num_batches=1)
+    assert batches[0]['image'].sum() == 9 * 30
+
+
+def test_recordings_may_be_empty_or_of_one_moment(tmp_path):
+    files = {f'a/{i}.bin': b'' if i % 2 else nmnist_file(3, 5)[:5] * 5 for i in range(10)}
+    assert run('events_folder', write_all(tmp_path / 's', files), tmp_path, '--name=mine') == 0
+    for how in ('number', 'time'):
+        dataset = open_prepared('mine', tmp_path, split='by_order', frames_by=how)
+        counts = all_examples(dataset.load('train'))['image'].sum((2, 3, 4)).tolist()
+        expected = [[2, 3], [0, 0]] if how == 'number' else [[5, 0], [0, 0]]
+        assert counts == (expected * 5)[:9]
 
 
 def test_recordings_without_a_division_are_divided_by_the_configuration(tmp_path):

@@ -8,12 +8,13 @@ import pickle
 import re
 import sys
 import textwrap
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from snnjax.data import DatasetNotPreparedError, records
+from snnjax.data import DatasetNotPreparedError, PreparedDataError, metadata, records
 from snnjax.data.records import Plan, Prepared
 from tests.processes import run
 
@@ -87,6 +88,30 @@ def test_tfds_reads_the_files_too(small_shards, tmp_path):
     folder = records.write(make_plan(), tmp_path)
     source = tfds.builder_from_directory(folder).as_data_source('test')
     assert [example['value'][0] for example in source] == [0, 1, 2, 3]
+
+
+def test_a_missing_file_is_named(small_shards, tmp_path):
+    folder = records.write(make_plan(), tmp_path)
+    (folder / 'numbers-train.array_record-00001-of-00003').unlink()
+    with pytest.raises(PreparedDataError, match='has no numbers-train'):
+        Prepared(tmp_path, 'numbers')
+
+
+def test_a_folder_may_be_renamed(small_shards, tmp_path):
+    records.write(make_plan(), tmp_path)
+    (tmp_path / 'numbers').rename(tmp_path / 'others')
+    assert Prepared(tmp_path, 'others').records('test').read([3])[0]['value'][0] == 3
+
+
+def test_columns_are_unpacked_to_a_size(monkeypatch):
+    column = np.arange(1000, dtype=np.int32)
+    packed = zlib.compress(column.tobytes())
+    np.testing.assert_array_equal(metadata.inflate(packed, np.int32), column)
+    assert len(metadata.inflate(zlib.compress(b''), np.int32)) == 0
+    monkeypatch.setattr(metadata, 'MAX_COLUMN_BYTES', 3999)
+    for content in (packed, packed[:-5], b'', b'damaged', zlib.compress(b'abc')):
+        with pytest.raises(PreparedDataError, match='a column'):
+            metadata.inflate(content, np.int32)
 
 
 def test_what_is_there_stays(tmp_path):

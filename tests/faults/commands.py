@@ -12,11 +12,6 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import snnjax.main
-import snnjax.tools.evaluate
-import snnjax.tools.import_torch
-import snnjax.tools.prepare
-from snnjax.train.config_flag import run
 from tests.processes import HANG
 
 # What is preloaded has begun no computation when it is forked.
@@ -55,6 +50,4 @@ def _run(module: str, arguments: list[str], cwd: Path) -> None:
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = [module, *arguments]
     sys.path.insert(0, str(cwd))  # As `python -m` does.
-    if module == 'snnjax.main':
-        run(snnjax.main.main, required=('config',), usage='')
     sys.exit(importlib.import_module(module).main(arguments))

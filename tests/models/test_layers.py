@@ -20,6 +20,52 @@ def test_tdbn_normalises_over_batch_time_and_space_to_the_threshold():
     np.testing.assert_allclose(stats['var'], 0.9 + 0.1 * x.var((0, 1, 2, 3)), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('mean', 'rtol'), [(0, 1e-5), (300, 1e-3), (3000, 1e-3), (-3000, 1e-3), (1e5, 2e-2)]
+)
+def test_tdbn_normalises_values_far_from_zero(mean, rtol):
+    """Outputs and the gradient, against float64; the error is that of the products in float32."""
+    x = mean + np.random.default_rng(0).normal(size=(4, 2, 6, 6, 3)).astype(np.float32)
+    cotangent = np.random.default_rng(1).normal(size=x.shape)
+    norm = TDBN(True, initial_scale=1.0)
+    variables = norm.init(jax.random.key(0), x)
+
+    def normalised(x):
+        return norm.apply(variables, x, mutable=['batch_stats'])
+
+    y, pull, updates = jax.vjp(normalised, jnp.asarray(x), has_aux=True)
+    x = x.astype(np.float64)
+    axes = (0, 1, 2, 3)
+    deviation = np.sqrt(x.var(axes) + 1e-5)
+    expected = (x - x.mean(axes)) / deviation
+    np.testing.assert_allclose(y, expected, atol=4 * rtol)
+    np.testing.assert_allclose(y.std(), 1, rtol=rtol)
+    np.testing.assert_allclose(updates['batch_stats']['var'], 0.9 + 0.1 * x.var(axes), rtol=1e-5)
+    gradient = cotangent - cotangent.mean(axes) - expected * (cotangent * expected).mean(axes)
+    (found,) = pull(jnp.asarray(cotangent, jnp.float32))
+    np.testing.assert_allclose(found, gradient / deviation, atol=20 * rtol)
+
+
+def test_moments_of_bfloat16_are_those_of_its_values_in_float32():
+    x = jax.random.normal(jax.random.key(0), (4, 1, 8, 8, 2)).astype(jnp.bfloat16) + 3
+    layer = TDBN(train=True)
+    _, updates = layer.apply(layer.init(jax.random.key(0), x), x, mutable=['batch_stats'])
+    x = np.asarray(x, np.float64)
+    stats = updates['batch_stats']
+    np.testing.assert_allclose(stats['mean'], 0.1 * x.mean((0, 1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(stats['var'], 0.9 + 0.1 * x.var((0, 1, 2, 3)), rtol=1e-5)
+
+
+def test_an_empty_batch_changes_no_statistics():
+    layer, x = TDBN(train=True), jnp.zeros((0, 1, 4, 4, 2))
+    variables = layer.init(jax.random.key(0), x)
+    y, updates = layer.apply(variables, x, mutable=['batch_stats'])
+    assert y.shape == x.shape
+    assert jax.tree.all(
+        jax.tree.map(np.array_equal, updates, {'batch_stats': variables['batch_stats']})
+    )
+
+
 def test_tdbn_uses_running_statistics_in_inference():
     x = jnp.ones((1, 1, 1, 1, 2))
     variables = {

@@ -23,7 +23,9 @@ def reference_spikes(current, *, decay, threshold, reset=0.0, strict=False):
     return spikes
 
 
-def autodiff_lif(current, *, decay, threshold, reset, width, strict, detach_reset, surrogate):
+def autodiff_lif(
+    current, *, decay, threshold, reset, width, strict, detach_reset, surrogate, decay_input=False
+):
     """The neuron with JAX's own differentiation through time, time first."""
 
     @jax.custom_jvp
@@ -37,12 +39,17 @@ def autodiff_lif(current, *, decay, threshold, reset, width, strict, detach_rese
         return spike(distance), surrogate.derivative(saved, width) * tangent
 
     def step(potential, x):
-        potential = decay * potential + x
+        potential = decay * potential + ((1 - decay) * x if decay_input else x)
         out = spike(potential - threshold)
         gate = jax.lax.stop_gradient(out) if detach_reset else out
         return potential * (1 - gate) + reset * gate, out
 
-    return jax.lax.scan(step, jnp.zeros_like(current[0]), current)[1]
+    # Not a scan, which loses the rule of `spike` in derivatives of a gradient.
+    potential, spikes = jnp.zeros_like(current[0]), []
+    for x in current:
+        potential, out = step(potential, x)
+        spikes.append(out)
+    return jnp.stack(spikes)
 
 
 @pytest.mark.usefixtures('x64')
@@ -134,6 +141,127 @@ def test_learnable_decay_and_threshold_get_their_gradients(num_steps, detach_res
 
     ours = spikes_and_gradients(functools.partial(lif, time_axis=0))
     chex.assert_trees_all_close(ours, spikes_and_gradients(autodiff_lif), rtol=1e-11, atol=1e-13)
+
+
+def _bell(distance, width):
+    return jnp.exp(-(distance**2) / width)
+
+
+def _half(distance, width, strict):
+    return distance / 2
+
+
+HALVED = Surrogate(_bell, _half)
+"""A surrogate that saves other floats than the distance."""
+
+
+def second_derivatives(neuron, learnable, inputs, direction):
+    """A gradient's directional derivative, by both modes."""
+    weights = jnp.cos(jnp.arange(inputs[0].size, dtype=inputs[0].dtype)).reshape(inputs[0].shape)
+
+    def loss(inputs):
+        current, decay, threshold = inputs
+        constants = {'decay': decay, 'threshold': threshold} if learnable else {}
+        spikes = neuron(current, **{'decay': 0.7, 'threshold': 0.6, **constants})
+        return jnp.sum(weights * jnp.sin(spikes + current) * spikes)
+
+    gradient = jax.grad(loss)
+    forward = jax.jvp(gradient, (inputs,), (direction,))[1]
+    reverse = jax.vjp(gradient, inputs)[1](direction)[0]
+    return forward, reverse
+
+
+@pytest.mark.usefixtures('x64')
+@pytest.mark.parametrize(
+    ('surrogate', 'learnable', 'options'),
+    [
+        ('rectangular', False, {}),
+        ('rectangular', False, {'detach_reset': False, 'strict': True}),
+        ('rectangular', True, {}),
+        ('triangular', False, {}),
+        ('sigmoid', False, {}),
+        ('sigmoid', True, {'detach_reset': False}),
+        ('arctan', False, {'detach_reset': False}),
+        ('arctan', True, {'decay_input': True, 'detach_reset': False}),
+        (HALVED, False, {}),
+        (HALVED, True, {}),
+    ],
+)
+def test_derivatives_of_the_gradient_are_those_of_a_custom_jvp(surrogate, learnable, options):
+    rng = np.random.default_rng(2)
+    options = {
+        'reset': 0.1,
+        'width': 0.8,
+        'strict': False,
+        'detach_reset': True,
+        'surrogate': SURROGATES.get(surrogate, surrogate),
+        **options,
+    }
+    inputs = jnp.asarray(rng.normal(0.3, 0.6, (3, 20))), jnp.array(0.7), jnp.array(0.6)
+    direction = jnp.asarray(rng.normal(size=(3, 20))), jnp.array(0.3), jnp.array(-0.2)
+    ours, expected = (
+        second_derivatives(functools.partial(neuron, **options), learnable, inputs, direction)
+        for neuron in (functools.partial(lif, time_axis=0), autodiff_lif)
+    )
+    chex.assert_trees_all_close(ours, expected, rtol=1e-9, atol=1e-9)
+    assert np.abs(ours[0][0]).max() > 0.1
+
+
+@pytest.mark.usefixtures('x64')
+def test_third_derivative_is_that_of_a_custom_jvp():
+    options = {'reset': 0.1, 'width': 0.8, 'strict': False, 'detach_reset': False}
+    options |= {'surrogate': SURROGATES['arctan'], 'decay': 0.7, 'threshold': 0.6}
+
+    def third(neuron, x):
+        def loss(x):
+            return jnp.sum(jnp.sin(neuron(jnp.stack([x, x]), **options)) * x)
+
+        return jax.jacfwd(jax.jacfwd(jax.grad(loss)))(x)
+
+    x = jnp.array([0.2, 0.5, 0.9])
+    ours, expected = third(functools.partial(lif, time_axis=0), x), third(autodiff_lif, x)
+    np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('inside', ['scan', 'jit', 'checkpoint', 'vmap', 'long'])
+def test_second_derivatives_are_right_inside_of_other_transformations(inside):
+    current = jnp.linspace(0.3, 0.7, 40 if inside == 'long' else 2).reshape(1, -1, 1)
+
+    def spikes(x):
+        if inside == 'scan':
+            return jax.lax.scan(lambda carry, x: (carry, lif(x, decay=0.0)), 0.0, x[None])[1][0]
+        if inside == 'vmap':
+            return jax.vmap(functools.partial(lif, decay=0.0, time_axis=0))(x)
+        wrap = {'jit': jax.jit, 'checkpoint': jax.checkpoint}.get(inside, lambda f: f)
+        return wrap(functools.partial(lif, decay=0.0))(x)
+
+    # Without memory each step is a neuron of its own, as below.
+    gradient = jax.grad(lambda x: 0.5 * jnp.sum(spikes(x) ** 2))
+    ones = jnp.ones_like(current)
+    np.testing.assert_array_equal(jax.jvp(gradient, (current,), (ones,))[1], ones)
+    np.testing.assert_array_equal(jax.grad(lambda x: jnp.sum(gradient(x)))(current), ones)
+
+
+def test_hessian_of_half_the_squared_spikes():
+    """A spike times the surrogate's derivative, and the squared surrogate."""
+
+    def loss(x):
+        return 0.5 * jnp.sum(lif(x[:, None]) ** 2)
+
+    x = jnp.array([0.6, 0.2, 1.2])
+    expected = np.diag([1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(jax.hessian(loss)(x), expected)
+    np.testing.assert_array_equal(jax.jacrev(jax.jacrev(loss))(x), expected)
+    np.testing.assert_array_equal(jax.jacfwd(jax.grad(loss))(x), expected)
+
+
+def test_forward_mode_of_the_spikes_is_refused():
+    x = jnp.ones((1, 4))
+    with pytest.raises(TypeError, match='forward-mode'):
+        jax.jvp(lif, (x,), (x,))
+    _, push = jax.linearize(lif, x)
+    with pytest.raises(TypeError, match='forward-mode'):
+        push(x)
 
 
 @pytest.mark.parametrize('axis', [0, 1, 2, -1])

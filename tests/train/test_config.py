@@ -73,7 +73,6 @@ def test_a_wrong_choice_gets_the_near_ones():
         ('data.name', 'digit', "unknown data set 'digit'; did you mean digits"),
         ('model.stem', 'conv8', "unknown stem 'conv8'"),
         ('model.remat', 'block', "unknown remat 'block'; did you mean blocks"),
-        ('init_from', '/nowhere', 'init_from: /nowhere has no weights'),
     ],
 )
 def test_what_cannot_run_is_found_before_anything_is_loaded(config, key, value, message):

@@ -162,6 +162,8 @@ def variables(kind, value):
         ([('params', 'stem')], np.inf, 'loss'),
         ([('params', 'stem'), ('params', 'stage1/block10')], 1.0, 'params 10'),
         ([('params', 'stage1/block1'), ('params', 'stage1/block2')], 1.0, 'params 2'),
+        ([('opt_state', 'stem')], 1.0, 'optimizer'),
+        ([('opt_state', 'stem'), ('params', 'stem')], 1.0, 'params stem'),
     ],
 )
 def test_the_first_fault_in_the_order_of_the_computation_is_named(kind, value, loss, expected):
@@ -171,8 +173,11 @@ def test_the_first_fault_in_the_order_of_the_computation_is_named(kind, value, l
         'loss': 'the loss is',
         'params 10': 'the updated parameters of stage1/block10/conv1 are',
         'params 2': 'the updated parameters of stage1/block2/conv1 are',
+        'params stem': 'the updated parameters of stem are',
+        'optimizer': "the optimizer's state is",
     }
     tree = variables(kind, value)
-    state = TrainState(jnp.int32(1), **tree, opt_state=())
+    moment = jnp.ones(3).at[1].set(kind if ('opt_state', 'stem') in value else 1)
+    state = TrainState(jnp.int32(1), **tree, opt_state=(jnp.int32(2), {'stem': moment}))
     number = int(first_fault(state, jnp.float32(loss)))
     assert number == (1 + places(tree).index(words[expected]) if expected else 0)

@@ -241,6 +241,74 @@ def test_microbatches_add_up(config, batch, num_devices):
     )
 
 
+@pytest.mark.parametrize('skipped', [[0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6]])
+def test_images_count_alike_in_every_microbatch(config, batch, skipped):
+    """The first of two parts has no image, or all but one image of a batch are skipped.
+
+    The gradient of the classifier's bias needs no statistics, and is the same in one part and two.
+    """
+    config.optimizer.update({'momentum': 0.0, 'weight_decay': 0.0})
+    config.batch_size = 8
+    masked = {key: value[:8] for key, value in batch.items()}
+    masked['mask'] = ~np.isin(np.arange(8), skipped)
+    biases = []
+    for microbatches in (1, 2):
+        config.microbatches = microbatches
+        program = build_program(config, make_mesh(jax.devices()[:1]), steps_per_epoch=10)
+        state = program.init()
+        # Logits of zero for all images, whatever the neurons do.
+        classifier = state.params['classifier']
+        state.params['classifier'] = jax.tree.map(jnp.zeros_like, classifier)
+        state, sums = program.train_step(state, put_batch(masked, program.batch_sharding))
+        assert sums['images'] == 8 - len(skipped)
+        biases.append(np.asarray(state.params['classifier']['bias']))
+    assert np.abs(biases[0]).max() > 1e-3
+    np.testing.assert_allclose(biases[1], biases[0], rtol=1e-5, atol=1e-8)
+
+
+def test_64_bit_mode_trains_float32_and_its_checkpoints_fit_both_modes(config, batch, tmp_path):
+    config.optimizer.name = 'adam'
+    config.average_decay = 0.5
+
+    def step(state=None):
+        program = build_program(config, make_mesh(jax.devices()[:1]), steps_per_epoch=10)
+        state = state or program.init()
+        state, _ = program.train_step(state, put_batch(batch, program.batch_sharding))
+        return program, state
+
+    with jax.enable_x64(True):
+        _, state = step()
+        floats = [
+            leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)
+        ]
+        assert {leaf.dtype for leaf in floats} == {np.dtype('float32')}
+        with Checkpoints(tmp_path, keep=1) as checkpoints:
+            checkpoints.save(1, state, {})
+    program, expected = step()
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        restored, _ = checkpoints.restore(1, program.abstract_state())
+    dtypes = jax.tree.map(lambda leaf: leaf.dtype, restored)
+    assert dtypes == jax.tree.map(lambda leaf: leaf.dtype, expected)
+    chex.assert_trees_all_close(restored.params, expected.params, rtol=1e-3, atol=1e-4)
+    with jax.enable_x64(True):
+        _, after = step(restored)
+        assert after.step == 2
+
+
+def test_a_step_needs_no_promotion_of_dtypes_or_ranks(config, batch):
+    config.optimizer.update({'name': 'adam', 'clip_norm': 1.0, 'warmup_epochs': 0.5})
+    config.update({'average_decay': 0.9, 'gradient_norms': True, 'label_smoothing': 0.1})
+    mixed = {'mixed_label': batch['label'], 'label_weight': np.ones(16, np.float32)}
+    with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
+        program = build_program(config, make_mesh(), steps_per_epoch=10)
+        state = program.abstract_state()
+        for extra in ({}, {'mask': np.ones(16, bool)}, mixed):
+            jax.eval_shape(program.train_step, state, program.abstract_batch(batch | extra))
+        whole = program.abstract_batch(batch | {'mask': np.ones(16, bool)})
+        jax.eval_shape(program.eval_step, state.variables, whole)
+        assert program.schedule(3) > 0
+
+
 def test_the_average_of_the_weights_is_what_is_evaluated(config, batch):
     config.average_decay = 0.75
     program = build_program(config, make_mesh(), steps_per_epoch=10)

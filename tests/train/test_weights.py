@@ -8,6 +8,7 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models.stacking import stack_layers
+from snnjax.train import weights as module
 from snnjax.train.weights import (
     WeightsError,
     describe_weights,
@@ -17,6 +18,7 @@ from snnjax.train.weights import (
     open_weights,
     save_safetensors,
     save_weights,
+    trained_otherwise,
 )
 
 OPTIONS = {'blocks': (1, 3, 1), 'widths': (2, 3, 4), 'num_classes': 5}
@@ -137,14 +139,87 @@ def test_damaged_safetensors_are_no_weights(tmp_path):
         ('{"name": 1, "options": {}}', r'model\.json does not describe a model'),
         ('{"name": "ms_resnet9", "options": {}}', 'the nearest are ms_resnet8'),
         ('{"name": "ms_resnet8", "options": {"depth": 3}}', "has no option 'depth'"),
-        ('{"name": "ms_resnet8", "options": {"widths": 3}}', 'len'),
+        ('{"name": "ms_resnet8", "options": {"widths": 3}}', 'widths=3 must be whole numbers'),
+        ('{"name": "ms_resnet8", "options": {"widths": [[8], 8, 8]}}', 'must be whole numbers'),
+        ('{"name": "ms_resnet8", "options": {"num_steps": 1.5}}', 'num_steps=1.5 must be a whole'),
+        ('{"name": "ms_resnet8", "options": {"strict": "no"}}', 'strict=no must be true or false'),
+        ('{"name": "ms_resnet8", "options": {"decay": [0.5]}}', 'must be a number'),
+        ('{"name": "ms_resnet8", "options": {"kind": 3}}', 'kind=3 must be text'),
+        ('[' * 100_000, r'model\.json is not JSON'),
+        ('', r'model\.json is not JSON'),
+        ('{"name": "ms_resnet8", "options": {"num_steps": ' + '9' * 5000 + '}}', 'is not JSON'),
     ],
+    ids=range(14),
 )
 def test_a_description_that_is_none_is_refused(tmp_path, text, message):
     (tmp_path / 'model.json').write_text(text)
     (tmp_path / 'variables.safetensors').write_bytes(b'')
     with pytest.raises(WeightsError, match=message):
         open_weights(tmp_path)
+
+
+def zeros(shape, dtype=jnp.float32):
+    """An array that takes next to nothing on the disk."""
+    return jnp.zeros(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ('name', 'array', 'message'),
+    [
+        ('kernel', zeros((4, 50_000)), r'kernel: shape \(4, 50000\), expected \(4, 5\)'),
+        ('kernel', zeros((4, 8_000_000)), 'bytes of files: these are no trained weights'),
+        ('kernel', zeros((4, 5), jnp.int32), 'kernel is int32, expected a floating type'),
+        ('kernel', zeros((4, 5), jnp.complex64), 'kernel is complex64, expected a floating type'),
+        ('extra', zeros((3,)), 'unexpected: params/classifier/extra'),
+    ],
+    ids=range(5),
+)
+def test_arrays_of_another_model_are_not_made(tmp_path, monkeypatch, name, array, message):
+    _, variables = random_variables()
+    variables['params']['classifier'][name] = array
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+    monkeypatch.setattr(module, '_restore_arrays', None)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(tmp_path)
+
+
+def test_a_folder_of_weights_has_no_other_checkpoint(tmp_path):
+    _, variables = random_variables()
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
+    with pytest.raises(WeightsError, match="is a folder of weights and has no checkpoint 'best'"):
+        load_weights(tmp_path, 'best')
+
+
+@pytest.mark.parametrize('name', ['lr[0.1]', 'a*b?{c}', 'two words\n', '50%', 'ä…'])
+@pytest.mark.parametrize('save', [save_weights, save_safetensors])
+def test_a_folder_of_weights_may_have_any_name(tmp_path, name, save):
+    if save is save_safetensors:
+        pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
+    _, variables = random_variables()
+    save(tmp_path / name, variables, 'ms_resnet20', OPTIONS, *[{}] * (save is save_safetensors))
+    chex.assert_trees_all_equal(load_weights(tmp_path / name), variables)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_names_that_weights_cannot_have_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match='has a backslash in its path'):
+        save_weights(tmp_path / 'a\\b', {}, 'ms_resnet20', OPTIONS)
+    with pytest.raises(WeightsError, match='cannot be read: File name too long'):
+        load_weights(tmp_path / ('x' * 300))
+    with pytest.raises(WeightsError, match='~nobody_of_this_name'):
+        load_weights('~nobody_of_this_name/weights')
+
+
+def test_options_that_weights_were_trained_with_otherwise_are_listed(tmp_path):
+    _, variables = random_variables()
+    save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS | {'decay': 0.5, 'num_steps': 1})
+    same = create_model('ms_resnet20', **OPTIONS, decay=0.5, num_steps=1, scan_layers=True)
+    assert trained_otherwise(tmp_path, same) == []
+    other = create_model('ms_resnet20', **OPTIONS, threshold=1.0, num_steps=1, dtype='bfloat16')
+    assert trained_otherwise(tmp_path, other) == [
+        'they were trained with decay=0.5, threshold=0.5, dtype=float32; '
+        'this run has decay=0.25, threshold=1.0, dtype=bfloat16'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,19 @@ import re
 
 import pytest
 
-from snnjax.train.config import ConfigError
+from snnjax.train.config import ConfigError, default_config
+from snnjax.train.files import WorkdirError
 from snnjax.train.writers import (
     METRICS_FILE,
     MetricWriter,
     check_config,
+    read_config,
     read_metrics,
     write_config,
     write_environment,
 )
 from snnjax.version import __version__
+from tests.conftest import ROOT
 
 
 def test_metrics_are_one_object_a_line(tmp_path):
@@ -75,3 +78,92 @@ def test_every_start_records_what_it_runs_on(tmp_path):
     assert records[0]['devices'] == ['cpu cpu'] * 8
     assert {'jax', 'flax', 'optax'} <= records[0]['packages'].keys()
     assert records[0]['version'] == __version__
+
+
+def test_weights_to_begin_with_matter_until_the_first_checkpoint(tmp_path, config):
+    config.init_from = str(tmp_path / 'moved')
+    with pytest.raises(ConfigError, match=r'init_from: .*moved has no weights'):
+        check_config(None, config)
+    write_config(tmp_path, config)
+    with pytest.raises(ConfigError, match=r'init_from: .*moved has no weights'):
+        check_config(tmp_path, config)
+    config.init_from = ''
+    with pytest.raises(ConfigError, match=r'init_from: .*moved -> \n'):
+        check_config(tmp_path, config)
+    (tmp_path / 'checkpoints' / '3' / 'state').mkdir(parents=True)
+    for config.init_from in ('', str(tmp_path / 'moved'), str(tmp_path / 'elsewhere')):
+        for config.new_classifier in (False, True):
+            check_config(tmp_path, config)
+            write_config(tmp_path, config)
+            kept = json.loads((tmp_path / 'config.json').read_text())
+            assert kept['init_from'] == str(tmp_path / 'moved')
+            assert not kept['new_classifier']
+    config.seed = 1
+    with pytest.raises(ConfigError, match=r'configuration:\n  seed: 0 -> 1\n'):
+        check_config(tmp_path, config)
+
+
+@pytest.mark.parametrize('text', ['', '\n', '\0' * 100])
+def test_a_configuration_that_a_power_loss_has_emptied_is_that_of_the_command(
+    tmp_path, config, capfd, text
+):
+    (tmp_path / 'config.json').write_text(text)
+    check_config(tmp_path, config)
+    assert 'config.json is empty, as a power loss may leave it' in capfd.readouterr().err
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == json.loads(config.to_json())
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{"data": null}',
+        '{"seed": 0',
+        '[]',
+        'null',
+        '3',
+        '{"data": 3}',
+        '{"data": {"name": []}}',
+        '{"seed": 1.5}',
+        '{"epochs": true, "model": {}, "optimizer": {"learning_rate": "0.1"}}',
+        '[' * 100_000,
+        b'\xff',
+    ],
+    ids=range(11),
+)
+def test_a_damaged_configuration_is_refused(tmp_path, config, text):
+    (tmp_path / 'config.json').write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=r'config\.json is damaged: put back a copy'):
+        check_config(tmp_path, config)
+
+
+def test_a_configuration_of_an_older_version_has_the_defaults_of_what_it_lacks(tmp_path):
+    (tmp_path / 'config.json').write_text('{"seed": 3, "data": {"name": "digits"}, "gone": 1}')
+    config = read_config(tmp_path)
+    assert config['seed'] == 3
+    assert config['data'] == default_config().data.to_dict() | {'name': 'digits'}
+    assert config['optimizer'] == default_config().optimizer.to_dict()
+
+
+def test_configurations_of_documented_runs_are_read():
+    paths = list((ROOT / 'docs/results').glob('*/config.json'))
+    assert len(paths) > 3
+    for path in paths:
+        assert read_config(path.parent)['data']['name']
+
+
+def test_a_folder_without_a_configuration_has_none(tmp_path):
+    assert read_config(tmp_path) is None
+    (tmp_path / 'file').write_text('')
+    assert read_config(tmp_path / 'file') is None
+    with pytest.raises(ConfigError, match='cannot be read: File name too long'):
+        read_config(tmp_path / ('x' * 300))
+
+
+@pytest.mark.parametrize('name', ['config.json', 'environment.jsonl'])
+def test_files_that_cannot_be_written_are_named(tmp_path, config, name):
+    (tmp_path / name).mkdir()
+    write = write_environment if name == 'environment.jsonl' else write_config
+    arguments = () if name == 'environment.jsonl' else (config,)
+    with pytest.raises(WorkdirError, match=f'{name} cannot be written: Is a directory'):
+        write(tmp_path, *arguments)

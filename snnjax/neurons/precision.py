@@ -1,0 +1,13 @@
+"""The precision of membrane potentials, sums and means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def at_least_float32(dtype: Any) -> np.dtype:
+    """Returns the dtype for sums and membrane potentials: float64 for float64, else float32."""
+    # Not `jnp.promote_types`, which knows no promotion where JAX is set to strict ones.
+    return np.promote_types(dtype, np.float32)
