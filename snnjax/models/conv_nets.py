@@ -115,7 +115,7 @@ class ConvNet(Network):
             x = self._attend(x, num_steps, f'dense_attention{i}')
             x = spike(name=f'dense_spike{i}')(x)
 
-        votes = x.reshape(*x.shape[:2], self.num_classes, self.voters)
+        votes = jnp.squeeze(x, (2, 3)).reshape(*x.shape[:2], self.num_classes, self.voters)
         axes = -1 if self.step_logits else (1, -1)
         return jnp.mean(votes, axis=axes, dtype=at_least_float32(x.dtype))
 

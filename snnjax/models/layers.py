@@ -93,10 +93,11 @@ def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = x.astype(at_least_float32(x.dtype))
     middle = x[(slice(None), *(size // 2 for size in x.shape[1:-1]))]
     shift = checkpoint_name(jax.lax.stop_gradient(jnp.mean(middle, axis=0)), 'moments')
-    shifted = x - _by_channel(shift, x)
-    mean = checkpoint_name(jnp.mean(shifted, axes), 'moments')
-    var = jnp.mean(jnp.square(shifted), axes) - jnp.square(mean)
-    return shift + mean, jnp.maximum(var, 0.0)
+    about = _by_channel(shift, x)
+    offset = checkpoint_name(jnp.mean(x - about, axes), 'moments')
+    # The other way round, or XLA for CPUs writes the one difference to memory for both sums.
+    squares = jnp.mean(jnp.square(about - x), axes)
+    return shift + offset, jnp.maximum(squares - jnp.square(offset), 0.0)
 
 
 class ConvNorm(nn.Module):
@@ -225,7 +226,7 @@ class Flatten(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, 1, 1, H * W * C)."""
-        return x.reshape(*x.shape[:2], 1, 1, math.prod(x.shape[2:]))
+        return jnp.expand_dims(jax.lax.collapse(x, 2), (2, 3))
 
 
 class TemporalAttention(nn.Module):

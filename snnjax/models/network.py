@@ -151,7 +151,10 @@ class Network(nn.Module):
     def leave_out(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features)."""
         steps = (1,) if x.ndim > 2 else ()
-        return nn.Dropout(self.dropout, broadcast_dims=steps, deterministic=not train)(x)
+        dropout = nn.Dropout(self.dropout, broadcast_dims=steps, deterministic=not train)
+        # A mask to multiply by, since `nn.Dropout` refuses what lies on a mesh of explicit axes.
+        kept = dropout(jnp.ones(x.shape, x.dtype)) > 0
+        return x / (1 - self.dropout) * kept.astype(x.dtype) if train and self.dropout else x
 
     @nn.nowrap
     def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:

@@ -27,7 +27,7 @@ def test_clips_to_the_bits_of_optax_where_its_norm_is_finite(scale):
     assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 
-@pytest.mark.parametrize('scale', [1e20, 1e30, 1e38])
+@pytest.mark.parametrize('scale', [1e20, 1e30, 3e37])
 def test_a_gradient_whose_squares_overflow_is_scaled_down(scale):
     found = clipped(gradient(scale), clip_by_norm(0.5))
     expected = clipped(gradient(1.0), clip_by_norm(0.5))
