@@ -10,12 +10,6 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import snnjax.main
-import snnjax.tools.evaluate
-import snnjax.tools.import_torch
-import snnjax.tools.prepare
-from snnjax.train.config_flag import run
-
 # What is preloaded has begun no computation when it is forked.
 warnings.filterwarnings('ignore', message=r'os\.fork\(\)')
 _PROCESSES = multiprocessing.get_context('forkserver')
@@ -46,6 +40,4 @@ def _run(module: str, arguments: list[str], cwd: Path) -> None:
     for number, name in ((1, 'stdout'), (2, 'stderr')):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = [module, *arguments]
-    if module == 'snnjax.main':
-        run(snnjax.main.main, required=('config',), usage='')
     sys.exit(importlib.import_module(module).main(arguments))
