@@ -151,7 +151,9 @@ def test_a_work_directory_in_use_is_refused(finished_run):
 def test_numbers_that_are_not_finite_end_a_run(tmp_path):
     result = run(tmp_path, *SMALL_RUN, '--config.optimizer.learning_rate=1e38')
     assert result.returncode == 1
-    assert re.match(r'error: step \d: the \w+ of \S+ (is|are) not finite\nthe step is in no', result.stderr)
+    assert re.match(
+        r'error: step \d: the \w+ of \S+ (is|are) not finite\nthe step is in no', result.stderr
+    )
     assert '--config.on_non_finite=skip' in result.stderr
 
 
@@ -246,21 +248,20 @@ def send_after(monkeypatch, module, name, number):
 
 
 @pytest.mark.parametrize(
-    ('module', 'name', 'status', 'step'),
+    ('number', 'module', 'name', 'status', 'step'),
     [
         # Noted while a run begins.
-        (loop, 'make_phases', 75, None),
-        (loop, 'write_config', 75, None),
-        # The last step is the one that is done.
-        (loop, 'put_batch', 75, 1),
+        (signal.SIGTERM, loop, 'make_phases', 75, None),
+        (signal.SIGHUP, loop, 'write_config', 75, None),
+        # The step at hand is the last one that is done.
+        (signal.SIGINT, loop, 'put_batch', 75, 1),
         # Nothing is left to do but to save, or to draw.
-        (loop, 'evaluate', 0, 3),
-        (figures, 'save_learning_curves', 0, 3),
+        (signal.SIGTERM, loop, 'evaluate', 0, 3),
+        (signal.SIGHUP, figures, 'save_learning_curves', 0, 3),
     ],
 )
-@pytest.mark.parametrize('number', SIGNALS)
 def test_a_signal_at_any_moment_has_its_status(
-    process, monkeypatch, tmp_path, module, name, status, step, number
+    process, monkeypatch, tmp_path, number, module, name, status, step
 ):
     with monkeypatch.context() as patch:
         send_after(patch, module, name, number)
