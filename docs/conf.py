@@ -12,7 +12,6 @@ import re
 import sys
 from pathlib import Path
 
-from absl import flags
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
@@ -126,9 +125,6 @@ def _fenced(match: re.Match[str]) -> str:
 def _arguments_of(name: str) -> str:
     """The help of a command."""
     module = importlib.import_module(name)
-    if flags.FLAGS.get_flags_for_module(name):
-        text = flags.FLAGS.module_help(name)
-        return f'--config: FILE, or FILE:ARGUMENTS\n--config.KEY: another value\n{text}'
     before, sys.argv = sys.argv, [f'python -m {name}']
     try:
         with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):

@@ -19,24 +19,20 @@ when the command cannot be run as it was given; 1 when training had to end, for 
 finite, a checkpoint that cannot be written, or a fault of the program.
 """
 
+# What takes time to import is imported where it is used: signals have to be heard before, and
+# --help is answered without it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
-from snnjax.paths import expand
-from snnjax.train.config_flag import ConfigParser, read_config
-from snnjax.train.interruption import (
-    StoppedError,
-    StopRequest,
-    ignore_signals,
-    interrupt_on_signals,
-)
-from snnjax.train.progress import keep_printing
+from snnjax.train.interruption import StoppedError, StopRequest, end_on_signals, ignore_signals
 
 _USAGE = 'python -m snnjax.main --config=configs/NAME.py --workdir=DIR'
 
@@ -46,14 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         try:
-            return _train(*_make_parser().parse(argv))
+            return _train(*_parse(argv))
         except KeyboardInterrupt:
             raise StoppedError from None
 
     return run_command(command)
 
 
-def _make_parser() -> ConfigParser:
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments of a command line, and the changes of its configuration."""
+    from snnjax.train.config_flag import ConfigParser
+
     parser = ConfigParser(__doc__, _USAGE)
     add = parser.add_argument
     add('--workdir', metavar='DIR', help='directory that the run is kept in')
@@ -63,16 +62,16 @@ def _make_parser() -> ConfigParser:
     add('--coordinator', metavar='HOST:PORT', default='', help='of process 0, to join it')
     add('--num_processes', type=int, default=1, help='processes that train together (1)')
     add('--process_id', type=int, default=0, help='which of them this is, from 0')
-    return parser
+    return parser.parse(argv)
 
 
 def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
     """Trains as the command line says; returns the exit status."""
-    # What takes seconds to import comes after signals are heard, and --help was answered.
     import jax
     from absl import logging
 
     from snnjax.train import processes
+    from snnjax.train.config_flag import read_config
     from snnjax.train.dry_run import describe_dry_run
     from snnjax.train.files import compilation_cache
     from snnjax.train.loop import train
@@ -94,7 +93,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
             return 0
         finished = train(config, workdir)
         # All is saved: a signal changes nothing any more.
-        with StopRequest():
+        with StopRequest(), contextlib.suppress(KeyboardInterrupt):
             if processes.is_first():
                 if finished:
                     _conclude(workdir)
@@ -110,6 +109,8 @@ _LONGEST_BELOW = 300
 def _find_workdir(given: str) -> Path:
     if '://' in given:
         raise ConfigError(f'--workdir={given} must be a folder; mount a bucket as one')
+    from snnjax.paths import expand
+
     workdir = expand(given)
     most = os.pathconf('/', 'PC_PATH_MAX') - _LONGEST_BELOW
     if len(os.fsencode(workdir.absolute())) > most:
@@ -144,9 +145,16 @@ def _conclude(workdir: Path) -> None:
     print(f'test accuracy: {evaluations[-1]["eval/accuracy"]:.3f}')
 
 
-if __name__ == '__main__':
+def run_process() -> NoReturn:
+    """Runs the command as all that this process does, which hears signals from here to its end."""
+    end_on_signals()
+    from snnjax.train.progress import keep_printing
+
     keep_printing()
-    interrupt_on_signals()
     status = main()
     ignore_signals()
     sys.exit(status)
+
+
+if __name__ == '__main__':
+    run_process()

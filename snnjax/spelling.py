@@ -22,5 +22,5 @@ def count(number: int, noun: str) -> str:
     """
     if number == 1:
         return f'1 {noun}'
-    ending = 'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'
+    ending = 'es' if noun.endswith(('s', 'x', 'tch', 'sh')) else 's'
     return f'{number:,} {noun}{ending}'

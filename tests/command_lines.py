@@ -6,17 +6,14 @@ A process of its own, since it replaces what parsers and sweeps do.
 
 import argparse
 import contextlib
-import copy
+import functools
 import importlib
 import io
 import json
 import sys
 from unittest import mock
 
-from absl import flags
-from ml_collections import config_flags
-
-from snnjax.train import config_flag
+from snnjax.train.config_flag import read_config
 
 
 class Accepted(Exception):  # noqa: N818
@@ -38,37 +35,38 @@ def problem(module, arguments):
 
 def parse(name, arguments):
     module = importlib.import_module(name)
-    if flags.FLAGS.get_flags_for_module(name):
-        parse_flags(name, arguments)
-        raise Accepted
+    patch = functools.partial(mock.patch.object, module)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(sys, 'argv', [name, *arguments]))
-        if name == 'snnjax.tools.sweep':
-            stack.enter_context(mock.patch.object(module, 'lock', contextlib.nullcontext))
-            stack.enter_context(mock.patch.object(module, 'sweep', parse_sweep))
+        if name == 'snnjax.main':
+            stack.enter_context(patch('_train', accept_config))
+        elif hasattr(module, 'run_with_config'):
+            stack.enter_context(patch('run_with_config', parse_with_config))
+        elif name == 'snnjax.tools.sweep':
+            stack.enter_context(patch('lock', contextlib.nullcontext))
+            stack.enter_context(patch('sweep', parse_sweep))
         else:
             stack.enter_context(mock.patch.object(argparse.ArgumentParser, 'parse_args', accept))
         module.main()
 
 
-def parse_flags(name, arguments):
-    """Parses as `config_flag.run` does, by flags that no other command line has changed."""
-    fresh = flags.FlagValues()
-    config_flags.DEFINE_config_file('config', flag_values=fresh)
-    for flag in flags.FLAGS.get_flags_for_module(name):
-        fresh[flag.name] = copy.deepcopy(flag)
-    argv = [name, *arguments]
-    # Which keys are changed is looked up in sys.argv.
-    with mock.patch.object(sys, 'argv', argv), mock.patch.object(flags, 'FLAGS', fresh):
-        config_flag._parse_flags(argv, required=('config',), usage='')
+def parse_with_config(parser, argv, command):
+    """Stands for `run_with_config`."""
+    del command
+    accept_config(*parser.parse(argv))
+
+
+def accept_config(args, changes):
+    """Stands for what a command does with its configuration."""
+    read_config(args.config, changes)
+    raise Accepted
 
 
 def parse_sweep(path, runs, changes, workdir):
     """Stands for the sweep: what it would give to each training."""
     del workdir
-    importlib.import_module('snnjax.main')
     for arguments in runs.values():
-        parse_flags('snnjax.main', [f'--config={path}:{arguments}', *changes])
+        read_config(f'{path}:{arguments}', changes)
     raise Accepted
 
 

@@ -41,7 +41,11 @@ WRONG = {
     ('snnjax.main', '--config=configs/digits.py:dept=8'): 'did you mean depth',
     ('snnjax.main', '--config=configs/digits.py', '--config.epoch=1'): 'did you mean epochs',
     ('snnjax.main', '--config=configs/digits.py', '--config.epochs=x'): 'config.epochs=x',
-    ('snnjax.main', '--config=configs/digits.py', '--work_dir=x'): "flag 'work_dir'",
+    (
+        'snnjax.main',
+        '--config=configs/digits.py',
+        '--work_dir=x',
+    ): "argument '--work_dir=x'",
     ('snnjax.tools.evaluate', '--weights=x', '--steps=3'): 'arguments: --steps=3',
     ('snnjax.tools.sweep', '--config=configs/digits.py', '--workdir=x'): 'no function get_runs',
 }

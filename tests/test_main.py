@@ -1,18 +1,25 @@
 """The command line, as a user meets it."""
 
+import functools
 import json
+import os
 import random
 import re
+import shlex
 import signal
 import sys
-import textwrap
 import time
 
 import jax
 import numpy as np
 import pytest
 
+from snnjax import data, main
+from snnjax.analysis import figures
+from snnjax.train import checkpoints, files, finite, loop
+from snnjax.train.config_flag import read_config
 from snnjax.train.files import lock
+from snnjax.train.interruption import SIGNALS
 from snnjax.train.writers import read_metrics
 from tests import processes
 from tests.conftest import ROOT
@@ -79,7 +86,9 @@ def test_a_run_leaves_its_record(finished_run):
         epoch * steps_per_epoch for epoch in (1, 2, 3, 4)
     ]
     training = [record for record in records if 'train/loss' in record]
-    assert [record['step'] for record in training] == list(range(10, 4 * steps_per_epoch + 1, 10))
+    # The last line is of the steps that are left.
+    steps = 4 * steps_per_epoch
+    assert [record['step'] for record in training] == [*range(10, steps, 10), steps]
     assert training[-1]['train/loss'] < training[0]['train/loss']
     assert {'train/accuracy', 'train/firing_rate', 'train/learning_rate'} <= training[0].keys()
     config = json.loads((workdir / 'config.json').read_text())
@@ -134,7 +143,9 @@ def test_a_work_directory_in_use_is_refused(finished_run):
 def test_numbers_that_are_not_finite_end_a_run(tmp_path):
     result = run(tmp_path, *SMALL_RUN, '--config.optimizer.learning_rate=1e38')
     assert result.returncode == 1
-    assert re.match(r'error: step \d: the \w+ of \S+ (is|are) not finite; the', result.stderr)
+    assert re.match(
+        r'error: step \d: the \w+ of \S+ (is|are) not finite\nthe step is in no', result.stderr
+    )
     assert '--config.on_non_finite=skip' in result.stderr
 
 
@@ -164,29 +175,177 @@ def test_a_work_directory_of_another_run_is_refused(finished_run):
     assert 'holds a run with another configuration:\n  seed: 0 -> 5' in result.stderr
 
 
-def test_what_ends_a_run_has_its_exit_status(tmp_path):
-    """What cannot easily be brought about from outside."""
-    code = """
-        from absl import flags
-        from snnjax import data, main
-        from snnjax.train import checkpoints, files, finite
-        flags.FLAGS(sys.argv)
-        for error in (
-            checkpoints.CheckpointWriteError('full'),
-            checkpoints.CheckpointError('damaged'),
-            files.WorkdirError('read-only'),
-            finite.NonFiniteError(3, 'the loss is'),
-            data.WorkerLostError('killed'),
-        ):
-            def fail(*arguments):
-                raise error
-            main.train = fail
-            try:
-                main.main([])
-            except SystemExit as end:
-                print(end.code)
-    """
-    command = [sys.executable, '-c', f'import sys\n{textwrap.dedent(code)}', SMALL_RUN[0]]
-    result = processes.run([*command, f'--workdir={tmp_path}'], cwd=ROOT)
-    assert result.stdout.split() == ['1', '2', '2', '1', '75'], result.stderr
-    assert result.stderr.count('error: ') == 5
+@pytest.fixture
+def process(monkeypatch, tmp_path):
+    """Calls the command as what this process is for; returns its exit status."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    monkeypatch.chdir(ROOT)
+    # They are replaced.
+    for name in ('stdout', 'stderr'):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+
+    def call(*arguments, workdir=tmp_path / 'run'):
+        monkeypatch.setattr(sys, 'argv', ['main', f'--workdir={workdir}', *IN_PROCESS, *arguments])
+        with pytest.raises(SystemExit) as end:
+            main.run_process()
+        return end.value.code
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+# For the eight devices of the tests.
+IN_PROCESS = [
+    SMALL_RUN[0],
+    '--config.epochs=1',
+    '--config.batch_size=360',
+    '--config.eval_batch_size=360',
+]
+
+
+@pytest.mark.parametrize(
+    ('error', 'status', 'advice'),
+    [
+        (checkpoints.CheckpointWriteError('full'), 1, ''),
+        (checkpoints.CheckpointError('damaged'), 2, ''),
+        (files.WorkdirError('read-only'), 2, ''),
+        (finite.NonFiniteError(3, 'the loss is'), 1, '--config.on_non_finite=skip'),
+        (data.WorkerLostError('killed'), 75, 'the same command goes on from the last checkpoint'),
+        (KeyboardInterrupt(), 75, 'the same command goes on from the last checkpoint'),
+    ],
+)
+def test_what_ends_a_run_has_its_exit_status(process, monkeypatch, capsys, error, status, advice):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(loop, 'train', fail)
+    assert process() == status
+    err = capsys.readouterr().err
+    assert err.startswith('error: ')
+    assert advice in err
+
+
+def send_after(monkeypatch, module, name, number):
+    """Lets a function of a module send this process a signal when it returns."""
+    function = getattr(module, name)
+
+    @functools.wraps(function)
+    def called(*arguments, **options):
+        result = function(*arguments, **options)
+        os.kill(os.getpid(), number)
+        return result
+
+    monkeypatch.setattr(module, name, called)
+
+
+@pytest.mark.parametrize(
+    ('number', 'module', 'name', 'status', 'step'),
+    [
+        # Noted while a run begins.
+        (signal.SIGTERM, loop, 'make_phases', 75, None),
+        (signal.SIGHUP, loop, 'write_config', 75, None),
+        # The step at hand is the last one that is done.
+        (signal.SIGINT, loop, 'put_batch', 75, 1),
+        # Nothing is left to do but to save, or to draw.
+        (signal.SIGTERM, loop, 'evaluate', 0, 3),
+        (signal.SIGHUP, figures, 'save_learning_curves', 0, 3),
+    ],
+)
+def test_a_signal_at_any_moment_has_its_status(
+    process, monkeypatch, tmp_path, number, module, name, status, step
+):
+    with monkeypatch.context() as patch:
+        send_after(patch, module, name, number)
+        assert process() == status
+    saved = sorted(path.name for path in (tmp_path / 'run/checkpoints').glob('[0-9]*'))
+    assert saved == ([str(step)] if step else [])
+    # The same command goes on, or says its result again.
+    assert process() == 0
+
+
+def test_a_finished_run_without_metrics_says_so(process, tmp_path, capsys):
+    assert process() == 0
+    for content in (None, '', '{"step": 1, "train/loss": 1.0}\n'):
+        path = tmp_path / 'run/metrics.jsonl'
+        path.unlink()
+        if content is not None:
+            path.write_text(content)
+        capsys.readouterr()
+        assert process() == 0
+        assert 'training is finished; ' in (out := capsys.readouterr().out)
+        assert f'python -m snnjax.tools.evaluate --weights={tmp_path / "run"}' in out
+
+
+def test_metrics_that_are_deleted_in_mid_run_are_written_again(process, monkeypatch, tmp_path):
+    path = tmp_path / 'run/metrics.jsonl'
+    monkeypatch.setattr(loop, 'evaluate', wrap(loop.evaluate, path.unlink))
+    assert process('--config.log_every=1', '--config.epochs=2') == 0
+    assert [record['step'] for record in read_metrics(tmp_path / 'run')] == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+def wrap(function, before):
+    """A function that does something else before."""
+
+    def called(*arguments, **options):
+        before()
+        return function(*arguments, **options)
+
+    return called
+
+
+def test_curves_that_cannot_be_drawn_end_nothing(process, tmp_path, capsys):
+    (tmp_path / 'run/curves.png').mkdir(parents=True)
+    assert process() == 0
+    assert 'no learning curves: [Errno 21] Is a directory' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('workdir', 'message'),
+    [
+        ('~nobody_of_this_name/run', '~nobody_of_this_name/run: there is no user of this name'),
+        (300 * 'x', 'cannot be written to: File name too long'),
+        (20 * f'{200 * "x"}/', 'is too long: a path has at most'),
+    ],
+)
+def test_a_work_directory_that_cannot_be_is_refused(process, capsys, workdir, message):
+    assert process(workdir=workdir) == 2
+    assert message in (err := capsys.readouterr().err)
+    assert err.startswith('error: ')
+    assert err.count('\n') == 1
+
+
+def test_the_configuration_is_compared_under_the_lock(process, monkeypatch, tmp_path, capsys):
+    """Another command may begin a run while this one looks at its data."""
+
+    def begin_another():
+        monkeypatch.undo()
+        config = read_config(SMALL_RUN[0], [*IN_PROCESS[1:], '--config.seed=1'])
+        assert loop.train(config, tmp_path / 'run')
+
+    monkeypatch.setattr(loop, 'make_phases', wrap(loop.make_phases, begin_another))
+    assert process() == 2
+    assert 'seed: 1 -> 0' in capsys.readouterr().err
+    assert json.loads((tmp_path / 'run/config.json').read_text())['seed'] == 1
+
+
+@pytest.mark.parametrize('module', ['main', 'tools.bench_data', 'tools.plan_tpu'])
+def test_help_shows_an_example_without_importing_jax(module):
+    code = (
+        'import atexit, runpy, sys\n'
+        'atexit.register(lambda: print("jax" in sys.modules))\n'
+        f'sys.argv = ["x", "--help"]; runpy.run_module("snnjax.{module}", run_name="__main__")'
+    )
+    result = processes.run([sys.executable, '-c', code], cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert f'python -m snnjax.{module} --config=configs/' in result.stdout
+    assert result.stdout.splitlines()[-1] == 'False'
+
+
+def test_output_that_cannot_be_written_does_not_end_a_run(tmp_path):
+    """To a device that is always full, and to descriptors that are closed."""
+    for name, redirection in (('full', '>/dev/full 2>&1'), ('closed', '<&- >&- 2>&-')):
+        words = shlex.join(command(tmp_path / name, *SMALL_RUN, '--config.epochs=1'))
+        assert processes.run(['sh', '-c', f'exec {words} {redirection}'], cwd=ROOT).returncode == 0
+        assert read_metrics(tmp_path / name)[-1]['step'] == 44
+        assert (tmp_path / name / 'checkpoints/44').exists()

@@ -29,11 +29,11 @@ from typing import Any
 
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
-from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
+from snnjax.errors import ConfigError, run_command
 from snnjax.paths import expand
 from snnjax.train.config_flag import call_config_file, split_config
 from snnjax.train.files import lock
-from snnjax.train.interruption import interrupt_on_signals
+from snnjax.train.interruption import end_on_signals, handle_signals
 from snnjax.train.writers import read_metrics
 
 TABLE = 'results.csv'
@@ -55,11 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         path, arguments = split_config(args.config)
         runs = get_runs(path, arguments)
         workdir = expand(args.workdir)
-        try:
-            with lock(workdir):
-                return sweep(path, runs, changes, workdir)
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
+        with lock(workdir):
+            return sweep(path, runs, changes, workdir)
 
     return run_command(command)
 
@@ -117,13 +114,8 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
 
 def _run(command: Sequence[str]) -> int:
     """Runs a training to its end, or to where it stops in good order; returns its exit status."""
-    with subprocess.Popen(command) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                # Of SIGTERM, SIGHUP or Ctrl-C; the training saves, however often it is asked to.
-                process.terminate()
+    with subprocess.Popen(command) as process, handle_signals(lambda *_: process.terminate()):
+        return process.wait()
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
@@ -136,5 +128,5 @@ def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
 
 
 if __name__ == '__main__':
-    interrupt_on_signals()
+    end_on_signals()
     sys.exit(main())

@@ -249,6 +249,8 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
         key for key in flatten(last) if not any(_is_within(key, other) for other in _OF_THE_RUN)
     ]
     phases = {}
+    if not isinstance(config.earlier_phases, Mapping | ml_collections.ConfigDict):
+        raise ConfigError(f'earlier_phases={config.earlier_phases!r} must have phases by name')
     for name in sorted(config.earlier_phases):
         phases[name] = last.copy_and_resolve_references()
         given = config.earlier_phases[name]

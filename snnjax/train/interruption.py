@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from snnjax.errors import EXIT_INTERRUPTED, UserError
+from snnjax.errors import EXIT_INTERRUPTED, UserError, print_error
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What asks a run to stop: a scheduler, Ctrl-C, a terminal that was closed."""
 
 
 class StoppedError(UserError):
-    """A run that a signal has ended before training began, or a second Ctrl-C at once."""
+    """A run that was ended at once, by a second Ctrl-C or by a signal before training began."""
 
     exit_status = EXIT_INTERRUPTED
-    advice = 'the same command goes on from the last checkpoint, or begins where there is none'
+    advice = 'the same command goes on from the last checkpoint, or begins if there is none'
 
     def __init__(self) -> None:
         super().__init__('stopped by a signal')
@@ -36,16 +38,14 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: dict[int, Any] = {}
+        self._handling = handle_signals(self._note)
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = _handle_by(self._note)
+        self._handling.__enter__()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    def __exit__(self, *exception: Any) -> None:
+        self._handling.__exit__(*exception)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -54,9 +54,32 @@ class StopRequest:
         self.requested = True
 
 
-def interrupt_on_signals() -> None:
-    """Lets SIGTERM and SIGHUP raise KeyboardInterrupt, too, until they are handled otherwise."""
-    _handle_by(signal.default_int_handler)
+@contextlib.contextmanager
+def handle_signals(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Gives SIGTERM, SIGHUP and SIGINT a handler while the context lasts, in the main thread."""
+    in_main = threading.current_thread() is threading.main_thread()
+    previous = _handle_by(handler) if in_main else {}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def end_on_signals() -> None:
+    """Lets SIGTERM, SIGHUP and SIGINT end this process at once, with the status 75.
+
+    That is for what comes before training, when there is nothing to save. An exception would not
+    do: it is lost in callbacks of the garbage collector, and becomes another while modules are
+    imported.
+    """
+    _handle_by(_end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    print_error(StoppedError())
+    os._exit(EXIT_INTERRUPTED)
 
 
 def ignore_signals() -> None:

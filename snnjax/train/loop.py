@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from snnjax.spelling import count
 from snnjax.train import data_folders, metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import ConfigError, check, describe_split, logger_names
-from snnjax.train.files import lock
+from snnjax.train.files import LOCK_FILE, lock
 from snnjax.train.finite import NonFiniteError, passed_over, places
 from snnjax.train.interruption import StopRequest
 from snnjax.train.log import START, TrainingLog, check_skipped
@@ -122,11 +123,22 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
 
 @contextlib.contextmanager
 def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
-    """Keeps a work directory to this run, if it has no other one."""
-    with lock(workdir) if is_first() else contextlib.nullcontext():
-        # Under the lock: before it another command may have begun a run here.
-        check_config(workdir, config)
-        yield
+    """Keeps a work directory to this run, if it has no other one.
+
+    One that was made here goes again if no run began in it.
+    """
+    made = is_first() and not os.path.isdir(workdir)  # noqa: PTH112  Never fails.
+    try:
+        with lock(workdir) if is_first() else contextlib.nullcontext():
+            # Under the lock: before it another command may have begun a run here.
+            check_config(workdir, config)
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            if made and not (workdir / 'config.json').exists():
+                (workdir / LOCK_FILE).unlink()
+                (workdir / 'checkpoints').rmdir()
+                workdir.rmdir()
 
 
 class _Run(NamedTuple):

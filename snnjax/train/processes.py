@@ -68,11 +68,7 @@ def _initialize(*arguments: Any) -> None:
 
     thread = threading.Thread(target=initialize, daemon=True)
     thread.start()
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        # The thread cannot be asked to end.
-        _end(StoppedError())
+    thread.join()
     if errors:
         raise errors[0]
     # JAX has a handler of its own for SIGTERM.

@@ -201,7 +201,7 @@ def _output(workdir: Path) -> str:
 
 def _check_start(workdir: Path, committed: int) -> None:
     """A start that came so far goes on from the last complete checkpoint."""
-    begin = re.search(r'(continuing at step (\d+)|starting) of 33 steps', _output(workdir))
+    begin = re.search(r'(continuing at step (\d+)|starting a run) of 33 steps', _output(workdir))
     if begin:
         assert int(begin[2] or 0) == committed, _output(workdir)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnjax.train.checkpoints import CheckpointError, Checkpoints, CheckpointWriteError
-from snnjax.train.config import default_config
+from snnjax.train.config import ConfigError, default_config
 from snnjax.train.files import WorkdirError, lock
 from snnjax.train.loop import train
 from snnjax.train.state import TrainState
@@ -184,6 +184,16 @@ def test_a_work_directory_has_room_for_one_command(tmp_path):
             pass
     with lock(tmp_path):  # The system has let go of it.
         pass
+
+
+def test_what_cannot_be_run_leaves_no_work_directory(digits_run, tmp_path):
+    weights, config = digits_run
+    config = config.copy_and_resolve_references()
+    config.model.name = 'ms_resnet14'
+    config.init_from = str(weights)
+    with pytest.raises(ConfigError, match='the weights do not fit the model'):
+        train(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_work_directory_that_cannot_be_written_to_is_refused_first(tmp_path):

@@ -22,7 +22,7 @@ def test_tells_the_speed_of_batches_and_the_time_spent_waiting():
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('fake_imagenet: batches of 4 images, 32x32x3\n')
     rates = re.findall(r'^(.*?)  +([\d.]+) images/s$', result.stdout, re.MULTILINE)
-    assert [name for name, _ in rates] == ['one core', '1 processes', 'in training']
+    assert [name for name, _ in rates] == ['one core', '1 process', 'in training']
     assert all(float(rate) > 0 for _, rate in rates)
     waiting = float(re.search(r'^waiting for data +([\d.]+)%$', result.stdout, re.MULTILINE)[1])
     assert 0 < waiting <= 100

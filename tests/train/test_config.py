@@ -1,9 +1,13 @@
+import functools
 import json
+import math
 import re
 
+import ml_collections
 import pytest
 
 from snnjax.data import DatasetNotPreparedError
+from snnjax.paths import PathError
 from snnjax.train.config import (
     ConfigError,
     build_model,
@@ -13,6 +17,7 @@ from snnjax.train.config import (
     default_config,
     differences,
     flatten,
+    optional_keys,
     parse_arguments,
 )
 
@@ -26,9 +31,9 @@ def test_arguments_are_read_as_the_type_of_their_default():
     ('arguments', 'message'),
     [
         ('dept=20', "unknown config argument 'dept'; did you mean depth?"),
-        ('depth=deep', "config argument 'depth=deep': write depth=VALUE with a int"),
-        ('depth', "config argument 'depth': write depth=VALUE with a int"),
-        ('flip=yes', "config argument 'flip=yes': write flip=VALUE with a bool"),
+        ('depth=deep', "'depth=deep': depth must be a whole number, as in depth=20"),
+        ('depth', "config argument 'depth': depth must be a whole number, as in depth=20"),
+        ('flip=yes', "'flip=yes': flip must be true or false, as in flip=false"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, message):
@@ -78,6 +83,52 @@ def test_a_wrong_choice_gets_the_near_ones():
 def test_what_cannot_run_is_found_before_anything_is_loaded(config, key, value, message):
     config.update_from_flattened_dict({key: value})
     with pytest.raises(ConfigError, match=re.escape(message)):
+        check(config, num_devices=8)
+
+
+WRONG = {
+    bool: (None, 1, 'true'),
+    int: (None, '', 1.5, True, 2**31, math.nan, [1]),
+    float: (None, '', True, 1e39, math.nan, math.inf, -math.inf),
+    str: (None, 1, b'text', ('a',)),
+    tuple: ('', 1, ('a',), (1.5,), (2**31,)),
+}
+
+
+@pytest.mark.parametrize('key', flatten(default_config()))
+def test_no_key_takes_a_value_of_another_type_or_range(config, key):
+    *outer, last = key.split('.')
+    kind = config.model.get_type(last) if outer == ['model'] else type(flatten(config)[key])
+    for value in WRONG[kind]:
+        if (value is None and key in optional_keys(config)) or (key, value) == ('seed', 2**31):
+            continue
+        values = config.to_dict()
+        functools.reduce(dict.__getitem__, outer, values)[last] = value
+        with pytest.raises(ConfigError, match=f'^{re.escape(key)}=') as error:
+            check(ml_collections.ConfigDict(values, type_safe=False), num_devices=8)
+        assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('phases', [None, 3, 'x', (1,)])
+def test_earlier_phases_are_phases_by_name(config, phases):
+    values = ml_collections.ConfigDict(
+        config.to_dict() | {'earlier_phases': phases}, type_safe=False
+    )
+    with pytest.raises(ConfigError, match='must have phases by name'):
+        check(values, num_devices=8)
+
+
+def test_a_configuration_without_a_key_is_refused(config):
+    values = config.to_dict()
+    del values['optimizer']['momentum']
+    with pytest.raises(ConfigError, match=r'optimizer.momentum is missing: begin with'):
+        check(ml_collections.ConfigDict(values), num_devices=8)
+
+
+@pytest.mark.parametrize('key', ['data.dir', 'init_from'])
+def test_an_unknown_user_is_named(config, key):
+    config.update_from_flattened_dict({key: '~nobody_of_this_name/data'})
+    with pytest.raises(PathError, match='~nobody_of_this_name/data: there is no user'):
         check(config, num_devices=8)
 
 

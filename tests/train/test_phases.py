@@ -49,6 +49,31 @@ def test_phases_come_in_the_order_of_their_names(config):
     assert [phase.epochs for phase in phases.values()] == [1, 2, 3, 2]
 
 
+@pytest.mark.parametrize('phases', [{'t1': 3}, {'t1': None}, {'': {'epochs': 3}}])
+def test_a_phase_is_a_name_and_keys(config, phases):
+    config.earlier_phases = phases
+    with pytest.raises(ConfigError, match='must be a name and keys of its own'):
+        check(config, num_devices=8)
+
+
+@pytest.mark.parametrize(
+    ('keys', 'value', 'message'),
+    [
+        ('epochs', 10**8, 'epochs=100000000 are 8,900,000,000 steps, more than 2,147,483,647'),
+        ('optimizer.warmup_epochs', 1.999, 'warmup_epochs=1.999 is all of the 178 steps'),
+        ('eval_batch_size', 80000, 'eval_batch_size=80000 must be at most 8,000 for 360 test'),
+        ('model.widths', (10**9,) * 3, 'parameters with these options, more than 2,147,483,647'),
+    ],
+)
+def test_numbers_that_are_too_large_are_found_before_anything_is_compiled(
+    config, keys, value, message
+):
+    config.update_from_flattened_dict({keys: value})
+    check(config, num_devices=8)
+    with pytest.raises(ConfigError, match=message):
+        make_phases(config, make_mesh())
+
+
 @pytest.mark.parametrize(
     ('keys', 'message'),
     [

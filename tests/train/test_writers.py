@@ -167,3 +167,51 @@ def test_files_that_cannot_be_written_are_named(tmp_path, config, name):
     arguments = () if name == 'environment.jsonl' else (config,)
     with pytest.raises(WorkdirError, match=f'{name} cannot be written: Is a directory'):
         write(tmp_path, *arguments)
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        b'{}',
+        b'[1]',
+        b'3',
+        b'{"train/loss": 1.0}',
+        b'{"step": 1.5, "train/loss": 1.0}',
+        b'{"step": 1, "train/loss": "x"}',
+        b'{"step": 1, "train/loss": null}',
+        b'\xff\xfe{"step": 1}',
+        b'[' * 100_000,
+    ],
+)
+def test_a_damaged_line_of_metrics_is_named(tmp_path, line):
+    path = tmp_path / METRICS_FILE
+    path.write_bytes(b'{"step": 1, "train/loss": NaN}\n' + line + b'\n{"step": 2}\n')
+    with pytest.raises(ConfigError, match=re.escape(f'{path}, line 2 is damaged: mend or rem')):
+        read_metrics(tmp_path)
+
+
+def test_metrics_that_cannot_be_read_or_written_are_named(tmp_path):
+    (tmp_path / METRICS_FILE).mkdir()
+    with pytest.raises(ConfigError, match='cannot be read: Is a directory'):
+        read_metrics(tmp_path)
+    with pytest.raises(WorkdirError, match='cannot be written: No such file or directory'):
+        MetricWriter(tmp_path / 'nowhere', start_step=0)
+
+
+def test_metrics_that_are_gone_are_written_again_from_the_first_line(tmp_path):
+    with MetricWriter(tmp_path, start_step=0) as writer:
+        for step in range(1, 6):
+            if step in (2, 4):
+                (tmp_path / METRICS_FILE).unlink()
+            writer.write(step, {'train/loss': 0.5})
+            assert [r['step'] for r in read_metrics(tmp_path)] == list(range(1, step + 1))
+
+
+def test_metrics_follow_a_work_directory_that_is_moved(tmp_path):
+    workdir = tmp_path / 'run'
+    workdir.mkdir()
+    with MetricWriter(workdir, start_step=0) as writer:
+        writer.write(1, {'train/loss': 0.5})
+        workdir.rename(tmp_path / 'moved')
+        writer.write(2, {'train/loss': 0.5})
+    assert [r['step'] for r in read_metrics(tmp_path / 'moved')] == [1, 2]
