@@ -34,7 +34,7 @@ def run_command(module: str, arguments: list[str], cwd: Path) -> Result:
     """``python -m MODULE ARGUMENTS`` in a folder."""
     process = _PROCESSES.Process(target=_run, args=(module, arguments, cwd))
     process.start()
-    process.join(timeout=120)
+    process.join(timeout=1800)
     process.kill()
     process.join()
     return Result(process.exitcode, *((cwd / name).read_text() for name in ('stdout', 'stderr')))
