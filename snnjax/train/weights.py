@@ -139,7 +139,7 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
 
 def _folder(source: str | Path) -> Path:
     try:
-        return Path(source).expanduser().absolute()
+        return Path(source).expanduser()
     except RuntimeError as error:  # '~user' for a user that there is not.
         raise WeightsError(f'{source}: {error}') from error
 
@@ -208,7 +208,7 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
       WeightsError: if there are none, no such checkpoint, or they are damaged.
     """
     name, options = describe_weights(source)
-    directory = _folder(source)
+    directory = _folder(source).absolute()
     path = directory / 'variables'
     if path.exists() or (directory / SAFETENSORS_FILE).exists():
         if checkpoint != 'newest':
