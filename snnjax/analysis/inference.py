@@ -45,7 +45,7 @@ class Guess(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a network says of an image.
+    """The classes that an image may be of, by a network.
 
     Attributes:
       top: the likeliest classes, at most `TOP`, the best first.
@@ -223,7 +223,7 @@ def load(
 
 
 class Inputs(NamedTuple):
-    """What is known of a network's inputs and outputs.
+    """The preprocessing and the classes of a network, as far as they are known.
 
     Attributes:
       preprocessing: way to make images of files; None if that is not known.

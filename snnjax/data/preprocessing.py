@@ -161,6 +161,8 @@ def preprocessing_of(dataset: Dataset, examples: Split, options: DataOptions) ->
     Raises:
       ValueError: for examples of a kind that is not known.
     """
+    shape: tuple[int, ...]
+    how: dict[str, Any]
     match examples:
         case PhotoSplit():
             size = examples.test.size
@@ -187,7 +189,7 @@ def read_preprocessing(description: Mapping[str, Any]) -> Preprocessing | None:
             return None
         case {
             'images': {'shape': [*shape], 'mean': [*mean], 'std': [*std]},
-            'preprocessing': {**how},
+            'preprocessing': dict(how),
         }:
             known = {field.name for field in dataclasses.fields(Preprocessing)}
             if how.keys() <= known - {'shape', 'mean', 'std'}:

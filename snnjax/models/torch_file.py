@@ -96,7 +96,7 @@ def read_state_dict(file: Path, key: str = '') -> StateDict:
     return StateDict(arrays, place, others)
 
 
-class _StandIn(dict):  # type: ignore[type-arg]
+class _StandIn(dict[Any, Any]):
     """Takes the place of an object that is of no interest, and keeps none of it."""
 
     def __init__(self, *_: Any) -> None:
@@ -162,7 +162,7 @@ def _names_in_pickles(content: IO[bytes]) -> set[str]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without PyTorch's advice to trust the file."""
+    """Returns what went wrong, without PyTorch's advice to trust the file."""
     cause = error.__context__ if error.__context__ is not None else error
     text = ' '.join(str(cause).split()).partition('. ')[0]
     return text[:200].rstrip('.') or type(cause).__name__
@@ -214,7 +214,7 @@ def _is_average(place: str) -> bool:
 
 
 def _describe(content: Any) -> str:
-    """What a file without weights holds, in a few words."""
+    """Says what a file without weights holds, in a few words."""
     if isinstance(content, _StandIn):
         return f'a whole {type(content).__name__}'
     if isinstance(content, Mapping) and content:
