@@ -318,12 +318,15 @@ def test_a_work_directory_that_cannot_be_is_refused(process, capsys, workdir, me
 def test_the_configuration_is_compared_under_the_lock(process, monkeypatch, tmp_path, capsys):
     """Another command may begin a run while this one looks at its data."""
 
+    make_phases = loop.make_phases
+
     def begin_another():
-        monkeypatch.undo()
-        config = read_config(SMALL_RUN[0], [*IN_PROCESS[1:], '--config.seed=1'])
+        monkeypatch.setattr(loop, 'make_phases', make_phases)
+        path = SMALL_RUN[0].removeprefix('--config=')
+        config = read_config(path, [*IN_PROCESS[1:], '--config.seed=1'])
         assert loop.train(config, tmp_path / 'run')
 
-    monkeypatch.setattr(loop, 'make_phases', wrap(loop.make_phases, begin_another))
+    monkeypatch.setattr(loop, 'make_phases', wrap(make_phases, begin_another))
     assert process() == 2
     assert 'seed: 1 -> 0' in capsys.readouterr().err
     assert json.loads((tmp_path / 'run/config.json').read_text())['seed'] == 1

@@ -98,12 +98,18 @@ def training_batches(config: ml_collections.ConfigDict, split: Split) -> Trainin
       split: its training images.
 
     Raises:
-      ConfigError: where they are fewer than a batch.
+      ConfigError: where they are fewer than a batch, or all steps are warm-up.
     """
     per_epoch = len(split) // config.batch_size
     if per_epoch == 0:
         raise ConfigError(
             f'batch_size={config.batch_size} must be at most the {len(split)} training images'
+        )
+    warmup, steps = config.optimizer.warmup_epochs, config.epochs * per_epoch
+    if round(warmup * per_epoch) >= steps:
+        raise ConfigError(
+            f'optimizer.warmup_epochs={warmup} is all of the {count(steps, "step")}: leave one for '
+            'the cosine'
         )
     return TrainingBatches(
         split,
@@ -124,16 +130,10 @@ _MOST = 2**31 - 1
 def _check_numbers(phase: Phase, num_devices: int) -> None:
     """Finds what its data shows of a phase to be impossible, before anything is compiled."""
     config, prefix = phase.config, f'earlier_phases.{phase.name}: ' if phase.name else ''
-    per_epoch, steps = phase.batches.per_epoch, phase.last_step
+    steps = phase.last_step
     if steps > _MOST:
         raise ConfigError(
             f'{prefix}epochs={config.epochs} are {steps:,} steps, more than {_MOST:,}'
-        )
-    warmup = config.optimizer.warmup_epochs
-    if round(warmup * per_epoch) >= len(phase.batches):
-        raise ConfigError(
-            f'{prefix}optimizer.warmup_epochs={warmup} is all of the '
-            f'{count(len(phase.batches), "step")}: leave one for the cosine'
         )
     # A batch is filled up with nothing.
     most = max(len(phase.test_split), 1000 * num_devices)
