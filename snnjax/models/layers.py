@@ -93,10 +93,9 @@ def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = x.astype(at_least_float32(x.dtype))
     middle = x[(slice(None), *(size // 2 for size in x.shape[1:-1]))]
     shift = checkpoint_name(jax.lax.stop_gradient(jnp.mean(middle, axis=0)), 'moments')
-    about = _by_channel(shift, x)
-    offset = checkpoint_name(jnp.mean(x - about, axes), 'moments')
-    # The other way round, or XLA for CPUs writes the one difference to memory for both sums.
-    squares = jnp.mean(jnp.square(about - x), axes)
+    offset = checkpoint_name(jnp.mean(x - _by_channel(shift, x), axes), 'moments')
+    # In halves, which changes no bit: XLA for CPUs would write a difference that both sums share.
+    squares = 4 * jnp.mean(jnp.square(0.5 * x - _by_channel(0.5 * shift, x)), axes)
     return shift + offset, jnp.maximum(squares - jnp.square(offset), 0.0)
 
 
