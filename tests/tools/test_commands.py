@@ -205,7 +205,7 @@ def test_a_table_may_be_in_a_new_folder_and_a_batch_larger_than_the_split(
     run = tmp_path / '0010 [a]'
     run.symlink_to(digits_run[0])
     monkeypatch.chdir(tmp_path)
-    arguments = ['--weights=0010 [a]', '--checkpoint=best', f'--batch_size={8 * 10**12}']
+    arguments = ['--weights=0010 [a]', '--checkpoint=best', f'--batch_size={8 * 10**7}']
     assert evaluate.main([*arguments, '--csv=~/missing/results.csv']) == 0
     assert '\ncheckpoint of step 35\n' in capsys.readouterr().out
     (row,) = read_table(tmp_path / 'missing' / 'results.csv')
