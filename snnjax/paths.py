@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from snnjax.errors import UserError
 
 
-class PathError(UserError, ValueError):
-    """A path that cannot be used; the message says why."""
+class PathError(UserError, ValueError, argparse.ArgumentTypeError):
+    """A path that cannot be used; the message says why, also as that of an argument."""
 
 
 def expand(path: str | Path) -> Path:

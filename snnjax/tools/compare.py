@@ -23,8 +23,9 @@ from snnjax.analysis.comparison import comparison_table, measure_run, measure_st
 from snnjax.analysis.figures import save_comparison
 from snnjax.analysis.runs import by_network, read_runs, write_table
 from snnjax.analysis.trained import open_trained
+from snnjax.paths import expand
 from snnjax.spelling import count
-from snnjax.tools.paths import figure_file, given_path, output_file
+from snnjax.tools.paths import figure_file, output_file
 from snnjax.tools.sweep import TABLE
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
@@ -39,7 +40,7 @@ from snnjax.train.config import ConfigError
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('workdir', type=given_path, help='of a sweep')
+    parser.add_argument('workdir', type=expand, help='of a sweep')
     add_checkpoint_argument(parser)
     parser.add_argument(
         '--images', type=int, default=0, help='of the test split; default 0, for all'

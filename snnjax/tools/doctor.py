@@ -31,7 +31,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from snnjax.errors import run_command
-from snnjax.tools.paths import given_path
+from snnjax.paths import expand
 
 # What does not come with Python is imported by the check that looks at it: where it is missing, the
 # others still tell what they find.
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--data_dir', type=given_path, default=DATA_DIR, help=f'of prepared data; {DATA_DIR}'
+        '--data_dir', type=expand, default=DATA_DIR, help=f'of prepared data; {DATA_DIR}'
     )
 
     def command() -> int:

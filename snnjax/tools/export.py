@@ -46,7 +46,7 @@ from snnjax.models import Network, compiler_options
 from snnjax.models.nir_graph import READERS, SECONDS, to_graph
 from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
-from snnjax.tools.paths import given_folder, output_path
+from snnjax.tools.paths import folder_name, output_path
 from snnjax.tools.weights_arguments import add_data_arguments, data_changes, parse_and_run
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         '--weights',
-        type=given_folder,
+        type=folder_name,
         required=True,
         metavar='DIR',
         help='a work directory or folder of weights',

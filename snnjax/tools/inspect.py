@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.errors import UserError
-from snnjax.tools.paths import given_path
+from snnjax.paths import expand
 from snnjax.tools.weights_arguments import add_checkpoint_argument, new_parser, parse_and_run
 from snnjax.train.config import default_config, flatten
 from snnjax.train.weights import (
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = new_parser(__doc__)
     parser.add_argument(
-        'folder', type=given_path, help='the work directory of a run, or a folder of weights'
+        'folder', type=expand, help='the work directory of a run, or a folder of weights'
     )
     parser.add_argument('--all', action='store_true', help='a line for every array')
     parser.add_argument('--json', action='store_true', help='print JSON')

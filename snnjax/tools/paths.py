@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import os
@@ -10,29 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from snnjax.errors import UserError
+from snnjax.paths import PathError, expand
 
 
-class PathError(UserError, argparse.ArgumentTypeError):
-    """A path that cannot be used; the message says why."""
-
-
-def given_path(text: str) -> Path:
-    """Returns the path that an argument names, with ``~`` as the home folder.
-
-    Raises:
-      PathError: if it is the home folder of nobody.
-    """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        user = text.partition('/')[0]
-        raise PathError(f'{text}: there is no home folder {user}') from None
-
-
-def given_folder(text: str) -> str:
-    """Returns the folder that an argument names as text; see `given_path`."""
-    return str(given_path(text))
+def folder_name(text: str) -> str:
+    """Returns the folder that an argument names as text; see `snnjax.paths.expand`."""
+    return str(expand(text))
 
 
 def output_file(text: str) -> Path:
@@ -41,7 +23,7 @@ def output_file(text: str) -> Path:
     Raises:
       PathError: for a folder, or what cannot be written.
     """
-    path = given_path(text)
+    path = expand(text)
     with _refused(text):
         if path.is_dir() or text.endswith('/'):
             raise PathError(f'{text or "."} is a folder: name a file in it')
@@ -51,7 +33,7 @@ def output_file(text: str) -> Path:
 
 def output_path(text: str) -> Path:
     """Returns the path of a file or folder that can be written; see `output_file`."""
-    path = given_path(text)
+    path = expand(text)
     with _refused(text):
         _try_to_write(path / 'file' if path.is_dir() else path)
     return path

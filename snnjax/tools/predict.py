@@ -26,7 +26,8 @@ from snnjax.analysis.outputs import write_output
 from snnjax.analysis.runs import write_table
 from snnjax.data.archives import natural_order
 from snnjax.data.preprocessing import InputError
-from snnjax.tools.paths import given_path, output_file
+from snnjax.paths import expand
+from snnjax.tools.paths import output_file
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
@@ -47,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--weights',
         required=True,
-        type=given_path,
+        type=expand,
         metavar='DIR',
         help='a work directory or folder of weights',
     )
     parser.add_argument(
-        'files', nargs='+', type=given_path, metavar='FILE', help='a photo, a recording or a folder'
+        'files', nargs='+', type=expand, metavar='FILE', help='a photo, a recording or a folder'
     )
     add_checkpoint_argument(parser)
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')

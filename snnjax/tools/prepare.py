@@ -19,8 +19,9 @@ from absl import logging
 from snnjax.data import records
 from snnjax.data.datasets import NAMED_BY_USER, PLANS, READY
 from snnjax.errors import UserError, run_command
+from snnjax.paths import expand
 from snnjax.spelling import suggest
-from snnjax.tools.paths import given_path, output_path
+from snnjax.tools.paths import output_path
 
 _SHOWN_CLASSES = 20
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('dataset', help=f'one of {", ".join(sorted(PLANS))}')
     parser.add_argument(
-        '--source', required=True, type=given_path, help='the download: an archive, or its folder'
+        '--source', required=True, type=expand, help='the download: an archive, or its folder'
     )
     parser.add_argument(
         '--data_dir', required=True, type=output_path, help='where the files are to go'

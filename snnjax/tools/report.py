@@ -30,7 +30,8 @@ from snnjax.analysis.outputs import write_output
 from snnjax.analysis.runs import mean_test_accuracy
 from snnjax.analysis.similarity import Similarity, measure_similarity
 from snnjax.analysis.trained import Trained, UnsuitableModelError
-from snnjax.tools.paths import given_path, output_file
+from snnjax.paths import expand
+from snnjax.tools.paths import output_file
 from snnjax.tools.weights_arguments import (
     add_example_arguments,
     new_parser,
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = new_parser(__doc__)
     parser.add_argument(
-        'weights', type=given_path, metavar='workdir', help='of a run, or a folder of weights'
+        'weights', type=expand, metavar='workdir', help='of a run, or a folder of weights'
     )
     parser.add_argument(
         '--out', type=output_file, metavar='FILE', help='default: report.html in the work directory'

@@ -15,7 +15,8 @@ from snnjax.analysis.trained import Trained, open_initial, open_trained
 from snnjax.data import DataOptions
 from snnjax.data.options import EVALUATION
 from snnjax.errors import run_command
-from snnjax.tools.paths import given_folder, given_path
+from snnjax.paths import expand
+from snnjax.tools.paths import folder_name
 from snnjax.train.config import ConfigError
 
 
@@ -43,14 +44,14 @@ def make_parser(
         parser.add_argument(
             '--weights',
             nargs='+',
-            type=given_path,
+            type=expand,
             default=[],
             required=not initial,
             metavar='DIR',
             help=f'each {one}',
         )
     else:
-        parser.add_argument('--weights', type=given_path, required=True, metavar='DIR', help=one)
+        parser.add_argument('--weights', type=expand, required=True, metavar='DIR', help=one)
     if initial:
         parser.add_argument(
             '--models', nargs='+', default=[], metavar='NAME', help='with initial parameters'
@@ -95,7 +96,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         if field.name in EVALUATION:
             flags = {'name': '--dataset', 'dir': '--data_dir'}
             flag = flags.get(field.name, f'--data.{field.name}')
-            kind = given_folder if field.name == 'dir' else type(field.default)
+            kind = folder_name if field.name == 'dir' else type(field.default)
             data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
 
 

@@ -78,7 +78,7 @@ def assert_is_one_error(errors, message):
         ('{tmp}/file/x.png', 'Not a directory'),
         ('/proc/missing/x.png', 'cannot be written'),
         ('{tmp}/' + 'n' * 300 + '.png', 'File name too long'),
-        ('~nobody_of_this_name/x.png', 'no home folder ~nobody_of_this_name'),
+        ('~nobody_of_this_name/x.png', 'there is no user of this name'),
     ],
 )
 def test_no_command_begins_without_a_place_for_its_output(
@@ -182,7 +182,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(command, checkpoint, digits_r
         ('--batch_size=12', 'a multiple of the 8 devices'),
         ('--num_steps=0', 'num_steps=0 must be at least 1'),
         ('--num_steps=-1', 'num_steps=-1 must be at least 1'),
-        ('--data_dir=~nobody_of_this_name', 'no home folder ~nobody_of_this_name'),
+        ('--data_dir=~nobody_of_this_name', 'there is no user of this name'),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(command, argument, message, digits_run, capsys):

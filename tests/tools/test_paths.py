@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from snnjax.errors import UserError
-from snnjax.tools.paths import PathError, figure_file, given_path, output_file, output_path
+from snnjax.paths import expand
+from snnjax.tools.paths import PathError, figure_file, output_file, output_path
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_what_can_be_written_is_accepted_and_nothing_is_made(folder, text):
 def test_the_home_folder_is_expanded(folder):
     assert output_file('~/new.csv') == folder / 'new.csv'
     assert output_path('~/new') == folder / 'new'
-    assert given_path('~') == folder
+    assert expand('~') == folder
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_folder_is_no_file(folder, text, message):
         ('n' * 256, 'cannot be written: File name too long'),
         ('missing/' + 'n' * 300 + '/new.csv', 'cannot be written: File name too long'),
         ('d/' * 3000 + 'new.csv', 'cannot be written: File name too long'),
-        ('~nobody_of_this_name/new.csv', 'there is no home folder ~nobody_of_this_name'),
+        ('~nobody_of_this_name/new.csv', 'there is no user of this name'),
     ],
 )
 @pytest.mark.parametrize('kind', [output_file, output_path])
