@@ -20,7 +20,7 @@ from snnjax.data import event_files
 from snnjax.data.archives import Member, check_archives, find_members, locate, survey
 from snnjax.data.class_folders import group_by_class, note_classes
 from snnjax.data.event_files import EventFileError, Events
-from snnjax.data.file_names import printable
+from snnjax.data.file_names import RECORDING, printable
 from snnjax.data.records import Example, Plan
 
 T = TypeVar('T')
@@ -303,7 +303,7 @@ def plan_events_folder(
         raise ValueError(
             f'clips of {clip} µs: they must be of 1 µs or more, or 0 for whole recordings'
         )
-    contents = survey(source, r'\.(?:aedat|bin)', max_size=MAX_RECORDING_BYTES)
+    contents = survey(source, RECORDING, max_size=MAX_RECORDING_BYTES)
     suffixes = {member.name.rpartition('.')[2].lower().strip() for member in contents.members}
     if len(suffixes) > 1:
         raise ValueError(f'{source} has .aedat and .bin files: prepare them one by one')

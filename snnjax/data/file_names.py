@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+PHOTO = r'\.(?:jpe?g|jpe|jfif|jif|png|webp|bmp|dib|gif)'
+"""Endings of photos, in any case."""
+
+RECORDING = r'\.(?:aedat|bin)'
+"""Endings of recordings of events, in any case."""
+
 _ARCHIVE = re.compile(r'\.(?:zip|tar|tar\.gz|tgz)$', re.IGNORECASE)
 # Beside what begins with a dot, in lower case: macOS, Synology, Windows twice, Linux.
 _OF_SYSTEMS = {'__macosx', '@eadir', '$recycle.bin', 'system volume information', 'lost+found'}

@@ -24,11 +24,9 @@ from snnjax.data.archives import (
     survey,
 )
 from snnjax.data.class_folders import group_by_class, note_classes
-from snnjax.data.file_names import is_hidden, printable
+from snnjax.data.file_names import PHOTO, is_hidden, printable
 from snnjax.data.packed_photos import MAX_IMAGE_BYTES, PackedPhotos, read_packed
 from snnjax.data.records import Example, Examples, Plan
-
-_IMAGE = r'\.(?:jpe?g|jpe|jfif|jif|png|webp|bmp|dib|gif)'
 
 IMAGENET_SIZES = {'train': 1_281_167, 'test': 50_000}
 _TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
@@ -136,7 +134,7 @@ def plan_folder(source: Path, name: str) -> Plan:
     packed = [path for path in packed if path == source or not is_hidden(path.name)]
     if packed:
         return note_classes(_plan_packed(packed, name), _beside_packed(source))
-    contents = survey(source, _IMAGE, max_size=MAX_IMAGE_BYTES)
+    contents = survey(source, PHOTO, max_size=MAX_IMAGE_BYTES)
     folders = group_by_class(contents, source)
     description = f'Photos from {printable(source.name)}.'
     plan = _plan_files(name, folders.class_names, folders.splits, description=description)
@@ -145,7 +143,7 @@ def plan_folder(source: Path, name: str) -> Plan:
 
 def _beside_packed(source: Path) -> list[str]:
     try:
-        photos = survey(source, _IMAGE, max_size=MAX_IMAGE_BYTES).members
+        photos = survey(source, PHOTO, max_size=MAX_IMAGE_BYTES).members
     except (FileNotFoundError, ArchiveError):
         return []
     return [f'the {len(photos):,} photos beside .npz files are left out']
@@ -242,7 +240,7 @@ def _labelled(
     source: Path, names: Sequence[str], label_of: Callable[[Member], int], notes: list[str]
 ) -> list[tuple[Member, int]]:
     path = locate(source, *names)
-    contents = survey(path, _IMAGE, max_size=MAX_IMAGE_BYTES)
+    contents = survey(path, PHOTO, max_size=MAX_IMAGE_BYTES)
     if contents.others:
         notes.append(f'left out of {path.name} by their endings: {count_endings(contents.others)}')
     labelled = [(member, label_of(member)) for member in contents.members]

@@ -31,6 +31,7 @@ from snnjax.models import create_model
 from snnjax.models.torch_file import read_state_dict
 from snnjax.models.torch_names import scheme_of
 from snnjax.models.torch_weights import from_state_dict
+from snnjax.paths import expand
 from snnjax.tools.paths import output_path
 from snnjax.train.weights import WeightsError, save_weights
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('file', type=Path, help='what torch.save has written')
+    parser.add_argument('file', type=expand, help='what torch.save has written')
     parser.add_argument('--model', required=True, help='a name that create_model knows')
     parser.add_argument('--out', required=True, type=output_path, help='folder to write')
     parser.add_argument(
@@ -53,23 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--key', default='', help='place of the weights in a file that has several, as ema.model'
     )
-    args = parser.parse_args(argv)
-    return run_command(lambda: _import(args))
+    return run_command(lambda: _import(parser.parse_args(argv)))
 
 
 def _import(args: argparse.Namespace) -> None:
     try:
-        file, out = args.file.expanduser(), args.out.expanduser()
         options = dict(_parse_option(text) for text in args.option)
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            raise WeightsError(f'{out} is there already: remove it or name another folder')
-        count, others = import_weights(file, args.model, options, out, args.key)
+        if args.out.exists() and not (args.out.is_dir() and not any(args.out.iterdir())):
+            raise WeightsError(f'{args.out} is there already: remove it or name another folder')
+        count, others = import_weights(args.file, args.model, options, args.out, args.key)
     except ImportError as error:
         raise UserError("this needs PyTorch: pip install 'snnjax[torch]'") from error
-    # RuntimeError is that of a home directory which nobody has.
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise UserError(str(error)) from error
-    print(f'{count} arrays of {file} written to {out}')
+    print(f'{count} arrays of {args.file} written to {args.out}')
     if others:
         print(f'not taken: {", ".join(others)}; --key=PLACE chooses')
 

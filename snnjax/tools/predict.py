@@ -24,7 +24,7 @@ from typing import Any
 from snnjax.analysis.inference import LoadedModel, Result, load
 from snnjax.analysis.outputs import write_output
 from snnjax.analysis.runs import write_table
-from snnjax.data.archives import natural_order
+from snnjax.data.file_names import PHOTO, RECORDING, is_hidden, natural_order
 from snnjax.data.preprocessing import InputError
 from snnjax.paths import expand
 from snnjax.tools.paths import output_file
@@ -36,10 +36,6 @@ from snnjax.tools.weights_arguments import (
     parse_and_run,
 )
 from snnjax.train.config import ConfigError
-
-# Of the files in a folder; others may lie there, too.
-_PHOTO = re.compile(r'\.(?:jpe?g|png|webp|bmp|gif)', re.IGNORECASE)
-_RECORDING = re.compile(r'\.(?:aedat|bin)', re.IGNORECASE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +98,7 @@ def find_inputs(paths: Sequence[Path], loaded: LoadedModel) -> Iterator[Path]:
     Raises:
       InputError: for what is not there, or a folder without such files.
     """
-    pattern = _RECORDING if loaded.preprocessing.is_events else _PHOTO
+    ending = RECORDING if loaded.preprocessing.is_events else PHOTO
     for path in paths:
         if not path.is_dir():
             if not path.is_file():
@@ -112,8 +108,8 @@ def find_inputs(paths: Sequence[Path], loaded: LoadedModel) -> Iterator[Path]:
         inside = [
             file
             for file in path.rglob('*')
-            if pattern.fullmatch(file.suffix)
-            and not any(part.startswith('.') for part in file.relative_to(path).parts)
+            if re.fullmatch(ending, file.suffix, re.IGNORECASE)
+            and not is_hidden(file.relative_to(path).as_posix())
             and file.is_file()
         ]
         if not inside:

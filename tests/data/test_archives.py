@@ -221,6 +221,7 @@ def test_an_encrypted_zip_is_refused(tmp_path):
         ('it.tgz', b'\x1f\x8b' + b'no gzip'),
         ('it.tar', b'not a tar file' * 100),
     ],
+    ids=lambda given: given if isinstance(given, str) else '',
 )
 def test_a_broken_archive_is_named(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)

@@ -33,18 +33,20 @@ WRITES = {
     'time_steps': ['--csv', '--figure'],
     'report': ['--out'],
     'compare': ['--csv', '--figure'],
+    'predict': ['--csv', '--json'],
     'export': ['--out'],
     'import_torch': ['--out'],
     'prepare': ['--data_dir'],
 }
 REQUIRED = OPENS_WEIGHTS | {
     'compare': ['{run}'],
+    'predict': ['--weights={run}', 'photo.jpg'],
     'import_torch': ['file.pth', '--model=ms_resnet8', '--out=out'],
     'prepare': ['digits', '--source=.', '--data_dir=out'],
 }
 COMMANDS = sorted(
     {module.name for module in pkgutil.iter_modules(tools.__path__)}
-    - {'paths', 'weights_arguments', 'import_torch'}
+    - {'paths', 'weights_arguments'}
 )
 
 
@@ -190,7 +192,7 @@ def test_numbers_that_cannot_be_are_refused(command, argument, message, digits_r
     assert_is_one_error(capsys.readouterr().err, message)
 
 
-@pytest.mark.parametrize('command', sorted(REQUIRED.keys() - {'import_torch'}))
+@pytest.mark.parametrize('command', sorted(REQUIRED))
 def test_an_unknown_user_of_a_folder_is_one_error(command, capsys):
     path = '~nobody_of_this_name/run'
     arguments = [text.replace('=.', f'={path}') for text in arguments_of(command, path)]
