@@ -14,7 +14,7 @@ import numpy as np
 from snnjax.data import DataOptions, open_dataset
 from snnjax.train.config import ConfigError
 from snnjax.train.state import count_parameters
-from snnjax.train.weights import best_step, checkpoint_steps, read_evaluation
+from snnjax.train.weights import best_step, checkpoint_steps, find_checkpoint, read_evaluation
 from snnjax.train.writers import read_config, read_metrics
 
 
@@ -86,6 +86,7 @@ def make_card(
     params: Any,
     images: ImageFormat | None,
     inputs: Mapping[str, Any] | None = None,
+    checkpoint: str = 'newest',
 ) -> dict[str, Any]:
     """What there is to say beside a model's name and options, as JSON holds it.
 
@@ -94,6 +95,7 @@ def make_card(
       params: parameters of the model.
       images: what it sees; None where that is not known.
       inputs: names of classes and preprocessing, see `snnjax.analysis.inference.Inputs.to_json`.
+      checkpoint: the checkpoint of a run, see `snnjax.train.weights.find_checkpoint`.
 
     Returns:
       ``parameters``, ``images``, ``packages``, and ``licence``, which is for the user to fill in;
@@ -111,7 +113,7 @@ def make_card(
         card |= {
             'data': {key: config['data'][key] for key in ('name', 'split')},
             'loss': config.get('loss', 'cross_entropy'),
-            'step': checkpoint_steps(workdir / 'checkpoints')[-1],
+            'step': find_checkpoint(workdir / 'checkpoints', checkpoint),
         }
         if evaluations:
             folder = workdir / 'checkpoints'

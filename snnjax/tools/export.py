@@ -41,13 +41,18 @@ from snnjax.analysis.inference import describe_inputs
 from snnjax.analysis.model_card import ImageFormat, image_format, make_card, read_image_format
 from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
 from snnjax.data import DatasetNotPreparedError
-from snnjax.errors import EXIT_USAGE
+from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.nir_graph import READERS, SECONDS, to_graph
 from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
 from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
 from snnjax.tools.paths import folder_name, output_path
-from snnjax.tools.weights_arguments import add_data_arguments, data_changes, parse_and_run
+from snnjax.tools.weights_arguments import (
+    add_checkpoint_argument,
+    add_data_arguments,
+    data_changes,
+    parse_and_run,
+)
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
 from snnjax.train.weights import (
@@ -68,6 +73,7 @@ class _Weights(NamedTuple):
     """What is exported."""
 
     source: str
+    checkpoint: str
     model: Network
     variables: Variables
 
@@ -86,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--format', required=True, choices=FORMATS)
     parser.add_argument('--out', required=True, type=output_path, help='file or folder to write')
+    add_checkpoint_argument(parser)
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
     parser.add_argument(
         '--dt',
@@ -105,18 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     images.add_argument('--mean', type=_numbers(float), metavar='R,G,B', help='of stored pixels')
     images.add_argument('--std', type=_numbers(float), metavar='R,G,B', help='of stored pixels')
     add_data_arguments(parser)
-    try:
-        return parse_and_run(_export, parser, argv)
-    except ImportError as error:
-        extra = 'nir' if error.name in ('nir', 'h5py') else 'export'
-        print(f"error: {error}: pip install 'snnjax[{extra}]'", file=sys.stderr)
-    except OSError as error:
-        print(f'error: {error}', file=sys.stderr)
-    return EXIT_USAGE
+    return parse_and_run(_export, parser, argv)
 
 
 def _export(args: argparse.Namespace) -> None:
-    out = args.out.expanduser()
+    out = args.out
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ConfigError(f'{out} is there already; remove it or name another')
     if args.num_steps is not None and args.num_steps < 1:
@@ -125,8 +125,13 @@ def _export(args: argparse.Namespace) -> None:
         raise ConfigError(f'--dt={args.dt} must be above 0')
     if args.reader and args.format != 'nir':
         raise ConfigError(f'--for={args.reader} is for --format=nir')
-    weights = _Weights(args.weights, *open_weights(args.weights, args.num_steps))
-    FORMATS[args.format](args, weights, out)
+    opened = open_weights(args.weights, args.num_steps, args.checkpoint)
+    weights = _Weights(args.weights, args.checkpoint, *opened)
+    try:
+        FORMATS[args.format](args, weights, out)
+    except ImportError as error:
+        extra = 'nir' if error.name in ('nir', 'h5py') else 'export'
+        raise UserError(f"{error}: pip install 'snnjax[{extra}]'") from error
 
 
 def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
@@ -143,7 +148,8 @@ def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) 
     inputs = describe_inputs(weights.source, weights.model, data_changes(args)).to_json()
     if images is None or inputs.get('images', {}).get('shape') != list(images.shape):
         inputs.pop('preprocessing', None)
-    card = make_card(weights.source, weights.variables['params'], images, inputs)
+    params = weights.variables['params']
+    card = make_card(weights.source, params, images, inputs, weights.checkpoint)
     with _kept_if_right(out) as path:
         save_safetensors(path, weights.variables, name, options, card)
         written, read = by_name(weights.variables), by_name(load_weights(path))

@@ -165,7 +165,7 @@ def test_weights_that_are_missing_or_damaged_are_one_error(
         assert_is_one_error(capsys.readouterr().err, message)
 
 
-@pytest.mark.parametrize('command', sorted(OPENS_WEIGHTS.keys() - {'export'}))
+@pytest.mark.parametrize('command', OPENS_WEIGHTS)
 @pytest.mark.parametrize('checkpoint', ['7', 'worst', '٣'])
 def test_a_checkpoint_that_is_not_there_is_refused(command, checkpoint, digits_run, capsys):
     arguments = [*arguments_of(command, digits_run[0]), f'--checkpoint={checkpoint}']
