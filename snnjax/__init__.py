@@ -22,6 +22,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ('models', 'neurons'):
+        return importlib.import_module(f'{__name__}.{name}')
     if name not in _HOMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -21,6 +21,7 @@ from snnjax.data.preprocessing import Preprocessing, preprocessing_of, read_prep
 from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options, mean_firing_rate
 from snnjax.models.network import DEFAULT_NUM_STEPS
+from snnjax.paths import expand
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
 from snnjax.train.weights import WeightsError, open_weights
@@ -152,7 +153,7 @@ class LoadedModel:
 
     def _pixels(self, one: Any) -> np.ndarray:
         if isinstance(one, str | Path):
-            return self.preprocessing.read(Path(one).expanduser())
+            return self.preprocessing.read(expand(one))
         return self.preprocessing.convert(one)
 
     def _each(self, inputs: Any) -> Sequence[Any]:
@@ -255,7 +256,7 @@ def describe_inputs(weights: str | Path, model: Network, data: Mapping[str, Any]
       DatasetNotPreparedError: for a data set in ``data`` that is not there.
       WeightsError: for a ``model.json`` that says what cannot be.
     """
-    path = Path(weights).expanduser() / 'model.json'
+    path = expand(weights) / 'model.json'
     description = json.loads(path.read_text())
     try:
         preprocessing = read_preprocessing(description)

@@ -6,12 +6,12 @@ import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snnjax.data import DataOptions, open_dataset
+from snnjax.paths import expand
 from snnjax.train.config import ConfigError
 from snnjax.train.state import count_parameters
 from snnjax.train.weights import best_step, checkpoint_steps, find_checkpoint, read_evaluation
@@ -72,11 +72,11 @@ def image_format(data: Mapping[str, Any], num_steps: int | None) -> ImageFormat:
 
 def read_image_format(weights: str) -> ImageFormat | None:
     """What `make_card` has written of the images, if it has."""
-    path = Path(weights).expanduser() / 'model.json'
+    path = expand(weights) / 'model.json'
     match json.loads(path.read_text()).get('images'):
         case {'shape': [*shape], 'mean': [*mean], 'std': [*std]} if all(
-            isinstance(number, int | float) for number in (*shape, *mean, *std)
-        ):
+            isinstance(number, int | float) for number in (*mean, *std)
+        ) and all(type(size) is int and size > 0 for size in shape):
             return ImageFormat(tuple(shape), tuple(mean), tuple(std))
     return None
 
@@ -107,7 +107,7 @@ def make_card(
         'images': dataclasses.asdict(images) if images else None,
     }
     card |= {key: value for key, value in (inputs or {}).items() if key not in card}
-    workdir = Path(weights).expanduser()
+    workdir = expand(weights)
     if config := read_config(workdir):
         evaluations = {r['step']: r for r in read_metrics(workdir) if 'eval/accuracy' in r}
         card |= {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -40,9 +41,21 @@ def _replace(path: Path, data: bytes) -> None:
     # What a link stands for is replaced, not the link.
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'.{os.getpid()}.tmp')
+    # A name of its own, since others may write beside it, from other machines, too.
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
     try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        with os.fdopen(descriptor, 'wb') as file:
+            file.write(data)
+            os.fchmod(descriptor, _mode_of(target))
+        os.replace(name, target)  # noqa: PTH105
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _mode_of(target: Path) -> int:
+    """Returns the permissions of a file, or those that a new one gets."""
+    try:
+        return target.stat().st_mode & 0o777
+    except FileNotFoundError:
+        os.umask(mask := os.umask(0))
+        return 0o666 & ~mask

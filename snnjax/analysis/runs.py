@@ -103,7 +103,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """
     return [
         {key: _to_text(cell) if key in _TEXT else _to_number(cell) for key, cell in row.items()}
-        for row in _read_cells(path)
+        for row in _read_cells(path)[1]
     ]
 
 
@@ -138,27 +138,34 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
       RunError: for a file that is no such table.
     """
     with _locked(path):
-        _write_cells(path, [*_read_cells(path), _to_cells(row)])
+        columns, rows = _read_cells(path)
+        _write_cells(path, [*rows, _to_cells(row)], columns)
 
 
-def _read_cells(path: Path) -> list[dict[str, str]]:
+def _read_cells(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Returns the columns and the rows of a table; none if there is no file."""
     if not path.is_file() or path == Path('/dev/stdout'):
-        return []
+        return [], []
     try:
         # A spreadsheet may have put a byte order mark in front.
         with path.open(newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
-            rows = list(csv.DictReader(file, restval='', strict=True))
+            reader = csv.DictReader(file, restval='', strict=True)
+            rows, columns = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
         raise RunError(f'{path} is no CSV file: {error}') from error
+    if len(set(columns)) < len(columns):
+        raise RunError(f'{path} has two columns of one name: give another file')
     for number, row in enumerate(rows, start=1):
         if None in row:
             raise RunError(f'{path}: row {number} has more cells than there are columns')
-    return rows
+    return columns, rows
 
 
-def _write_cells(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write_cells(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()
+) -> None:
     text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     # The writer puts only those ends of lines between quotation marks that it writes itself.
     returns = any('\r' in str(cell) for row in rows for cell in row.values())
     end = '\r\n' if returns else '\n'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +21,7 @@ from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
+from snnjax.paths import expand
 from snnjax.spelling import count
 from snnjax.train import data_folders, metrics
 from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
@@ -198,7 +198,7 @@ def open_trained(
 
 def _step_of(weights: str, checkpoint: str) -> int | None:
     """The step of a checkpoint of a run; None for a folder of weights, which has none."""
-    folder = Path(weights).expanduser()
+    folder = expand(weights)
     if (folder / 'variables').exists() or (folder / SAFETENSORS_FILE).exists():
         return None
     return find_checkpoint(folder / 'checkpoints', checkpoint)
@@ -206,7 +206,7 @@ def _step_of(weights: str, checkpoint: str) -> int | None:
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
     """The configuration of the run that weights are of, where it is with them."""
-    return read_config(Path(weights).expanduser()) or _trained_as_card_says(weights)
+    return read_config(expand(weights)) or _trained_as_card_says(weights)
 
 
 def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
@@ -215,7 +215,7 @@ def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
     These are the options of the data, ``data``, and the ``loss``.
     """
     try:
-        card = json.loads((Path(weights).expanduser() / 'model.json').read_text())
+        card = json.loads((expand(weights) / 'model.json').read_text())
         made = read_preprocessing(card)
         match card:
             case {'data': {'name': str(name), 'split': str(split)}}:

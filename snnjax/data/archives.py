@@ -402,6 +402,8 @@ def _walk_zip(path: Path, prefix: str, archive: str) -> Iterator[Member]:
             # Not said to be UTF-8, which macOS writes all the same.
             with contextlib.suppress(UnicodeError):
                 name = name.encode('cp437').decode()
+        if info.create_system == 0:  # Windows, some of whose programs write its own separators.
+            name = name.replace('\\', '/')
         # Whoever packs on Unix says here what kind of file it is.
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             problem = _NO_FILE

@@ -161,7 +161,15 @@ def _divide(
             f'{by_kind["test"][0]} is the test split; the {count:,} files of {by_kind["val"][0]} '
             f'are left out'
         )
-    return _unwrap(splits)
+    splits = _unwrap(splits)
+    for kind, (folder,) in by_kind.items():
+        classes = {file.path[0] for file in splits.get(kind, [])}
+        if len(classes) == 1 and split_kind(name := classes.pop()):
+            raise ValueError(
+                f'{source} has {folder}/{name}: files of a split without classes, as tests without '
+                f'labels are; move them out of it'
+            )
+    return splits
 
 
 def _unwrap(splits: dict[str, list[_File]]) -> dict[str, list[_File]]:

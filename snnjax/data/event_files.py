@@ -182,12 +182,12 @@ def read_nmnist(content: bytes, *, height: int = 34, width: int = 34) -> Events:
       width: columns of the camera: 34 for N-MNIST, 240 for N-Caltech101; up to 256.
 
     Raises:
-      EventFileError: where there is no whole number of events, or one outside of the camera.
-      ValueError: for a camera that the format has no room for.
+      EventFileError: where there is no whole number of events, or one outside of the camera; for a
+        camera that the format has no room for.
     """
     rows, columns = MAX_SIZE_40_BITS
     if not (is_side(height) and is_side(width) and height <= rows and width <= columns):
-        raise ValueError(
+        raise EventFileError(
             f'a camera of {width} columns and {height} rows: 40 bits an event have room for 1 to '
             f'{columns} columns and 1 to {rows} rows'
         )

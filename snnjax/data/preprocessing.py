@@ -19,11 +19,15 @@ from snnjax.data.datasets import Dataset
 from snnjax.data.event_files import EventFileError, Events
 from snnjax.data.event_sets import MAX_RECORDING_BYTES
 from snnjax.data.frames import frame_by_number, frame_by_time
-from snnjax.data.images import MAX_PIXELS, DecodeError, crop_centre, decode
+from snnjax.data.images import DecodeError, crop_centre, decode
 from snnjax.data.options import FRAMINGS, DataOptions
 from snnjax.data.packed_photos import MAX_IMAGE_BYTES
 from snnjax.data.splits import ArraySplit, EventSplit, PhotoSplit, Split
 from snnjax.errors import UserError
+
+# A file from elsewhere may ask for images of any size.
+_MAX_NUMBERS = 2**24
+_MAX_SIDE = 8192
 
 
 class InputError(UserError, ValueError):
@@ -61,7 +65,7 @@ class Preprocessing:
         channels = self.shape[-1] if len(self.shape) in (3, 4) else 0
         sound = (
             all(type(number) is int and number >= 0 for number in whole)
-            and 0 < math.prod(self.shape) <= MAX_PIXELS
+            and 0 < math.prod(self.shape) <= _MAX_NUMBERS
             and len(self.mean) == len(self.std) == channels
             and all(type(number) in (int, float) for number in statistics)
             and all(map(math.isfinite, statistics))
@@ -69,7 +73,7 @@ class Preprocessing:
             and 0 < self.white <= 255
             and self.frames_by in FRAMINGS
             and (channels == 2 if self.is_events else channels in (1, 3))
-            and (self.is_events or min(self.shape[:2]) <= self.resize <= MAX_PIXELS)
+            and (self.is_events or min(self.shape[:2]) <= self.resize <= _MAX_SIDE)
         )
         if not sound:
             raise ValueError(f'images cannot be made as {self.to_json()} says')

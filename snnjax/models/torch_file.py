@@ -87,12 +87,19 @@ def read_state_dict(file: Path, key: str = '') -> StateDict:
         names = plain_names(tensors)
     except ValueError as error:
         raise ValueError(f'{file}: {error}') from error
-    arrays = {
-        plain: _to_array(tensors[name], f'{file}: {name}')
-        for name, plain in names.items()
+    arrays: dict[str, np.ndarray] = {}
+    # Tensors may share what is stored, as tied weights do; all of them at most twice.
+    left = 2 * file.stat().st_size + 2**20
+    for name, plain in names.items():
+        tensor = tensors[name]
         # A number by itself, as of an epoch, may be a tensor, too.
-        if tensors[name].ndim or '.' in plain
-    }
+        if tensor.ndim or '.' in plain:
+            arrays[plain] = _to_array(tensor, f'{file}: {name}')
+            left -= tensor.numel() * tensor.element_size()
+        if left < 0:
+            raise ValueError(
+                f'{file}: its tensors are larger than what is stored of them; {ADVICE}'
+            )
     return StateDict(arrays, place, others)
 
 

@@ -169,11 +169,6 @@ def parse_and_run(
     return run_command(lambda: _run(command, parser.parse_args(argv)))
 
 
-def run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
-    """Runs a command with arguments that have been parsed; see `parse_and_run`."""
-    return run_command(lambda: _run(command, args))
-
-
 def _run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     logging.set_verbosity(logging.ERROR)
     try:

@@ -13,11 +13,16 @@ import os
 from pathlib import Path
 
 from snnjax.data import DataOptions
+from snnjax.errors import UserError
+from snnjax.paths import expand
 
 
 def is_known(folder: str) -> bool:
     """Tells if a data folder is the default one, or one that this user has trained from."""
-    return _resolved(folder) in {_resolved(DataOptions.dir), *_noted()}
+    try:
+        return _resolved(folder) in {_resolved(DataOptions.dir), *_noted()}
+    except (UserError, ValueError):
+        return False  # A path that cannot be.
 
 
 def note(folder: str) -> None:
@@ -27,7 +32,7 @@ def note(folder: str) -> None:
     """
     if is_known(folder):
         return
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError, ValueError):
         path = _file()
         path.parent.mkdir(parents=True, exist_ok=True)
         # A line is short enough to be written whole, also by several runs at once.
@@ -37,13 +42,13 @@ def note(folder: str) -> None:
 
 def _file() -> Path:
     home = os.environ.get('XDG_STATE_HOME') or '~/.local/state'
-    return Path(home).expanduser() / 'snnjax' / 'data_folders.jsonl'
+    return expand(home) / 'snnjax' / 'data_folders.jsonl'
 
 
 def _noted() -> set[str]:
     folders = set()
     # Whatever is damaged there only costs a flag.
-    with contextlib.suppress(OSError, UnicodeDecodeError):
+    with contextlib.suppress(OSError, UserError, UnicodeDecodeError):
         for line in _file().read_text().splitlines():
             with contextlib.suppress(ValueError):
                 folders.add(str(json.loads(line)))
@@ -51,4 +56,4 @@ def _noted() -> set[str]:
 
 
 def _resolved(folder: str) -> str:
-    return str(Path(folder).expanduser().resolve())
+    return str(expand(folder).resolve())

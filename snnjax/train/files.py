@@ -48,8 +48,19 @@ def write_whole(path: Path, text: str) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Adds a line to a file that is made where it is missing, and waits until it is on the disk."""
-    with path.open('a') as file:
-        file.write(line + '\n')
+    with path.open('ab+', buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        # A line that was cut off stays one.
+        cut = size > 0 and os.pread(file.fileno(), 1, size - 1) != b'\n'
+        try:
+            data = b'\n' * cut + line.encode() + b'\n'
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            # A full disk may have taken a part.
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.fileno(), size)
+            raise
     sync(path)
     sync(path.parent)
 

@@ -14,17 +14,18 @@ from snnjax.train.weights import block_of, by_name
 
 
 def scaled_norm(leaves: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Returns ``(unit, norm / unit)`` with a unit that no square overflows in.
+    """Returns an exponent ``n`` and the norm divided by ``2**n``, which no square overflows in.
 
-    The unit is the power of two at or below the largest magnitude, so that the norm has the bits
-    that it has without a unit, where that is finite. A leaf that is not finite makes it NaN.
+    ``2**n`` is at or below the largest magnitude, so that the norm has the bits that it has without
+    it, where that is finite. A leaf that is not finite makes the norm infinite or NaN.
     """
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
     _, exponent = jnp.frexp(largest)
-    # Of normal numbers: the smallest of float32 is 2**-126.
-    unit = jnp.ldexp(jnp.ones_like(largest), jnp.maximum(exponent - 1, -126))
-    squares = [jnp.sum(jnp.square(leaf / unit)) for leaf in leaves]
-    return unit, jnp.sqrt(sum(squares[1:], squares[0]))
+    # Of normal numbers, as the inverse is: those of float32 begin at 2**-126.
+    exponent = jnp.clip(exponent - 1, -126, 126)
+    inverse = jnp.ldexp(jnp.ones_like(largest), -exponent)
+    squares = [jnp.sum(jnp.square(leaf * inverse)) for leaf in leaves]
+    return exponent, jnp.sqrt(sum(squares[1:], squares[0]))
 
 
 def clip_by_norm(largest: float) -> optax.GradientTransformation:
@@ -36,10 +37,12 @@ def clip_by_norm(largest: float) -> optax.GradientTransformation:
 
     def clip(gradient: Any, params: Any = None) -> Any:
         del params
-        unit, norm = scaled_norm(jax.tree.leaves(gradient))
+        exponent, norm = scaled_norm(jax.tree.leaves(gradient))
+        # Multiplied, not divided: XLA makes of two divisions one by a product that overflows.
+        inverse = jnp.ldexp(jnp.ones_like(norm), -exponent)
 
         def scale(leaf: jax.Array) -> jax.Array:
-            return jnp.where(norm < largest / unit, leaf, leaf / unit / norm * largest)
+            return jnp.where(norm < largest * inverse, leaf, leaf * inverse / norm * largest)
 
         return jax.tree.map(scale, gradient)
 
@@ -60,6 +63,6 @@ def norms_by_block(gradient: Mapping[str, Any]) -> dict[str, jax.Array]:
         leaves.setdefault(block_of(name), []).append(leaf)
     norms = {}
     for block, of_block in leaves.items():
-        unit, norm = scaled_norm(of_block)
-        norms[block] = unit * norm
+        exponent, norm = scaled_norm(of_block)
+        norms[block] = jnp.ldexp(norm, exponent)
     return norms

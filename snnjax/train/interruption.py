@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from snnjax.errors import EXIT_INTERRUPTED, UserError, print_error
+from snnjax.errors import EXIT_INTERRUPTED, UserError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What asks a run to stop: a scheduler, Ctrl-C, a terminal that was closed."""
@@ -78,7 +78,10 @@ def end_on_signals() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     del number, frame
-    print_error(StoppedError())
+    stopped = StoppedError()
+    # Not by `print`, which cannot begin within another one.
+    with contextlib.suppress(OSError):
+        os.write(2, f'error: {stopped}\n{stopped.advice}\n'.encode())
     os._exit(EXIT_INTERRUPTED)
 
 

@@ -128,17 +128,21 @@ def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
     One that was made here goes again if no run began in it.
     """
     made = is_first() and not os.path.isdir(workdir)  # noqa: PTH112  Never fails.
-    try:
-        with lock(workdir) if is_first() else contextlib.nullcontext():
+    with lock(workdir) if is_first() else contextlib.nullcontext():
+        try:
             # Under the lock: before it another command may have begun a run here.
             check_config(workdir, config)
             yield
-    finally:
-        with contextlib.suppress(OSError):
+        finally:
             if made and not (workdir / 'config.json').exists():
-                (workdir / LOCK_FILE).unlink()
-                (workdir / 'checkpoints').rmdir()
-                workdir.rmdir()
+                _remove_empty(workdir)
+
+
+def _remove_empty(workdir: Path) -> None:
+    """Removes a work directory that no run began in; what else is in it stays."""
+    for remove in ((workdir / 'checkpoints').rmdir, (workdir / LOCK_FILE).unlink, workdir.rmdir):
+        with contextlib.suppress(OSError):
+            remove()
 
 
 class _Run(NamedTuple):

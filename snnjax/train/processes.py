@@ -117,8 +117,10 @@ _LOST = (
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error comes of another process that is gone, also by way of other errors."""
-    return any(word in str(cause) for cause in causes(error) for word in _LOST)
+    """Returns whether an error comes of another process that is gone, also through others."""
+    # What this package says itself may have such words in a path.
+    foreign = [str(cause) for cause in causes(error) if not isinstance(cause, UserError)]
+    return any(word in text for text in foreign for word in _LOST)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -32,6 +32,7 @@ from snnjax.models.observation import unrolled
 from snnjax.models.registry import option_fields
 from snnjax.models.safetensors_weights import read_safetensors, write_safetensors
 from snnjax.models.stacking import stack_layers, unstack_layers
+from snnjax.paths import expand
 from snnjax.train.files import LocalPath, check_name, write_whole
 
 Variables = dict[str, Any]
@@ -113,7 +114,7 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     Raises:
       WeightsError: where it is neither, or its ``model.json`` does not say.
     """
-    directory = _folder(source)
+    directory = expand(source)
     kept = (directory / 'variables', directory / SAFETENSORS_FILE)
     path = directory / 'model.json'
     try:
@@ -135,13 +136,6 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
             _check_options(path, options)
             return name, options
     raise WeightsError(f'{path} does not describe a model: it needs a name and options')
-
-
-def _folder(source: str | Path) -> Path:
-    try:
-        return Path(source).expanduser()
-    except RuntimeError as error:  # '~user' for a user that there is not.
-        raise WeightsError(f'{source}: {error}') from error
 
 
 def _check_options(path: Path, options: Mapping[str, Any]) -> None:
@@ -208,7 +202,7 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
       WeightsError: if there are none, no such checkpoint, or they are damaged.
     """
     name, options = describe_weights(source)
-    directory = _folder(source).absolute()
+    directory = expand(source).absolute()
     path = directory / 'variables'
     if path.exists() or (directory / SAFETENSORS_FILE).exists():
         if checkpoint != 'newest':
@@ -428,7 +422,7 @@ def find_checkpoint(directory: Path, which: str | int = 'newest') -> int:
     text = str(which)
     if text in named:
         return named[text]
-    if text.isascii() and text.isdecimal() and int(text) in steps:
+    if text in map(str, steps):
         return int(text)
     raise WeightsError(
         f'{directory} has no checkpoint {text!r}; there '
