@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import sys
-import tempfile
 from pathlib import Path
 
 
@@ -42,20 +43,12 @@ def _replace(path: Path, data: bytes) -> None:
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own, since others may write beside it, from other machines, too.
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f'.{target.name[:100]}.')
+    temporary = target.with_name(f'.{target.name[:100]}.{secrets.token_hex(8)}')
     try:
-        with os.fdopen(descriptor, 'wb') as file:
+        with temporary.open('xb') as file:
             file.write(data)
-            os.fchmod(descriptor, _mode_of(target))
-        os.replace(name, target)  # noqa: PTH105
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(file.fileno(), target.stat().st_mode & 0o777)
+        temporary.replace(target)
     finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _mode_of(target: Path) -> int:
-    """Returns the permissions of a file, or those that a new one gets."""
-    try:
-        return target.stat().st_mode & 0o777
-    except FileNotFoundError:
-        os.umask(mask := os.umask(0))
-        return 0o666 & ~mask
+        temporary.unlink(missing_ok=True)

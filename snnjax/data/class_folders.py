@@ -164,7 +164,7 @@ def _divide(
     splits = _unwrap(splits)
     for kind, (folder,) in by_kind.items():
         classes = {file.path[0] for file in splits.get(kind, [])}
-        if len(classes) == 1 and split_kind(name := classes.pop()):
+        if len(classes) == 1 and split_kind(name := classes.pop()) and not _is_deep(splits[kind]):
             raise ValueError(
                 f'{source} has {folder}/{name}: files of a split without classes, as tests without '
                 f'labels are; move them out of it'

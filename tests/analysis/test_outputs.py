@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,32 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / 'file'
     write_output(path, 'before')
 
-    def fail(self, data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments))
 
-    monkeypatch.setattr(Path, 'write_bytes', fail)
+    monkeypatch.setattr(os, 'fchmod', fail)
     with pytest.raises(OSError, match='No space left on device') as caught:
         write_output(path, 'after')
     assert caught.value.filename == str(path)
     assert path.read_text() == 'before'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_outputs_beside_each_other_are_apart(tmp_path):
+    """Processes of other machines may have the same number."""
+    table = tmp_path / 'table'
+    write_output(table, 'one')
+    table.chmod(0o640)
+
+    def write_all(name):
+        for _ in range(50):
+            write_output(tmp_path / name, name)
+            assert (tmp_path / name).read_text() == name
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write_all, ['table', 'a', 'b', 'c']))
+    assert table.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a', 'b', 'c', 'table']
 
 
 def test_devices_are_written_to(tmp_path):
