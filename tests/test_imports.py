@@ -80,3 +80,8 @@ def test_tensorflow_is_never_imported():
         'sys.exit(any(name.split(".")[0] == "tensorflow" for name in sys.modules))'
     )
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+def test_neurons_and_models_are_there_without_importing_them():
+    code = 'import snnjax; snnjax.neurons.lif; snnjax.models.compiler_options; snnjax.create_model'
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)

@@ -188,3 +188,13 @@ def test_a_run_lacks_what_it_has_not_come_to(run):
     (run / 'config.json').unlink()
     with pytest.raises(RunError, match=r'has no config\.json'):
         summarise_run(run)
+
+
+def test_columns_of_a_table_without_rows_stay(tmp_path):
+    path = tmp_path / 'table.csv'
+    path.write_text('weights,notes\n')
+    add_row(path, {'weights': 'a', 'accuracy': 0.5})
+    assert path.read_text() == 'weights,notes,accuracy\na,,0.5\n'
+    path.write_text('a,a\n1,2\n')
+    with pytest.raises(RunError, match='two columns of one name'):
+        add_row(path, {'a': 3})

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from snnjax.train.config import ConfigError, default_config
-from snnjax.train.files import WorkdirError
+from snnjax.train.files import WorkdirError, append_line
 from snnjax.train.writers import (
     METRICS_FILE,
     MetricWriter,
@@ -215,3 +215,11 @@ def test_metrics_follow_a_work_directory_that_is_moved(tmp_path):
         workdir.rename(tmp_path / 'moved')
         writer.write(2, {'train/loss': 0.5})
     assert [r['step'] for r in read_metrics(tmp_path / 'moved')] == [1, 2]
+
+
+def test_a_line_after_one_that_was_cut_off_is_a_line_of_its_own(tmp_path):
+    path = tmp_path / 'lines'
+    path.write_text('{"a": 1}\n{"a":')
+    append_line(path, '{"a": 2}')
+    append_line(path, '{"a": 3}')
+    assert path.read_text() == '{"a": 1}\n{"a":\n{"a": 2}\n{"a": 3}\n'
