@@ -149,6 +149,11 @@ def test_tfds_itself_would_run_what_is_planted(folder, monkeypatch):
 @pytest.mark.parametrize('command', COMMANDS)
 def test_the_folder_that_weights_name_is_not_opened_unasked(command, folder):
     plant(folder)
+    # With what else is in it no data is needed to export.
+    edit(
+        folder / 'runs/evil/model.json',
+        lambda model: {key: model[key] for key in ('name', 'options')},
+    )
     result = run_command(f'snnjax.tools.{command}', COMMANDS[command], folder)
     assert 'runs/evil' in result.stderr
     assert 'give --data_dir' in result.stderr

@@ -125,6 +125,7 @@ def test_parameters_and_statistics_are_float32_in_64_bit_mode(kind, x64):
 @pytest.mark.parametrize('kind', NETWORKS)
 def test_flax_tabulates_it(kind):
     model, variables, images, _ = network(kind)
+    images = jnp.ones(images.shape)
     total = sum(leaf.size for leaf in jax.tree.leaves(variables))
     rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(1)}
     options = {'console_kwargs': {'width': 200}}

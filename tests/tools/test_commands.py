@@ -41,7 +41,7 @@ WRITES = {
 REQUIRED = OPENS_WEIGHTS | {
     'compare': ['{run}'],
     'predict': ['--weights={run}', 'photo.jpg'],
-    'import_torch': ['file.pth', '--model=ms_resnet8', '--out=out'],
+    'import_torch': ['{run}', '--model=ms_resnet8', '--out=out'],
     'prepare': ['digits', '--source=.', '--data_dir=out'],
 }
 COMMANDS = sorted(

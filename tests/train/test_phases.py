@@ -62,7 +62,7 @@ def test_a_phase_is_a_name_and_keys(config, phases):
         ('epochs', 10**8, 'epochs=100000000 are 8,900,000,000 steps, more than 2,147,483,647'),
         ('optimizer.warmup_epochs', 1.999, 'warmup_epochs=1.999 is all of the 178 steps'),
         ('eval_batch_size', 80000, 'eval_batch_size=80000 must be at most 8,000 for 360 test'),
-        ('model.widths', (10**9,) * 3, 'parameters with these options, more than 2,147,483,647'),
+        ('model.widths', (16384,) * 3, 'parameters with these options, more than 2,147,483,647'),
     ],
 )
 def test_numbers_that_are_too_large_are_found_before_anything_is_compiled(
