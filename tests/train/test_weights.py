@@ -8,6 +8,7 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models.stacking import stack_layers
+from snnjax.paths import PathError
 from snnjax.train import weights as module
 from snnjax.train.weights import (
     WeightsError,
@@ -206,7 +207,7 @@ def test_names_that_weights_cannot_have_are_refused(tmp_path):
         save_weights(tmp_path / 'a\\b', {}, 'ms_resnet20', OPTIONS)
     with pytest.raises(WeightsError, match='cannot be read: File name too long'):
         load_weights(tmp_path / ('x' * 300))
-    with pytest.raises(WeightsError, match='~nobody_of_this_name'):
+    with pytest.raises(PathError, match='~nobody_of_this_name'):
         load_weights('~nobody_of_this_name/weights')
 
 
