@@ -18,7 +18,7 @@ ALLOWED = {
     'models': {'errors', 'neurons', 'spelling'},
     'data': {'errors', 'spelling'},
     'train': {'data', 'errors', 'models', 'paths', 'spelling', 'version'},
-    'analysis': {'data', 'errors', 'models', 'neurons', 'spelling', 'train'},
+    'analysis': {'data', 'errors', 'models', 'neurons', 'paths', 'spelling', 'train'},
     'tools': {'analysis', 'data', 'errors', 'models', 'neurons', 'paths', 'spelling', 'train'},
     'main': {'analysis', 'errors', 'paths', 'train'},
 }

@@ -35,13 +35,13 @@ def handlers():
 
 
 @pytest.mark.parametrize('number', SIGNALS)
-def test_before_training_a_signal_ends_the_process(number, handlers, monkeypatch, capsys):
+def test_before_training_a_signal_ends_the_process(number, handlers, monkeypatch, capfd):
     statuses = []
     monkeypatch.setattr(os, '_exit', statuses.append)
     end_on_signals()
     os.kill(os.getpid(), number)
     assert statuses == [75]
-    assert capsys.readouterr().err.startswith('error: stopped by a signal\nthe same command goes')
+    assert capfd.readouterr().err.startswith('error: stopped by a signal\nthe same command goes')
 
 
 def test_what_nohup_has_ignored_stays_ignored(handlers):
