@@ -51,6 +51,7 @@ from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
     data_changes,
+    new_parser,
     parse_and_run,
 )
 from snnjax.train.config import ConfigError
@@ -80,9 +81,7 @@ class _Weights(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         '--weights',
         type=folder_name,
