@@ -29,10 +29,10 @@ import torchvision
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-from snnjax.data.augment import ImageAugmentation
-from snnjax.data.fake_photos import FakePhotos
-from snnjax.data.images import random_resized_crop
 from snnjax.data.records import Prepared
+from snnjax.data.sources.fake_photos import FakePhotos
+from snnjax.data.transforms.augment import ImageAugmentation
+from snnjax.data.transforms.images import random_resized_crop
 
 SIZE, MIN_SCALE = 224, 0.08
 

@@ -32,7 +32,7 @@ from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, record_rate
 from snnjax.neurons.apart import apart
 from snnjax.tools import plan_tpu
-from snnjax.train.config_flag import run_with_config
+from snnjax.tools.config_arguments import run_with_config
 
 
 def main() -> int:

@@ -58,7 +58,7 @@ class SnnjaxProgram:
         import optax
 
         import snnjax
-        from snnjax.models.torch_weights import from_state_dict
+        from snnjax.weights.torch_state import from_state_dict
 
         network = snnjax.create_model(model, num_steps=num_steps)
         optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9))
@@ -117,7 +117,7 @@ def make_weights(model: str, path: Path) -> dict[str, Any]:
 
     import snnjax
     from snnjax.models.resnets import STEMS
-    from snnjax.models.torch_weights import to_state_dict
+    from snnjax.weights.torch_state import to_state_dict
 
     network = snnjax.create_model(model, num_steps=1)
     image = np.zeros((1, 64, 64, 3), np.float32)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from snnjax.train.writers import METRICS_FILE
+from snnjax.train.metric_writer import METRICS_FILE
 
 
 def seconds_to_first_step(arguments: list[str], cache: Path, workdir: Path) -> float:

@@ -2,7 +2,7 @@
 
 Each is as its users write it: activations (T, B, C, H, W), one convolution and one normalisation
 over all time steps at once, the stem once for an image that stands still, and the neurons' own way
-through time. Names are those of `snnjax.models.torch_weights`.
+through time. Names are those of `snnjax.weights.torch_state`.
 """
 
 from __future__ import annotations

@@ -35,6 +35,10 @@ class ConfigError(UserError, ValueError):
     """A configuration that cannot be run; the message says which key, and what would do."""
 
 
+class WeightsError(UserError, ValueError):
+    """Weights that are not there, or that do not fit; the message says which."""
+
+
 def run_command(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit status.
 

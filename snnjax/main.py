@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
-from snnjax.train.interruption import StoppedError, StopRequest, end_on_signals, ignore_signals
+from snnjax.train.signals import StoppedError, StopRequest, end_on_signals, ignore_signals
 
 _USAGE = 'python -m snnjax.main --config=configs/NAME.py --workdir=DIR'
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The arguments of a command line, and the changes of its configuration."""
-    from snnjax.train.config_flag import ConfigParser
+    from snnjax.tools.config_arguments import ConfigParser
 
     parser = ConfigParser(__doc__, _USAGE)
     add = parser.add_argument
@@ -70,10 +70,10 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
     import jax
     from absl import logging
 
+    from snnjax.models.compilation import compilation_cache
     from snnjax.train import processes
-    from snnjax.train.config_flag import read_config
+    from snnjax.train.config_file import read_config
     from snnjax.train.dry_run import describe_dry_run
-    from snnjax.train.files import compilation_cache
     from snnjax.train.loop import train
 
     logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell much that is of no use here.
@@ -122,7 +122,7 @@ def _conclude(workdir: Path) -> None:
     """Draws the learning curves, and prints what came out."""
     from snnjax.analysis.figures import save_learning_curves
     from snnjax.analysis.runs import mean_test_accuracy
-    from snnjax.train.writers import METRICS_FILE, read_metrics
+    from snnjax.train.metric_writer import METRICS_FILE, read_metrics
 
     records = read_metrics(workdir)
     evaluations = [record for record in records if 'eval/accuracy' in record]

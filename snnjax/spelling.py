@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import Any
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -24,3 +26,12 @@ def count(number: int, noun: str) -> str:
         return f'1 {noun}'
     ending = 'es' if noun.endswith(('s', 'x', 'tch', 'sh')) else 's'
     return f'{number:,} {noun}{ending}'
+
+
+def natural_order(name: str) -> list[Any]:
+    """Sorts names with numbers in them by the numbers."""
+    return [
+        (0, int(part), '') if part.isdecimal() else (1, 0, part)
+        for part in re.split(r'(\d+)', name)
+        if part
+    ]

@@ -13,7 +13,7 @@ import json
 import sys
 from unittest import mock
 
-from snnjax.train.config_flag import read_config
+from snnjax.train.config_file import read_config
 
 
 class Accepted(Exception):  # noqa: N818

@@ -2,7 +2,7 @@
 
 import orbax.checkpoint as ocp
 
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
 
 
 def outcome(workdir):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
 from tests import processes
 from tests.conftest import ROOT
 

@@ -14,13 +14,13 @@ import jax
 import numpy as np
 import pytest
 
-from snnjax import data, main
+from snnjax import data, files, main
 from snnjax.analysis import figures
-from snnjax.train import checkpoints, files, finite, loop
-from snnjax.train.config_flag import read_config
-from snnjax.train.files import lock
-from snnjax.train.interruption import SIGNALS
-from snnjax.train.writers import read_metrics
+from snnjax.train import checkpoints, finite, loop
+from snnjax.train.config_file import read_config
+from snnjax.train.metric_writer import read_metrics
+from snnjax.train.run_directory import lock
+from snnjax.train.signals import SIGNALS
 from tests import processes
 from tests.conftest import ROOT
 from tests.runs import outcome

@@ -79,7 +79,7 @@ def test_all_modules_can_be_imported_together(installed, tmp_path):
         'names = [m.name for m in pkgutil.walk_packages(snnjax.__path__, "snnjax.")]\n'
         'files = [importlib.import_module(name).__file__ for name in names]\n'
         'print(*files, sep="\\n")\n'
-        'from snnjax.train.writers import write_environment\n'
+        'from snnjax.train.run_directory import write_environment\n'
         'write_environment(pathlib.Path())\n'
     )
     files = run_installed(installed, '-c', program, cwd=tmp_path).splitlines()

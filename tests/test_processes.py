@@ -11,8 +11,8 @@ import chex
 import numpy as np
 import pytest
 
-from snnjax.train.weights import load_weights
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
+from snnjax.weights.folder import load_weights
 from tests.conftest import ROOT
 from tests.processes import HANG, run, started, wait_until
 from tests.runs import metrics_without_times

@@ -17,8 +17,9 @@ import matplotlib.figure  # noqa: F401
 import numpy as np
 
 from snnjax.analysis import energy, figures, similarity  # noqa: F401
-from snnjax.data import cifar, datasets
-from tests.data.test_cifar import official_file
+from snnjax.data import datasets
+from snnjax.data.sources import cifar
+from tests.data.sources.test_cifar import official_file
 
 
 def write_download(folder):

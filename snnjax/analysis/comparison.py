@@ -18,9 +18,9 @@ from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import check, dataset_of
 from snnjax.train.program import build_program
 from snnjax.train.progress import watched
+from snnjax.train.run_directory import read_config
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.state import count_parameters
-from snnjax.train.writers import read_config
 
 
 def measure_run(workdir: Path, **choice: Any) -> dict[str, Any]:

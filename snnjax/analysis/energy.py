@@ -17,8 +17,8 @@ import numpy as np
 
 from snnjax.analysis.activity import Activity, measure_activity
 from snnjax.analysis.trained import Trained
+from snnjax.models.params import by_name
 from snnjax.models.summary import LayerSummary, spiking_macs, summarise
-from snnjax.train.weights import by_name
 
 MAC_JOULES = 4.6e-12
 AC_JOULES = 0.9e-12

@@ -65,7 +65,7 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
     """Draws loss, accuracy and firing rate over epochs, in training and on the test images.
 
     Args:
-      records: lines of ``metrics.jsonl``, see `snnjax.train.writers.read_metrics`.
+      records: lines of ``metrics.jsonl``, see `snnjax.train.metric_writer.read_metrics`.
       path: of the PNG.
     """
     figure, axes = new_figure(12, 3.6, columns=3)

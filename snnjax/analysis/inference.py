@@ -17,14 +17,14 @@ import numpy as np
 from snnjax.analysis.trained import data_as_trained
 from snnjax.data import DataOptions, DatasetNotPreparedError, open_dataset
 from snnjax.data.datasets import class_names
-from snnjax.data.preprocessing import Preprocessing, preprocessing_of, read_preprocessing
-from snnjax.errors import UserError
+from snnjax.data.transforms.preprocessing import Preprocessing, preprocessing_of, read_preprocessing
+from snnjax.errors import UserError, WeightsError
 from snnjax.models import Network, compiler_options, mean_firing_rate
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.paths import expand
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
-from snnjax.train.weights import WeightsError, open_weights
+from snnjax.weights.folder import open_weights
 
 TOP = 5
 """Number of classes in a `Result`."""
@@ -97,7 +97,7 @@ class LoadedModel:
 
         Args:
           inputs: path of a photo or recording, array of pixels (see
-            `snnjax.data.preprocessing.Preprocessing.convert`), or a sequence of these.
+            `snnjax.data.transforms.preprocessing.Preprocessing.convert`), or a sequence of these.
 
         Returns:
           Normalized float32 array (B, H, W, C), or (B, T, H, W, 2) for recordings.

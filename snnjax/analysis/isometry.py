@@ -27,11 +27,11 @@ from snnjax.models import Network, ResNet
 from snnjax.models.blocks import Block
 from snnjax.models.layers import LIF
 from snnjax.models.observation import Call, block_names, observed, unrolled
+from snnjax.models.params import by_name
 from snnjax.neurons import membrane_potential
 from snnjax.neurons.precision import at_least_float32
 from snnjax.train.gradients import norms_by_block
 from snnjax.train.progress import compiling, watched
-from snnjax.train.weights import by_name
 
 Variables = Mapping[str, Any]
 

@@ -16,7 +16,8 @@ from typing import Any
 from snnjax.analysis.outputs import write_output
 from snnjax.errors import UserError
 from snnjax.models.registry import family_and_depth
-from snnjax.train.writers import read_config, read_lines, read_metrics
+from snnjax.train.metric_writer import read_lines, read_metrics
+from snnjax.train.run_directory import read_config
 
 
 class RunError(UserError, ValueError):

@@ -15,8 +15,8 @@ from snnjax.data import DataOptions, Dataset, Split
 from snnjax.data.datasets import READY, SMALL_IMAGES, class_names
 from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
-from snnjax.data.preprocessing import read_preprocessing
 from snnjax.data.splits import EvenlySpaced
+from snnjax.data.transforms.preprocessing import read_preprocessing
 from snnjax.errors import UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
@@ -29,16 +29,12 @@ from snnjax.train.loop import evaluate
 from snnjax.train.losses import LOSSES
 from snnjax.train.program import Program, build_program
 from snnjax.train.progress import watched
+from snnjax.train.run_directory import read_config
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
 from snnjax.train.step import normalise
-from snnjax.train.weights import (
-    SAFETENSORS_FILE,
-    describe_weights,
-    find_checkpoint,
-    fit_weights,
-    load_weights,
-)
-from snnjax.train.writers import read_config
+from snnjax.weights.fit import fit_weights
+from snnjax.weights.folder import SAFETENSORS_FILE, describe_weights, load_weights
+from snnjax.weights.steps import find_checkpoint
 
 
 class UnsuitableModelError(UserError, ValueError):

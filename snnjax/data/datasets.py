@@ -9,14 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow_datasets as tfds
 
-from snnjax.data import cifar, event_sets, image_sets, records
-from snnjax.data.augment import ImageAugmentation
-from snnjax.data.event_files import MAX_SIDE, Events, is_side
-from snnjax.data.fake_photos import FakePhotos
-from snnjax.data.frames import EventAugmentation, frame_by_number, frame_by_time
+from snnjax.data import records
 from snnjax.data.metadata import PreparedDataError, is_column
 from snnjax.data.options import DataOptions
 from snnjax.data.records import Plan, Prepared, Records
+from snnjax.data.sources import cifar, event_sets, image_sets
+from snnjax.data.sources.event_files import MAX_SIDE, Events, is_side
+from snnjax.data.sources.fake_photos import FakePhotos
 from snnjax.data.splits import (
     ArraySplit,
     EvaluationPhoto,
@@ -25,6 +24,8 @@ from snnjax.data.splits import (
     Split,
     TrainingPhoto,
 )
+from snnjax.data.transforms.augment import ImageAugmentation
+from snnjax.data.transforms.frames import EventAugmentation, frame_by_number, frame_by_time
 from snnjax.spelling import suggest
 
 

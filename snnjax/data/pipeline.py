@@ -21,8 +21,8 @@ import grain
 import numpy as np
 from absl import flags
 
-from snnjax.data.mixing import mix
 from snnjax.data.splits import Batch, Split
+from snnjax.data.transforms.mixing import mix
 from snnjax.errors import EXIT_INTERRUPTED, UserError
 
 
@@ -45,7 +45,7 @@ class TrainingBatches:
       batch_size: images in a batch, over all processes.
       seed: of the order and the augmentation.
       num_batches: how many there are.
-      mixup: see `snnjax.data.mixing.mix`; 0 for none.
+      mixup: see `snnjax.data.transforms.mixing.mix`; 0 for none.
       cutmix: likewise.
       process_index: which process this is, of
       process_count: processes that share each batch, in equal parts.

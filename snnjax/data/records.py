@@ -27,7 +27,6 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
-from snnjax.data.file_names import printable
 from snnjax.data.metadata import (
     Info,
     PreparedDataError,
@@ -36,6 +35,7 @@ from snnjax.data.metadata import (
     read_info,
     shard_names,
 )
+from snnjax.data.sources.file_names import printable
 from snnjax.errors import UserError
 
 VERSION = '1.0.0'

@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 from absl import logging
 
-from snnjax.data.augment import ImageAugmentation, random_crop, random_flip
-from snnjax.data.event_files import Events
-from snnjax.data.event_sets import unpack
-from snnjax.data.frames import EventAugmentation
-from snnjax.data.images import DecodeError, centre_crop, random_resized_crop
 from snnjax.data.records import Records
+from snnjax.data.sources.event_files import Events
+from snnjax.data.sources.event_sets import unpack
+from snnjax.data.transforms.augment import ImageAugmentation, random_crop, random_flip
+from snnjax.data.transforms.frames import EventAugmentation
+from snnjax.data.transforms.images import DecodeError, centre_crop, random_resized_crop
 
 Batch = dict[str, np.ndarray]
 Key = tuple[int, ...]
@@ -133,7 +133,7 @@ class EventSplit:
     """Recordings, framed when they are loaded.
 
     Attributes:
-      records: as `snnjax.data.event_sets` stores them.
+      records: as `snnjax.data.sources.event_sets` stores them.
       numbers: of those of the records that are of this split.
       height: of the camera.
       width: likewise.

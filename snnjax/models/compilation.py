@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from snnjax.paths import expand
+
 
 def compiler_options(platform: str) -> dict[str, str]:
     """What to give to `jax.jit` as ``compiler_options`` with a step of training or inference.
@@ -17,3 +22,10 @@ def compiler_options(platform: str) -> dict[str, str]:
         return {}
     kinds = ('LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT', 'LIBRARY_FUSION_TYPE_REDUCE')
     return {'xla_cpu_experimental_ynn_fusion_type': ','.join(kinds)}
+
+
+def compilation_cache() -> Path:
+    """The folder of programs that were compiled before."""
+    given = os.environ.get('JAX_COMPILATION_CACHE_DIR')
+    home = os.environ.get('XDG_CACHE_HOME', '~/.cache')
+    return expand(given or f'{home}/snnjax')

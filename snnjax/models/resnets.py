@@ -55,7 +55,7 @@ class ResNet(Network):
       hidden: neurons of each fully connected layer before the classifier.
       runtime_scale: normalise with a factor ``alpha * V_th`` at run time, see `ConvNorm`.
       scan_layers: compile a stage's repeated blocks once, over parameters stacked along a leading
-        axis (see `snnjax.models.stacking`); 'auto' does so except on CPU, where convolutions in a
+        axis (see `snnjax.models.params`); 'auto' does so except on CPU, where convolutions in a
         loop are slow.
       remat: what of a block the backward pass computes again instead of keeping it, a key of
         `REMATERIALISATION`.

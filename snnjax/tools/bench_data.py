@@ -20,7 +20,7 @@ from absl import logging
 
 from snnjax.errors import ConfigError
 from snnjax.spelling import count as counted
-from snnjax.train.config_flag import ConfigParser, run_with_config
+from snnjax.tools.config_arguments import ConfigParser, run_with_config
 
 if TYPE_CHECKING:
     import ml_collections

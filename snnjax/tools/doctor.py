@@ -265,7 +265,7 @@ def check_data_sets(data_dir: Path) -> Result:
 
 def check_cache() -> Result:
     """The folder of compiled programs."""
-    from snnjax.train.files import compilation_cache
+    from snnjax.models.compilation import compilation_cache
 
     return check_folder(compilation_cache())
 

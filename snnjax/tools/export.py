@@ -38,14 +38,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnjax.analysis.inference import describe_inputs
-from snnjax.analysis.model_card import ImageFormat, image_format, make_card, read_image_format
 from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
 from snnjax.data import DatasetNotPreparedError
 from snnjax.errors import UserError
+from snnjax.export.model_card import ImageFormat, image_format, make_card, read_image_format
+from snnjax.export.nir_graph import READERS, SECONDS, to_graph
+from snnjax.export.nir_simulation import equal_share, run_model, simulate, to_inputs
+from snnjax.export.stablehlo import PLATFORMS, read_inference, write_inference
 from snnjax.models import Network, compiler_options
-from snnjax.models.nir_graph import READERS, SECONDS, to_graph
-from snnjax.models.nir_simulation import equal_share, run_model, simulate, to_inputs
-from snnjax.models.stablehlo import PLATFORMS, read_inference, write_inference
+from snnjax.models.params import by_name
 from snnjax.tools.paths import folder_name, output_path
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
@@ -56,9 +57,8 @@ from snnjax.tools.weights_arguments import (
 )
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
-from snnjax.train.weights import (
+from snnjax.weights.folder import (
     Variables,
-    by_name,
     describe_weights,
     load_weights,
     open_weights,

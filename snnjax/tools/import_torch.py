@@ -6,7 +6,7 @@
 
 Names may be those of the authors' published checkpoints, whose neurons fire above the threshold
 only (``strict=True``, which is then set); those of SEW-ResNets, of their authors or SpikingJelly's;
-or this package's own; see `snnjax.models.torch_names`. The folder that is written is what
+or this package's own; see `snnjax.weights.torch_names`. The folder that is written is what
 `snnjax.tools.evaluate --weights` and the configuration's `init_from` take.
 
 The weights may be those of a compiled or wrapped network (`module.`, `_orig_mod.`, `net.`), of any
@@ -26,14 +26,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnjax.errors import UserError, run_command
+from snnjax.errors import UserError, WeightsError, run_command
 from snnjax.models import create_model
-from snnjax.models.torch_file import read_state_dict
-from snnjax.models.torch_names import scheme_of
-from snnjax.models.torch_weights import from_state_dict
 from snnjax.paths import expand
 from snnjax.tools.paths import output_path
-from snnjax.train.weights import WeightsError, save_weights
+from snnjax.weights.folder import save_weights
+from snnjax.weights.torch_file import read_state_dict
+from snnjax.weights.torch_names import scheme_of
+from snnjax.weights.torch_state import from_state_dict
 
 
 def main(argv: Sequence[str] | None = None) -> int:

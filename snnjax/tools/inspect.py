@@ -21,25 +21,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnjax.errors import UserError
+from snnjax.errors import UserError, WeightsError
+from snnjax.models.params import block_of, by_name, forward_order
 from snnjax.paths import expand
 from snnjax.tools.weights_arguments import add_checkpoint_argument, new_parser, parse_and_run
 from snnjax.train.config import default_config, flatten
-from snnjax.train.weights import (
-    SAFETENSORS_FILE,
-    WeightsError,
+from snnjax.train.metric_writer import read_lines
+from snnjax.train.run_directory import read_config
+from snnjax.weights.folder import SAFETENSORS_FILE, describe_weights, load_weights
+from snnjax.weights.steps import (
     best_step,
-    block_of,
-    by_name,
     checkpoint_steps,
-    describe_weights,
     find_checkpoint,
-    forward_order,
-    load_weights,
     read_evaluation,
     read_metadata,
 )
-from snnjax.train.writers import read_config, read_lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +60,7 @@ def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
 
     Args:
       folder: the work directory of a run, or a folder of weights.
-      checkpoint: of a run, see `snnjax.train.weights.find_checkpoint`.
+      checkpoint: of a run, see `snnjax.weights.steps.find_checkpoint`.
 
     Returns:
       ``model`` (``name`` and ``options``), ``config`` (of a run: values that are not the default,

@@ -27,7 +27,7 @@ from absl import logging
 
 from snnjax.errors import ConfigError
 from snnjax.spelling import count, suggest
-from snnjax.train.config_flag import ConfigParser, run_with_config
+from snnjax.tools.config_arguments import ConfigParser, run_with_config
 
 if TYPE_CHECKING:
     import jax

@@ -24,9 +24,10 @@ from typing import Any
 from snnjax.analysis.inference import LoadedModel, Result, load
 from snnjax.analysis.outputs import write_output
 from snnjax.analysis.runs import write_table
-from snnjax.data.file_names import PHOTO, RECORDING, is_hidden, natural_order
-from snnjax.data.preprocessing import InputError
+from snnjax.data.sources.file_names import PHOTO, RECORDING, is_hidden
+from snnjax.data.transforms.preprocessing import InputError
 from snnjax.paths import expand
+from snnjax.spelling import natural_order
 from snnjax.tools.paths import output_file
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,

@@ -38,8 +38,9 @@ from snnjax.tools.weights_arguments import (
     open_arguments,
     parse_and_run,
 )
+from snnjax.train.metric_writer import read_lines, read_metrics
+from snnjax.train.run_directory import read_config
 from snnjax.train.state import count_parameters
-from snnjax.train.writers import read_config, read_lines, read_metrics
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,10 +31,10 @@ from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
 from snnjax.errors import ConfigError, run_command
 from snnjax.paths import expand
-from snnjax.train.config_flag import call_config_file, split_config
-from snnjax.train.files import lock
-from snnjax.train.interruption import end_on_signals, handle_signals
-from snnjax.train.writers import read_metrics
+from snnjax.train.config_file import call_config_file, split_config
+from snnjax.train.metric_writer import read_metrics
+from snnjax.train.run_directory import lock
+from snnjax.train.signals import end_on_signals, handle_signals
 
 TABLE = 'results.csv'
 

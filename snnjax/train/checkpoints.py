@@ -18,13 +18,13 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.path import atomicity
 
 from snnjax.errors import EXIT_FAILED, UserError
+from snnjax.files import LocalPath, sync, sync_tree
+from snnjax.models.params import by_name
 from snnjax.train import processes
-from snnjax.train.files import LocalPath, sync, sync_tree
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
-from snnjax.train.weights import (
+from snnjax.weights.steps import (
     best_step,
-    by_name,
     checkpoint_steps,
     is_step_name,
     read_evaluation,

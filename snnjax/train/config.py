@@ -19,7 +19,7 @@ from snnjax.paths import expand
 from snnjax.spelling import count, suggest
 from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.losses import LOSSES
-from snnjax.train.optimizer import OPTIMIZERS
+from snnjax.train.optimizers import OPTIMIZERS
 from snnjax.train.state import SEEDS
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos

@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import ml_collections
 
+from snnjax.models.params import block_of, by_name
 from snnjax.spelling import count
 from snnjax.train.config import check
 from snnjax.train.loop import describe_run
 from snnjax.train.phases import Phase, make_phases
+from snnjax.train.run_directory import check_config
 from snnjax.train.sharding import make_mesh
 from snnjax.train.state import count_parameters
-from snnjax.train.weights import block_of, by_name
-from snnjax.train.writers import check_config
 
 
 def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) -> str:

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from snnjax.errors import EXIT_FAILED, UserError
-from snnjax.models.stacking import unstack_layers
+from snnjax.models.params import by_name, forward_order, unstack_layers
 from snnjax.train.state import TrainState
-from snnjax.train.weights import by_name, forward_order
 
 
 class NonFiniteError(UserError, ArithmeticError):

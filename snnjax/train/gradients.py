@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from snnjax.models.stacking import unstack_layers
-from snnjax.train.weights import block_of, by_name
+from snnjax.models.params import block_of, by_name, unstack_layers
 
 
 def scaled_norm(leaves: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:

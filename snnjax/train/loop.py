@@ -17,36 +17,32 @@ import numpy as np
 from snnjax.data import DataOptions, Dataset, Split
 from snnjax.data.datasets import class_names
 from snnjax.data.pipeline import EvaluationBatches
-from snnjax.data.preprocessing import preprocessing_of
+from snnjax.data.transforms.preprocessing import preprocessing_of
+from snnjax.errors import WeightsError
+from snnjax.models.params import CLASSIFIER
 from snnjax.spelling import count
 from snnjax.train import data_folders, metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
-from snnjax.train.config import ConfigError, check, describe_split, logger_names
-from snnjax.train.files import LOCK_FILE, lock
+from snnjax.train.config import ConfigError, check, describe_split, flatten, logger_names
 from snnjax.train.finite import NonFiniteError, passed_over, places
-from snnjax.train.interruption import StopRequest
 from snnjax.train.log import START, TrainingLog, check_skipped
+from snnjax.train.metric_writer import METRICS_FILE, MetricWriter
 from snnjax.train.phases import Phase, make_phases
 from snnjax.train.processes import is_first
 from snnjax.train.program import Program
 from snnjax.train.progress import Progress, watched
-from snnjax.train.sharding import make_mesh, put_batch
-from snnjax.train.state import TrainState, count_parameters
-from snnjax.train.weights import (
-    CLASSIFIER,
-    WeightsError,
-    fit_weights,
-    load_weights,
-    trained_otherwise,
-    write_description,
-)
-from snnjax.train.writers import (
-    METRICS_FILE,
-    MetricWriter,
+from snnjax.train.run_directory import (
+    LOCK_FILE,
     check_config,
+    lock,
     write_config,
     write_environment,
 )
+from snnjax.train.sharding import make_mesh, put_batch
+from snnjax.train.signals import StopRequest
+from snnjax.train.state import TrainState, count_parameters
+from snnjax.weights.fit import fit_weights
+from snnjax.weights.folder import load_weights, trained_otherwise, write_description
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
@@ -100,7 +96,13 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
         images = [len(phase.batches) * phase.config.batch_size for phase in phases]
         done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (
-            MetricWriter(workdir, start, enabled=is_first(), also=logger_names(config)) as writer,
+            MetricWriter(
+                workdir,
+                start,
+                enabled=is_first(),
+                also=logger_names(config),
+                config=flatten(config),
+            ) as writer,
             Progress(sum(images), sum(images[:number]) + done, enabled=is_first()) as progress,
         ):
             progress.say(describe_run(phases, start, notes))

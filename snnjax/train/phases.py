@@ -16,11 +16,11 @@ from jax.sharding import Mesh
 
 from snnjax.data import Dataset, Split
 from snnjax.data.pipeline import TrainingBatches
+from snnjax.models.params import by_name
 from snnjax.spelling import count
 from snnjax.train.config import ConfigError, dataset_of, phase_configs
 from snnjax.train.program import Program, build_program
 from snnjax.train.state import count_parameters
-from snnjax.train.weights import by_name
 
 
 @dataclasses.dataclass(frozen=True)

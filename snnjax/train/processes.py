@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import jax
 
 from snnjax.errors import EXIT_FAILED, EXIT_INTERRUPTED, UserError, print_error
-from snnjax.train.interruption import SIGNALS, StoppedError
+from snnjax.train.signals import SIGNALS, StoppedError
 
 
 class ProcessesError(UserError, ValueError):

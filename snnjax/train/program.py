@@ -16,7 +16,7 @@ from snnjax.models import Network, compiler_options
 from snnjax.train import sharding
 from snnjax.train.config import build_model, dataset_of
 from snnjax.train.losses import LOSSES
-from snnjax.train.optimizer import make_optimizer, make_schedule
+from snnjax.train.optimizers import make_optimizer, make_schedule
 from snnjax.train.state import TrainState, init_state
 from snnjax.train.step import make_eval_step, make_train_step
 

@@ -12,7 +12,7 @@ from snnjax.analysis.isometry import (
     scale_residuals,
 )
 from snnjax.analysis.trained import UnsuitableModelError
-from snnjax.train.weights import by_name
+from snnjax.models.params import by_name
 
 IMAGES = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from snnjax.data import ArraySplit, DataOptions, DatasetNotPreparedError, open_dataset
-from snnjax.data.augment import ImageAugmentation
 from snnjax.data.options import EVALUATION, USED_FOR
+from snnjax.data.transforms.augment import ImageAugmentation
 
 
 def test_digits_need_no_preparation():

@@ -11,10 +11,11 @@ import tensorflow_datasets as tfds
 from snnjax.analysis.trained import open_trained
 from snnjax.data import PreparedDataError
 from snnjax.data.records import Prepared
+from snnjax.errors import WeightsError
 from snnjax.tools import doctor, inspect
 from snnjax.train import data_folders
 from snnjax.train.config import ConfigError
-from snnjax.train.weights import WeightsError, load_weights, open_weights
+from snnjax.weights.folder import load_weights, open_weights
 from tests.conftest import ROOT
 from tests.data.files import write_all
 from tests.faults.commands import run_command

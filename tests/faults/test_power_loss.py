@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from snnjax.files import append_line, write_whole
 from snnjax.train.checkpoints import Checkpoints
-from snnjax.train.files import append_line, write_whole
 from snnjax.train.state import TrainState
 
 

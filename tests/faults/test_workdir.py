@@ -12,8 +12,8 @@ import pytest
 
 from snnjax.train.checkpoints import CheckpointError, Checkpoints, CheckpointWriteError
 from snnjax.train.config import ConfigError, default_config
-from snnjax.train.files import WorkdirError, lock
 from snnjax.train.loop import train
+from snnjax.train.run_directory import WorkdirError, lock
 from snnjax.train.state import TrainState
 from tests.conftest import ROOT
 from tests.processes import started
@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(directory, state):
 def test_a_work_directory_has_room_for_one_command(tmp_path):
     command = (
         'import pathlib, sys\n'
-        'from snnjax.train.files import lock\n'
+        'from snnjax.files import lock\n'
         'with lock(pathlib.Path(sys.argv[1])):\n'
         '    print("locked", flush=True)\n'
         '    sys.stdin.read()\n'

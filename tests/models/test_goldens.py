@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from snnjax import create_model
-from snnjax.models.torch_weights import from_state_dict
+from snnjax.weights.torch_state import from_state_dict
 
 NETWORKS = {
     'cifar8_ms': 'ms_resnet8',

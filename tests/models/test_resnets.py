@@ -9,8 +9,8 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models import mean_firing_rate
+from snnjax.models.params import stack_layers
 from snnjax.models.resnets import REMATERIALISATION
-from snnjax.models.stacking import stack_layers
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import pytest
 
 from snnjax.analysis.runs import read_table
 from snnjax.tools import energy, isometry, similarity, time_steps
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
 
 
 def test_energy_of_a_run(digits_run, tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 from snnjax.analysis.runs import read_table
 from snnjax.tools import evaluate
 from snnjax.train.loop import train
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
 
 
 def test_a_run_gets_the_accuracy_that_it_measured_itself(digits_run, capsys):

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from snnjax.models.nir_simulation import simulate, to_inputs
+from snnjax.export.nir_simulation import simulate, to_inputs
 from snnjax.tools import evaluate, export
-from snnjax.train.weights import load_weights, open_weights, save_weights
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
+from snnjax.weights.folder import load_weights, open_weights, save_weights
 from tests.conftest import ROOT
-from tests.weights import firing_variables
+from tests.weight_files import firing_variables
 
 for package in ('flatbuffers', 'nir', 'safetensors'):
     pytest.importorskip(package, reason="needs what is exported to: pip install 'snnjax[dev]'")

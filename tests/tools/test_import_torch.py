@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from snnjax import create_model
-from snnjax.models.torch_weights import to_state_dict
 from snnjax.tools import import_torch
-from snnjax.train.weights import describe_weights, load_weights
-from tests.models.test_torch_weights import (
+from snnjax.weights.folder import describe_weights, load_weights
+from snnjax.weights.torch_state import to_state_dict
+from tests.weights.test_torch_state import (
     SMALL,
     authors_state_dict,
     random_variables,

@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 
 from snnjax import create_model
-from snnjax.models.stacking import stack_layers
+from snnjax.models.params import stack_layers
 from snnjax.tools import inspect
 from snnjax.train.checkpoints import Checkpoints
+from snnjax.train.metric_writer import read_metrics
 from snnjax.train.state import TrainState
-from snnjax.train.weights import (
-    describe_weights,
-    load_weights,
-    save_safetensors,
-    save_weights,
-)
-from snnjax.train.writers import read_metrics
+from snnjax.weights.folder import describe_weights, load_weights, save_safetensors, save_weights
 
 
 @pytest.fixture(scope='module')

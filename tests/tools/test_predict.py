@@ -10,9 +10,9 @@ from PIL import Image
 import snnjax
 from snnjax.analysis.inference import load
 from snnjax.tools import evaluate, export, predict
-from snnjax.train.weights import open_weights, save_weights
-from snnjax.train.writers import read_metrics
-from tests.weights import firing_variables
+from snnjax.train.metric_writer import read_metrics
+from snnjax.weights.folder import open_weights, save_weights
+from tests.weight_files import firing_variables
 
 
 @pytest.fixture(scope='module')

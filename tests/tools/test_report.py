@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from snnjax.tools import report
-from snnjax.train.weights import describe_weights, load_weights, save_weights
+from snnjax.weights.folder import describe_weights, load_weights, save_weights
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import pytest
 
 from snnjax.analysis.runs import read_table
 from snnjax.tools import sweep
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
 from tests import processes
 from tests.conftest import ROOT
 

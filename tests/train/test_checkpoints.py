@@ -9,17 +9,13 @@ import orbax.checkpoint as ocp
 import pytest
 
 from snnjax import create_model
+from snnjax.errors import WeightsError
 from snnjax.train import checkpoints as module
 from snnjax.train import processes
 from snnjax.train.checkpoints import Checkpoints, CheckpointWriteError
 from snnjax.train.state import TrainState
-from snnjax.train.weights import (
-    WeightsError,
-    best_step,
-    find_checkpoint,
-    load_weights,
-    write_description,
-)
+from snnjax.weights.folder import load_weights, write_description
+from snnjax.weights.steps import best_step, find_checkpoint
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.config import ConfigError, check
 from snnjax.train.finite import NonFiniteError, first_fault, places
 from snnjax.train.loop import train
+from snnjax.train.metric_writer import read_metrics
 from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh
 from snnjax.train.state import TrainState
-from snnjax.train.writers import read_metrics
 from tests.runs import outcome
 
 # Of 11 steps, with a checkpoint at every fourth.

@@ -13,7 +13,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from snnjax.train.loggers import LoggerError, TensorBoard, check_loggers
-from snnjax.train.writers import METRICS_FILE, MetricWriter, read_metrics, write_config
+from snnjax.train.metric_writer import METRICS_FILE, MetricWriter, read_metrics
 
 
 def stand_in(monkeypatch, name, **attributes):
@@ -119,16 +119,16 @@ def mlflow(monkeypatch):
     return FakeClient.servers
 
 
+CONFIG = {'model.name': 'ms_resnet8', 'model.num_steps': 2}
+
+
 def train(workdir, start, *also, steps=2):
-    with MetricWriter(workdir, start, also=also) as writer:
+    with MetricWriter(workdir, start, also=also, config=CONFIG) as writer:
         for step in range(start + 1, start + steps + 1):
             writer.write(step, {'train/loss': 1 / step})
 
 
-def test_weights_and_biases_gets_metrics_offline_and_goes_on_with_the_same_run(
-    tmp_path, config, wandb
-):
-    write_config(tmp_path, config)
+def test_weights_and_biases_gets_metrics_offline_and_goes_on_with_the_same_run(tmp_path, wandb):
     train(tmp_path, 0, 'wandb')
     train(tmp_path, 1, 'wandb')
     (_, first), (_, second) = wandb.of('init')
@@ -158,8 +158,7 @@ def test_weights_and_biases_is_online_where_the_user_wants_it(
     assert all(kwargs['prompt'] is False for _, kwargs in wandb.of('login'))
 
 
-def test_mlflow_has_one_run_in_the_work_directory(tmp_path, config, mlflow):
-    write_config(tmp_path, config)
+def test_mlflow_has_one_run_in_the_work_directory(tmp_path, mlflow):
     train(tmp_path, 0, 'mlflow')
     train(tmp_path, 1, 'mlflow')
     ((address, server),) = mlflow.items()
@@ -177,8 +176,7 @@ def test_mlflow_goes_where_the_user_says(tmp_path, monkeypatch, mlflow):
     assert list(mlflow) == ['http://localhost:5000']
 
 
-def test_trackio_goes_on_with_the_same_run(tmp_path, config, trackio):
-    write_config(tmp_path, config)
+def test_trackio_goes_on_with_the_same_run(tmp_path, trackio):
     train(tmp_path, 0, 'trackio')
     train(tmp_path, 1, 'trackio')
     first, second = trackio.of('init')

@@ -16,7 +16,7 @@ from snnjax.data import DecodeError, WorkerLostError
 from snnjax.tools.prepare import main as prepare
 from snnjax.train import data_folders
 from snnjax.train.loop import train
-from snnjax.train.writers import read_metrics
+from snnjax.train.metric_writer import read_metrics
 from tests import processes
 from tests.conftest import ROOT
 from tests.runs import outcome

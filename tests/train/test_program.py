@@ -12,7 +12,7 @@ import pytest
 
 from snnjax.data import DataOptions, open_dataset
 from snnjax.data.pipeline import TrainingBatches
-from snnjax.models.stacking import unstack_layers
+from snnjax.models.params import unstack_layers
 from snnjax.tools.plan_tpu import count_collectives
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.loop import evaluate

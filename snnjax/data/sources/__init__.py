@@ -1,0 +1,1 @@
+"""Files of data sets as others give them out: archives, folders, recordings."""

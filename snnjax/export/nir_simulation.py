@@ -1,0 +1,164 @@
+"""Running graphs of NIR, to see that they compute what they should.
+
+Time goes in steps of forward Euler, in each of which the nodes run from the input to the output:
+what a neuron fires is seen in the same step.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.export.nir_graph import node_name
+from snnjax.models.layers import LIF
+from snnjax.models.network import Network
+from snnjax.models.observation import observed, unrolled
+
+if TYPE_CHECKING:
+    import nir
+
+Layer = Callable[[np.ndarray], np.ndarray]
+
+
+class Simulation(NamedTuple):
+    """What a graph has put out.
+
+    Attributes:
+      output: of the output node, (B, T, ...).
+      spikes: of the neurons by the name of their node, (B, T, ...), bool.
+    """
+
+    output: np.ndarray
+    spikes: Mapping[str, np.ndarray]
+
+
+def simulate(graph: nir.NIRGraph, inputs: np.ndarray, *, dt: float) -> Simulation:
+    """Runs a graph without recurrence, of the nodes that `snnjax.export.nir_graph` makes.
+
+    Args:
+      graph: with one input and one output.
+      inputs: (B, T, ...) in the shape of the graph's input; its dtype is that of the computation.
+      dt: length of a time step.
+
+    Raises:
+      ValueError: for a graph with other nodes, or with a cycle.
+    """
+    sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in graph.edges:
+        sources[target].append(source)
+    order = list(graphlib.TopologicalSorter(sources).static_order())
+    layers = {name: _layer(name, graph.nodes[name], dt, inputs.dtype) for name in order}
+    (start,), (end,) = graph.inputs, graph.outputs
+    neurons = [name for name, layer in layers.items() if isinstance(layer, _Neurons)]
+    outputs, spikes = [], {name: [] for name in neurons}  # type: ignore[var-annotated]
+    for t in range(inputs.shape[1]):
+        values = {start: inputs[:, t]}
+        for name in order:
+            if name != start:
+                # In the order of the edges, since sums of floats depend on it.
+                first, *others = (values[source] for source in sources[name])
+                values[name] = layers[name](sum(others, start=first))
+        outputs.append(values[end])
+        for name in neurons:
+            spikes[name].append(values[name] > 0)
+    return Simulation(
+        np.stack(outputs, axis=1),
+        {name: np.stack(steps, axis=1) for name, steps in spikes.items()},
+    )
+
+
+class _Neurons:
+    """LIF neurons, which keep their potential from one call to the next."""
+
+    def __init__(self, node: Any, dt: float, dtype: Any) -> None:
+        self._rate = np.asarray(dt, dtype) / node.tau.astype(dtype)
+        self._r, self._leak = node.r.astype(dtype), node.v_leak.astype(dtype)
+        self._threshold, self._reset = node.v_threshold.astype(dtype), node.v_reset.astype(dtype)
+        self._v = np.zeros_like(self._rate)
+
+    def __call__(self, current: np.ndarray) -> np.ndarray:
+        v = self._v + self._rate * (self._leak - self._v + self._r * current)
+        fires = v > self._threshold
+        self._v = np.where(fires, self._reset, v)
+        return fires.astype(current.dtype)
+
+
+def _layer(name: str, node: Any, dt: float, dtype: Any) -> Layer:
+    kind = type(node).__name__
+    if kind == 'LIF':
+        return _Neurons(node, dt, dtype)
+    if kind in ('Input', 'Output'):
+        return lambda x: x
+    if kind == 'Conv2d' and node.groups == 1 and tuple(node.dilation) == (1, 1):
+        return _convolution(node, dtype)
+    if kind == 'AvgPool2d':
+        return lambda x: _windows(x, node.kernel_size, node.stride, node.padding).mean((-2, -1))
+    if kind == 'Affine':
+        weight, bias = node.weight.astype(dtype), node.bias.astype(dtype)
+        return lambda x: x @ weight.T + bias
+    if kind == 'Flatten' and (node.start_dim, node.end_dim) == (0, -1):
+        return lambda x: x.reshape(len(x), -1)
+    raise ValueError(f'node {name!r} of the graph, {node}, is none that can be simulated here')
+
+
+def _convolution(node: Any, dtype: Any) -> Layer:
+    weight, bias = node.weight.astype(dtype), node.bias.astype(dtype)
+
+    def convolve(x: np.ndarray) -> np.ndarray:
+        windows = _windows(x, weight.shape[2:], node.stride, node.padding)
+        summed = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))
+        return np.moveaxis(summed + bias, -1, 1)
+
+    return convolve
+
+
+def _windows(x: np.ndarray, size: Any, stride: Any, padding: Any) -> np.ndarray:
+    """(B, C, H, W) -> (B, C, H', W', height, width): what each output pixel sees."""
+    (above, left), (down, right) = padding, stride
+    padded = np.pad(x, ((0, 0), (0, 0), (above, above), (left, left)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(size), axis=(2, 3))
+    return windows[:, :, ::down, ::right]
+
+
+def run_model(
+    model: Network, variables: Mapping[str, Any], images: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What the network itself computes, to compare with `simulate`.
+
+    Args:
+      model: the network.
+      variables: of it, repeated layers not stacked.
+      images: (B, H, W, C) or (B, T, H, W, C); their dtype is that of the computation.
+
+    Returns:
+      Logits (B, classes), and the spikes of its neurons by the name of their node.
+    """
+    model = unrolled(model).clone(dtype=None)
+
+    def run(variables: Any, images: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        with observed(LIF) as calls:
+            logits = model.apply(variables, images)
+        spikes = {node_name(call.path): call.output > 0 for call in calls}
+        return logits, {name: jnp.moveaxis(fired, -1, 2) for name, fired in spikes.items()}
+
+    with jax.enable_x64(images.dtype == np.float64):
+        variables = jax.tree.map(lambda leaf: np.asarray(leaf, images.dtype), variables)
+        return jax.device_get(jax.jit(run)(variables, images))
+
+
+def equal_share(spikes: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """The share of neurons and time steps, over all layers, in which both fire or neither does."""
+    equal = sum(np.count_nonzero(spikes[name] == fired) for name, fired in expected.items())
+    return equal / sum(fired.size for fired in expected.values())
+
+
+def to_inputs(images: np.ndarray, num_steps: int) -> np.ndarray:
+    """Images (B, H, W, C), or frames (B, T, H, W, C), as graphs take them: (B, T, C, H, W)."""
+    if images.ndim == 4:
+        images = np.repeat(images[:, None], num_steps, axis=1)
+    return np.moveaxis(images, -1, 2)

@@ -1,0 +1,118 @@
+"""Config files: how one is called, and what a command line changes of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from snnjax.errors import ConfigError
+from snnjax.paths import expand
+from snnjax.spelling import suggest
+
+if TYPE_CHECKING:
+    import ml_collections
+
+CHANGE = re.compile(r'--(?P<no>no)?config\.(?P<key>[\w.]+)(=(?P<value>.*))?', re.DOTALL)
+
+
+def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.ConfigDict:
+    """Returns the configuration that a command line describes.
+
+    Args:
+      given: ``FILE`` or ``FILE:ARGUMENTS``, see `split_config`.
+      changes: of its keys, ``--config.KEY=VALUE`` each. The last one of a key counts. A key that
+        may be left open is so again with ``None``.
+
+    Raises:
+      ConfigError: if the file fails, or a change is of no key or of another type.
+    """
+    import ml_collections
+    from ml_collections import config_flags
+
+    from snnjax.train.config import flatten, optional_keys
+
+    path, arguments = split_config(given)
+    config = ml_collections.ConfigDict(
+        call_config_file(path, 'get_config', *filter(None, [arguments]))
+    )
+    known = flatten(config) | {'earlier_phases': {}}
+    last: dict[str, str] = {}
+    for change in changes:
+        match = CHANGE.fullmatch(change)
+        key = match['key'] if match else change
+        if key not in known:
+            raise ConfigError(f'unknown config key {key!r}; {suggest(key, known)}')
+        last.pop(key, None)
+        last[key] = change
+    optional = optional_keys(config)
+    left_open = {
+        key
+        for key, change in last.items()
+        if key in optional and change.partition('=')[2] in ('None', 'none')
+    }
+    typed = ['', *(change for key, change in last.items() if key not in left_open)]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=typed)
+        values(typed)
+    except flags.Error as error:
+        raise ConfigError(str(error)) from error
+    config.update_from_flattened_dict(dict.fromkeys(left_open))
+    return config
+
+
+def split_config(given: str) -> tuple[Path, str]:
+    """Returns the file and the arguments of ``FILE:ARGUMENTS``.
+
+    A colon may be part of the path: the longest path that is a file is taken, or else what stands
+    before the first colon.
+
+    Raises:
+      PathError: if the path begins with an unknown ``~user``.
+    """
+    parts = given.split(':')
+    for number in range(len(parts), 0, -1):
+        path = expand(':'.join(parts[:number]))
+        if _is_file(path):
+            return path, ':'.join(parts[number:])
+    return expand(parts[0]), ':'.join(parts[1:])
+
+
+def _is_file(path: Path) -> bool:
+    # Unlike that of pathlib it has an answer for names that are too long.
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def call_config_file(path: Path, function: str, *arguments: str) -> Mapping[str, Any]:
+    """What a function of a config file returns: a configuration, or the runs of a sweep.
+
+    Raises:
+      ConfigError: where there is no such file or function, or it fails.
+    """
+    from ml_collections import ConfigDict
+
+    if not _is_file(path):
+        known = [str(other) for other in path.parent.glob('*.py')]
+        near = f'; {suggest(str(path), known)}' if known else ''
+        raise ConfigError(f'no config file {path}{near}')
+    try:
+        content = runpy.run_path(str(path))
+        if function not in content:
+            raise ConfigError(f'{path} has no function {function}')
+        result = content[function](*arguments)
+    except ConfigError:
+        raise
+    except Exception as error:  # Whatever is wrong in a file that somebody is just writing.
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = f' (line {frames[-1].lineno})' if frames else ''
+        raise ConfigError(f'{path}: {type(error).__name__}: {error}{line}') from error
+    if not isinstance(result, Mapping | ConfigDict):
+        raise ConfigError(f'{path}: {function} has to return a dictionary, not {result!r}')
+    return result

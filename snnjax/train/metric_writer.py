@@ -1,0 +1,187 @@
+"""Metrics of a run on their way to ``metrics.jsonl`` and to loggers."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from snnjax.errors import ConfigError
+from snnjax.files import write_whole
+from snnjax.train.loggers import LOGGERS, Forgiving, Logger, TensorBoard, check_loggers
+from snnjax.train.progress import warn
+from snnjax.train.run_directory import WorkdirError
+
+METRICS_FILE = 'metrics.jsonl'
+
+
+class MetricWriter:
+    """Writes metrics to ``metrics.jsonl``, as TensorBoard events, and to further loggers.
+
+    Nothing of it stops training. A logger that fails is switched off. Lines of ``metrics.jsonl``
+    that cannot be written, since the disk is full, are kept, and written with the next ones.
+
+    Args:
+      workdir: of the run.
+      start_step: where the run begins or continues. What is there of later steps is dropped: they
+        are about to be taken again.
+      enabled: False to write nothing, in processes that leave it to another.
+      also: names of further loggers, keys of `snnjax.train.loggers.LOGGERS`.
+      config: of the run, by keys such as ``model.name``, for these.
+
+    Raises:
+      LoggerError: for a logger that is not known or not installed.
+      WorkdirError: if ``metrics.jsonl`` cannot be written when the run starts.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        start_step: int,
+        *,
+        enabled: bool = True,
+        also: Iterable[str] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._enabled = enabled
+        if not enabled:
+            return
+        check_loggers(also)
+        kept = [record for record in read_metrics(workdir) if record['step'] <= start_step]
+        path = workdir / METRICS_FILE
+        try:
+            write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
+            self._lines = _Lines(path)
+        except OSError as error:
+            raise WorkdirError(f'{path} cannot be written: {error.strerror}') from error
+        makers: dict[str, Callable[[], Logger]] = {
+            'TensorBoard': functools.partial(TensorBoard, workdir, start_step),
+            **{name: functools.partial(LOGGERS[name], workdir, config or {}) for name in also},
+        }
+        self._loggers = [Forgiving(name, make) for name, make in makers.items()]
+
+    def __enter__(self) -> MetricWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if not self._enabled:
+            return
+        self._lines.close()
+        for logger in self._loggers:
+            logger.close()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One line of metrics; it has left this process when the call returns."""
+        if not self._enabled:
+            return
+        self._lines.write(json.dumps({'step': step, **values}))
+        for logger in self._loggers:
+            logger.write(step, values)
+
+
+class _Lines:
+    """A file that lines are added to, whole or not at all, and that is made anew if it is gone.
+
+    Args:
+      path: of a file that is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open('r+b', buffering=0)
+        # Of the file, up to its last whole line, and what could not be written after it.
+        self._end = self._file.seek(0, os.SEEK_END)
+        self._kept = b''
+
+    def write(self, line: str) -> None:
+        """Adds a line, and those that could not be written before."""
+        failed_before = bool(self._kept)
+        self._kept += line.encode() + b'\n'
+        error = self._write_kept()
+        if error and not failed_before:
+            warn(f'warning: cannot write {self._path}: {error}; training goes on, lines are kept')
+        if failed_before and not error:
+            warn(f'{self._path} is written again, no line is missing')
+
+    def close(self) -> None:
+        """Tries to write what is kept for a last time, or else prints it."""
+        if self._kept and (error := self._write_kept()):
+            warn(f'warning: cannot write {self._path}: {error}; it lacks these lines:')
+            warn(self._kept.decode().rstrip())
+        self._file.close()
+
+    def _write_kept(self) -> OSError | None:
+        written = 0
+        try:
+            self._open_again_if_gone()
+            while written < len(self._kept):
+                # A full disk may take a part.
+                place = self._end + written
+                written += os.pwrite(self._file.fileno(), self._kept[written:], place)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+            return error
+        self._end, self._kept = self._end + written, b''
+        return None
+
+    def _open_again_if_gone(self) -> None:
+        """Keeps all lines to be written again, to a new file, if the file was removed."""
+        # Of a folder that was moved the file is still the right one.
+        if self._path.exists() or not self._path.parent.exists():
+            return
+        # What was removed can be read as long as it is open.
+        before = os.pread(self._file.fileno(), self._end, 0)
+        file = self._path.open('x+b', buffering=0)
+        self._file.close()
+        self._file, self._end, self._kept = file, 0, before + self._kept
+
+
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """Returns the lines of ``metrics.jsonl``: each has a ``step`` and further numbers by name.
+
+    Raises:
+      ConfigError: for a line that is damaged, but for a last one that was cut off.
+    """
+    path = workdir / METRICS_FILE
+    records = read_lines(path)
+    for number, record in enumerate(records, start=1):
+        numbers = all(isinstance(value, int | float) for value in record.values())
+        if not numbers or not isinstance(record.get('step'), int):
+            raise _damaged(path, number)
+    return records
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one in each line, without a last one that was cut off.
+
+    Returns:
+      Nothing, an empty list, where there is no file.
+
+    Raises:
+      ConfigError: for another line that is damaged, or a file that cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f'{path} cannot be read: {error.strerror}') from error
+    records = []
+    for number, line in enumerate(content.split(b'\n')[:-1], start=1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, number) from error
+        if not isinstance(record, dict):
+            raise _damaged(path, number)
+        records.append(record)
+    return records
+
+
+def _damaged(path: Path, line: int) -> ConfigError:
+    return ConfigError(f'{path}, line {line} is damaged: mend or remove it')

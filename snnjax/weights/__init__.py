@@ -1,0 +1,1 @@
+"""Weights of trained models, in folders and by the names of other software."""

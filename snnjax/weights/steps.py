@@ -1,0 +1,101 @@
+"""The checkpoints that a run has left, by the number of their step."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from snnjax.errors import WeightsError
+from snnjax.files import LocalPath
+
+
+def checkpoint_steps(directory: Path) -> list[int]:
+    """Returns the steps of the complete checkpoints in a folder, in order.
+
+    Those that are being written have another name, and so has what was set aside.
+    """
+    try:
+        folders = [path for path in directory.iterdir() if path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(path.name) for path in folders if _is_checkpoint(path))
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    # An empty folder is none.
+    return is_step_name(folder.name) and any(folder.iterdir())
+
+
+def is_step_name(name: str) -> bool:
+    """Returns whether a file has the name of a checkpoint: not '007', nor other scripts' digits."""
+    return re.fullmatch('0|[1-9][0-9]*', name) is not None
+
+
+def find_checkpoint(directory: Path, which: str | int = 'newest') -> int:
+    """Returns the step of a checkpoint of a run.
+
+    Args:
+      directory: the folder of checkpoints.
+      which: 'newest', 'best' (by `best_step`) or a step, as a number or its digits.
+
+    Raises:
+      WeightsError: if there is no such checkpoint; the message names those that there are.
+    """
+    steps = checkpoint_steps(directory)
+    best = best_step({step: read_evaluation(directory / str(step)) for step in steps})
+    named = {'newest': steps[-1]} if steps else {}
+    if best is not None:
+        named['best'] = best
+    text = str(which)
+    if text in named:
+        return named[text]
+    if text in map(str, steps):
+        return int(text)
+    raise WeightsError(
+        f'{directory} has no checkpoint {text!r}; there '
+        + (f'are {", ".join([*named, *map(str, steps)])}' if steps else 'is none')
+    )
+
+
+def best_step(evaluations: Mapping[int, Mapping[str, float] | None]) -> int | None:
+    """Returns the step with the highest `score`, the latest of equals; None if none has one.
+
+    Args:
+      evaluations: ``eval/...`` by step; None for a step without an evaluation.
+    """
+    scores = {step: score(values) for step, values in evaluations.items() if values}
+    finite = [step for step, value in scores.items() if math.isfinite(value)]
+    return max(finite, key=lambda step: (scores[step], step), default=None)
+
+
+def score(evaluation: Mapping[str, float]) -> float:
+    """Returns what the best is chosen by: the accuracy, -inf if the loss is not finite."""
+    finite = math.isfinite(evaluation.get('eval/loss', 0.0))
+    return evaluation['eval/accuracy'] if finite else -math.inf
+
+
+def read_evaluation(checkpoint: Path) -> dict[str, float] | None:
+    """Returns the evaluation of a checkpoint; None if it has none, or one that is damaged.
+
+    Args:
+      checkpoint: the folder of one step.
+    """
+    try:
+        evaluation = json.loads((checkpoint / 'metrics' / 'metrics').read_text())
+    except (OSError, ValueError):
+        return None
+    match evaluation:
+        case {'eval/accuracy': float() | int()}:
+            return evaluation
+    return None
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds: shape and dtype for each array, none of which is read."""
+    return dict(ocp.PyTreeCheckpointHandler().metadata(LocalPath(path.absolute())).tree)

@@ -1,0 +1,110 @@
+"""Weights by PyTorch's names and in PyTorch's layouts.
+
+The names are those of `snnjax.weights.torch_names`. There convolutions are (out, in, height,
+width), and fully connected layers (out, in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.models.network import Network
+from snnjax.models.params import by_name, nested, stack_layers, unstack_layers
+from snnjax.weights.torch_names import (
+    Scheme,
+    check_scheme,
+    plain_names,
+    scheme_of,
+    torch_name,
+)
+
+
+def from_state_dict(model: Network, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of ``model`` from arrays by PyTorch name, in any scheme.
+
+    Wrappers' parts of names, as ``module.``, ``_orig_mod.`` or ``net.``, are taken out, and what
+    is no weight, as ``num_batches_tracked``, is left out; see
+    `snnjax.weights.torch_names.plain_names`.
+
+    Args:
+      model: the network to load into.
+      state_dict: arrays by name; anything `numpy.asarray` takes. Dtypes are kept.
+
+    Returns:
+      ``{'params': ..., 'batch_stats': ...}``, stacked where the model scans its layers.
+
+    Raises:
+      ValueError: where an array is missing, left over or of another shape; the message names all.
+        For a network that the scheme has no names for.
+    """
+    arrays = {
+        plain: np.asarray(state_dict[name]) for name, plain in plain_names(state_dict).items()
+    }
+    scheme = scheme_of(arrays)
+    check_scheme(model, scheme)
+    shapes = _variable_shapes(model)
+    names = {torch_name(model, tuple(name.split('/')), scheme): name for name in shapes}
+    problems = [f'missing: {name}' for name in sorted(names.keys() - arrays.keys())]
+    problems += [f'unexpected: {name}' for name in sorted(arrays.keys() - names.keys())]
+    fitted = {}
+    for name, ours in names.items():
+        if name in arrays:
+            fitted[ours] = _from_torch_layout(arrays[name])
+            if fitted[ours].shape != shapes[ours]:
+                problems.append(
+                    f'{name}: shape {arrays[name].shape}, expected {_to_torch_shape(shapes[ours])}'
+                )
+    if problems:
+        raise ValueError('the weights do not fit the model:\n  ' + '\n  '.join(problems))
+    variables = jax.tree.map(jnp.asarray, nested(fitted))
+    return stack_layers(variables) if model.scans_layers else variables
+
+
+def to_state_dict(
+    model: Network, variables: Mapping[str, Any], scheme: Scheme = 'snnjax'
+) -> dict[str, np.ndarray]:
+    """The inverse of `from_state_dict`: NumPy arrays by PyTorch name.
+
+    Raises:
+      ValueError: for a network that the scheme has no names for.
+    """
+    check_scheme(model, scheme)
+    kept = {key: variables[key] for key in ('params', 'batch_stats')}
+    arrays = by_name(unstack_layers(kept))
+    return {
+        torch_name(model, tuple(name.split('/')), scheme): _to_torch_layout(np.asarray(leaf))
+        for name, leaf in arrays.items()
+    }
+
+
+def _variable_shapes(model: Network) -> dict[str, tuple[int, ...]]:
+    """Shapes of the model's variables by name, not stacked."""
+    model = model.clone(scan_layers=False, num_steps=None)
+    image = jax.ShapeDtypeStruct((1, 64, 64, model.in_channels), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    return {name: leaf.shape for name, leaf in by_name(variables).items()}
+
+
+def _from_torch_layout(array: np.ndarray) -> np.ndarray:
+    """Convolution OIHW -> HWIO, matrix (out, in) -> (in, out)."""
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    return array.T
+
+
+def _to_torch_layout(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 4:
+        return array.transpose(3, 2, 0, 1).copy()
+    return array.T.copy()
+
+
+def _to_torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 4:
+        height, width, inputs, outputs = shape
+        return outputs, inputs, height, width
+    return shape[::-1]
