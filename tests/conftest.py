@@ -49,7 +49,7 @@ def digits_run(tmp_path_factory):
     config.log_every = 10
     config.gradient_norms = True
     path = tmp_path_factory.mktemp('run')
-    assert train(config, path)
+    assert train(config, path).finished
     return path, config
 
 

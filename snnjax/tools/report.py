@@ -77,7 +77,7 @@ def make_page(workdir: Path, trained: Trained) -> str:
     configuration = _configuration(workdir)
     activity = measure_activity(trained)
     energy = estimate_energy(trained, activity)
-    name = trained.config.model.name
+    name = trained.name
     sections = [
         _overview(workdir, records, trained, activity),
         *_learning_curves(records),
@@ -103,7 +103,7 @@ def _overview(
     workdir: Path, records: Sequence[dict[str, Any]], trained: Trained, activity: Activity
 ) -> str:
     facts = {
-        'model': f'{trained.config.model.name}, {trained.num_steps} time steps',
+        'model': f'{trained.name}, {trained.num_steps} time steps',
         'parameters': f'{count_parameters(trained.variables["params"]):,}',
         'measured on': trained.describe_examples(),
         'accuracy': f'{activity.accuracy:.2%}',
