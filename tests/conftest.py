@@ -17,6 +17,10 @@ def pytest_configure(config):
     cache = str(config.cache.mkdir('jax'))
     os.environ['JAX_COMPILATION_CACHE_DIR'] = cache
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+    # Tests compile far more than they compute. The passes of XLA are the usual ones; only LLVM
+    # spends less time on the machine code, most of all on that of random numbers.
+    flags = os.environ.get('XLA_FLAGS', '')
+    os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=1 {flags}'
     # What a test trains is not to be known to the next session.
     state = tempfile.TemporaryDirectory()
     config.add_cleanup(state.cleanup)
