@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -23,12 +25,10 @@ def activity(trained):
 def outputs(trained):
     """What every module puts out for all images, as Flax itself tells it."""
     batch = trained.examples.examples(np.arange(360))
-    logits, updates = trained.model.apply(
-        trained.variables,
-        trained.normalised(batch),
-        capture_intermediates=True,
-        mutable=['intermediates'],
+    apply = functools.partial(
+        trained.model.apply, capture_intermediates=True, mutable=['intermediates']
     )
+    logits, updates = jax.jit(apply)(trained.variables, trained.normalised(batch))
     return batch, np.asarray(logits), updates['intermediates']
 
 
