@@ -16,7 +16,7 @@ ALLOWED = {
     'neurons': set(),
     'paths': {'errors'},
     'models': {'errors', 'neurons', 'spelling'},
-    'data': {'errors', 'spelling'},
+    'data': {'errors', 'paths', 'spelling'},
     'train': {'data', 'errors', 'models', 'paths', 'spelling', 'version'},
     'analysis': {'data', 'errors', 'models', 'neurons', 'paths', 'spelling', 'train'},
     'tools': {'analysis', 'data', 'errors', 'models', 'neurons', 'paths', 'spelling', 'train'},

@@ -13,6 +13,7 @@ from pathlib import Path
 from etils.epath import gpath
 
 from snnjax.errors import UserError
+from snnjax.paths import expand, sync
 
 LOCK_FILE = 'lock'
 
@@ -65,19 +66,6 @@ def append_line(path: Path, line: str) -> None:
     sync(path.parent)
 
 
-def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a power loss."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some file systems know nothing of it, for folders or at all.
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def sync_tree(folder: Path) -> None:
     """Waits until a folder with all that is in it would outlast a power loss."""
     for parent, _, names in os.walk(folder, topdown=False):
@@ -105,7 +93,7 @@ def compilation_cache() -> Path:
     """The folder of programs that were compiled before."""
     given = os.environ.get('JAX_COMPILATION_CACHE_DIR')
     home = os.environ.get('XDG_CACHE_HOME', '~/.cache')
-    return Path(given or f'{home}/snnjax').expanduser()
+    return expand(given or f'{home}/snnjax')
 
 
 @contextlib.contextmanager
