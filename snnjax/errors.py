@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -61,6 +62,8 @@ def run_command(command: Callable[[], int | None]) -> int:
     except OSError as error:
         # Python would try to write what is left when it ends, and fail again.
         _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return status or EXIT_CLOSED_PIPE
         return status or _status_of(error)
     return status
 
@@ -89,13 +92,25 @@ def _run(command: Callable[[], int | None]) -> int:
 
 def _status_of(error: OSError) -> int:
     """Returns the exit status of a command that the system stopped, and says why it did."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
         return EXIT_CLOSED_PIPE
     print_error(f'{error.filename}: {error.strerror}' if error.filename else error)
-    return EXIT_FAILED if error.errno in _NO_SPACE else EXIT_USAGE
+    return EXIT_FAILED if error.errno in _FAILURES else EXIT_USAGE
 
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE)
+
+
+def _is_closed(stream: TextIO | None) -> bool:
+    """Returns whether a stream is a pipe or socket whose other end is closed."""
+    if stream is None:
+        return False
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):
+        return False  # It has no descriptor.
+    return bool(poll.poll(0))
 
 
 def print_error(error: object) -> None:

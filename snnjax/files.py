@@ -10,6 +10,8 @@ from pathlib import Path
 
 from etils.epath import gpath
 
+from snnjax.paths import sync
+
 
 class LocalPath(gpath.PosixGPath):
     """A path for Orbax whose every character stands for itself.
@@ -53,19 +55,6 @@ def append_line(path: Path, line: str) -> None:
             raise
     sync(path)
     sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a power loss."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some file systems know nothing of it, for folders or at all.
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def sync_tree(folder: Path) -> None:

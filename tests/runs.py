@@ -1,5 +1,9 @@
 """What runs leave behind, for tests that compare them."""
 
+import json
+
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from snnjax.train.experiment import set_up
@@ -8,21 +12,31 @@ from snnjax.train.program import build_program
 
 
 def outcome(workdir):
-    """Everything of a run but its timing.
+    """Everything of a run but its timing, on however many devices it was.
 
     Returns:
       Its last step, state and position, the steps of its checkpoints, and its metrics.
     """
     with ocp.CheckpointManager(workdir / 'checkpoints') as manager:
-        step = manager.latest_step()
-        restored = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(), position=ocp.args.JsonRestore()
-            ),
-        )
-        kept = sorted(manager.all_steps())
-    return step, restored.state, restored.position, kept, metrics_without_times(workdir)
+        step, kept = manager.latest_step(), sorted(manager.all_steps())
+    folder = workdir / 'checkpoints' / str(step)
+    handler = ocp.PyTreeCheckpointHandler()
+    form = handler.metadata(folder / 'state').tree
+    arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), form)
+    state = handler.restore(
+        folder / 'state', args=ocp.args.PyTreeRestore(item=form, restore_args=arguments)
+    )
+    position = json.loads((folder / 'position' / 'metadata').read_text())
+    return step, state, position, kept, metrics_without_times(workdir)
+
+
+def assert_same_outcome(found, expected):
+    """Asserts that two runs came to the same end, bit for bit; see `outcome`."""
+    paths = jax.tree.leaves_with_path(expected[1])
+    for (path, a), b in zip(paths, jax.tree.leaves(found[1]), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+    assert found[0] == expected[0]
+    assert found[2:] == expected[2:]
 
 
 def metrics_without_times(workdir):

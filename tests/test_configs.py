@@ -53,7 +53,8 @@ def test_a_config_has_known_keys_and_a_model(path, arguments):
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_the_docstring_gives_the_command(path):
+def test_the_docstring_gives_the_command(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)
     module = runpy.run_path(str(path))
     assert f'python -m snnjax.main --config=configs/{path.name}' in module['__doc__']
     assert module['get_config'].__doc__.startswith('Arguments:')

@@ -41,6 +41,14 @@ def test_a_closed_pipe_ends_a_command_without_a_traceback():
     assert process.returncode == 141
 
 
+def test_a_closed_pipe_of_something_else_is_an_error(capfd):
+    def command():
+        raise BrokenPipeError(32, 'Broken pipe')
+
+    assert run_command(command) == 1
+    assert capfd.readouterr().err == 'error: [Errno 32] Broken pipe\n'
+
+
 def test_every_error_of_the_package_is_one_that_a_user_can_mend():
     modules = [m.name for m in pkgutil.walk_packages(snnjax.__path__, 'snnjax.')]
     errors = [

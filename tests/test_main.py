@@ -10,8 +10,6 @@ import signal
 import sys
 import time
 
-import jax
-import numpy as np
 import pytest
 
 from snnjax import data, files, main
@@ -23,7 +21,7 @@ from snnjax.train.run_directory import lock
 from snnjax.train.signals import SIGNALS
 from tests import processes
 from tests.conftest import ROOT
-from tests.runs import outcome
+from tests.runs import assert_same_outcome, outcome
 
 SMALL_RUN = [
     '--config=configs/digits.py:depth=8,num_steps=1',
@@ -69,12 +67,7 @@ def test_a_run_that_was_killed_and_stopped_ends_as_one_that_was_not(finished_run
     result = run(tmp_path, *SMALL_RUN)
     assert result.returncode == 0, result.stderr
     assert 'continuing at step' in result.stdout
-    expected, found = outcome(finished_run[0]), outcome(tmp_path)
-    paths = jax.tree.leaves_with_path(expected[1])
-    for (path, a), b in zip(paths, jax.tree.leaves(found[1]), strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
-    assert found[0] == expected[0]
-    assert found[2:] == expected[2:]
+    assert_same_outcome(outcome(tmp_path), outcome(finished_run[0]))
 
 
 def test_a_run_leaves_its_record(finished_run):

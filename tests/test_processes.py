@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ from snnjax.train.metric_writer import read_metrics
 from snnjax.weights.folder import load_weights
 from tests.conftest import ROOT
 from tests.processes import HANG, run, started, wait_until
-from tests.runs import metrics_without_times
+from tests.runs import assert_same_outcome, metrics_without_times, outcome
 
 # Three steps an epoch: later, a neuron on its threshold makes of rounding another run.
 RUN = [
@@ -23,6 +24,7 @@ RUN = [
     '--config.batch_size=360',
     '--config.epochs=1',
     '--config.log_every=1',
+    '--config.checkpoint.every_steps=1',
 ]
 
 
@@ -72,21 +74,53 @@ def alone(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize(('count', 'devices', 'fsdp'), [(2, 2, 1), (2, 2, 4)])
-def test_processes_together_train_as_one_does(alone, tmp_path, count, devices, fsdp):
-    with start(tmp_path, count, devices, *RUN, f'--config.fsdp={fsdp}') as processes:
+def train_together(workdir, fsdp):
+    """Two processes of two devices each, to their end; returns what each printed."""
+    with start(workdir, 2, 2, *RUN, f'--config.fsdp={fsdp}') as processes:
         statuses, outputs = finish(processes)
-    assert statuses == [0] * count, outputs
+    assert statuses == [0, 0], outputs
+    return outputs
+
+
+@pytest.fixture(scope='module')
+def together(tmp_path_factory):
+    """The work directory of two processes that share the parameters, and what each printed."""
+    workdir = tmp_path_factory.mktemp('together')
+    return workdir, train_together(workdir, fsdp=4)
+
+
+@pytest.mark.parametrize('fsdp', [1, 4])
+def test_processes_together_train_as_one_does(alone, tmp_path, fsdp, request):
+    workdir, outputs = (
+        (tmp_path, train_together(tmp_path, fsdp))
+        if fsdp == 1
+        else request.getfixturevalue('together')
+    )
     # The first one speaks for all.
-    assert f'on 4 cpu devices of {count} processes' in outputs[0][0]
+    assert 'on 4 cpu devices of 2 processes' in outputs[0][0]
     assert all('epoch' not in out for out, _ in outputs[1:])
-    lines, expected = metrics_without_times(tmp_path), metrics_without_times(alone)
+    lines, expected = metrics_without_times(workdir), metrics_without_times(alone)
     assert [line['step'] for line in lines] == [line['step'] for line in expected]
     for line, other in zip(lines, expected, strict=True):
         assert line.keys() == other.keys()
         np.testing.assert_allclose(list(line.values()), list(other.values()), rtol=1e-5)
-    assert last_step(tmp_path) == last_step(alone) == 3
-    chex.assert_trees_all_close(load_weights(tmp_path), load_weights(alone), rtol=1e-4, atol=1e-6)
+    assert last_step(workdir) == last_step(alone) == 3
+    chex.assert_trees_all_close(load_weights(workdir), load_weights(alone), rtol=1e-4, atol=1e-6)
+
+
+def test_a_checkpoint_damaged_for_one_process_is_passed_over_by_both(together, tmp_path):
+    """Each process reads the parameters that it holds from files of its own."""
+    workdir = shutil.copytree(together[0], tmp_path / 'run')
+    files = (workdir / 'checkpoints/3/state/ocdbt.process_1/d').iterdir()
+    arrays = max(files, key=lambda path: path.stat().st_size)
+    os.truncate(arrays, 1000)
+    (_, first), (_, second) = outputs = train_together(workdir, fsdp=4)
+    assert 'process 1 cannot read the checkpoint of step 3: ' in second
+    assert 'the checkpoint of step 3 cannot be read: another process cannot read it' in first
+    assert 'going on from the one before, of step 2' in first
+    assert 'continuing at step 2 of 3' in outputs[0][0]
+    assert (workdir / 'checkpoints/3.unreadable').exists()
+    assert_same_outcome(outcome(workdir), outcome(together[0]))
 
 
 LONG_RUN = [

@@ -234,6 +234,9 @@ def _read_names(path: Path, label: Any) -> None:
     try:
         label.names = names
     except ValueError as error:
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise PreparedDataError(f'{path} has {twice!r} more than once: {_ADVICE}') from error
         raise PreparedDataError(
             f'{path} has {len(names)} names, not those of {label.num_classes} classes: {_ADVICE}'
         ) from error

@@ -37,6 +37,7 @@ from snnjax.data.metadata import (
 )
 from snnjax.data.sources.file_names import printable
 from snnjax.errors import UserError
+from snnjax.paths import expand, sync
 
 VERSION = '1.0.0'
 SHARD_BYTES = 128 * 2**20
@@ -115,7 +116,7 @@ def folder_of(data_dir: str | Path, name: str) -> Path:
     Raises:
       ValueError: for a path that is not UTF-8, which ArrayRecord cannot open.
     """
-    folder = Path(data_dir).expanduser() / name / VERSION
+    folder = expand(data_dir) / name / VERSION
     if printable(str(folder)) != str(folder):
         raise ValueError(f'the path {printable(str(folder))} must be UTF-8: rename its folders')
     return folder
@@ -128,7 +129,7 @@ def is_prepared(data_dir: str | Path, name: str) -> bool:
 
 def prepared_names(data_dir: str | Path) -> list[str]:
     """The data sets that are there, whole."""
-    folder = Path(data_dir).expanduser()
+    folder = expand(data_dir)
     if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if is_prepared(folder, path.name))
@@ -172,9 +173,9 @@ def write(plan: Plan, data_dir: str | Path) -> Path:
             for split, numbers, path in missing:
                 _write_shard(path, plan, (plan.splits[split][i] for i in numbers), bar)
         _write_metadata(incomplete, plan)
-        _sync(incomplete)
+        sync(incomplete)
         incomplete.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     return folder
 
 
@@ -251,7 +252,7 @@ def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], 
         bar.update()
     with _as_os_error(partial):
         writer.close()
-    _sync(partial)
+    sync(partial)
     partial.rename(path)
 
 
@@ -305,15 +306,7 @@ def _write_metadata(folder: Path, plan: Plan) -> None:
     info.set_file_format('array_record')
     info.write_to_directory(folder)
     for path in folder.iterdir():
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
 
 
 class Prepared:

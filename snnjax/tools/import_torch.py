@@ -65,7 +65,7 @@ def _import(args: argparse.Namespace) -> None:
         count, others = import_weights(args.file, args.model, options, args.out, args.key)
     except ImportError as error:
         raise UserError("this needs PyTorch: pip install 'snnjax[torch]'") from error
-    except (OSError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error
     print(f'{count} arrays of {args.file} written to {args.out}')
     if others:

@@ -58,9 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 def _prepare(args: argparse.Namespace) -> None:
     try:
         prepare(args.dataset, args.source, args.data_dir, **_options(args))
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(str(error)) from error
 
 
@@ -135,7 +133,9 @@ def _print_classes(prepared: records.Prepared) -> None:
     # Absent from data sets of earlier versions.
     sizes = prepared.metadata.get('class_sizes', {})
     rows = [
-        '  '.join([f'  {name}', *(f'{of[label]:,} {split}' for split, of in sizes.items())])
+        '  '.join(
+            [f'  {_visible(name)}', *(f'{of[label]:,} {split}' for split, of in sizes.items())]
+        )
         for label, name in enumerate(names)
     ]
     print(f'classes ({len(names):,}):')
@@ -144,6 +144,11 @@ def _print_classes(prepared: records.Prepared) -> None:
         rows[half:-half] = [f'  … {len(rows) - 2 * half:,} more …']
         rows += [f'  {min(of):,} to {max(of):,} a class in {split}' for split, of in sizes.items()]
     print('\n'.join(rows))
+
+
+def _visible(name: str) -> str:
+    """Returns a name with escapes in the place of characters that a terminal would act on."""
+    return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
 if __name__ == '__main__':

@@ -29,7 +29,7 @@ from typing import Any
 
 from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
 from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
-from snnjax.errors import ConfigError, run_command
+from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
 from snnjax.paths import expand
 from snnjax.train.config_file import call_config_file, split_config
 from snnjax.train.metric_writer import read_metrics
@@ -114,8 +114,23 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
 
 def _run(command: Sequence[str]) -> int:
     """Runs a training to its end, or to where it stops in good order; returns its exit status."""
-    with subprocess.Popen(command) as process, handle_signals(lambda *_: process.terminate()):
-        return process.wait()
+    started: list[subprocess.Popen] = []
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        for process in started:
+            process.terminate()
+
+    # Before it is started: a signal between the two would leave it behind.
+    with handle_signals(stop), subprocess.Popen(command) as process:
+        started.append(process)
+        if stopped:
+            process.terminate()
+        status = process.wait()
+    # It may not have come so far as to have a handler of its own.
+    return EXIT_INTERRUPTED if stopped and status < 0 else status
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:

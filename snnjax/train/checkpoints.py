@@ -18,8 +18,9 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.path import atomicity
 
 from snnjax.errors import EXIT_FAILED, UserError
-from snnjax.files import LocalPath, sync, sync_tree
+from snnjax.files import LocalPath, sync_tree
 from snnjax.models.params import by_name
+from snnjax.paths import sync
 from snnjax.train import processes
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
@@ -218,7 +219,12 @@ class Checkpoints:
             raise
         # Orbax and TensorStore have errors of many kinds for files that are damaged.
         except Exception as error:
-            return None, _first_line(error)
+            reason = _first_line(error)
+            # The first one says its own reasons when it passes the checkpoint over.
+            if not processes.is_first():
+                index = jax.process_index()
+                warn(f'process {index} cannot read the checkpoint of step {step}: {reason}')
+            return None, reason
 
     def _pass_over(self, steps: Sequence[int], reasons: Mapping[int, str], instead: int) -> None:
         """Sets checkpoints aside that not all processes can read, and says which counts instead."""

@@ -220,7 +220,7 @@ KILLED = """
         pathlib.Path.rename = count(pathlib.Path.rename)
         pathlib.Path.mkdir = count(pathlib.Path.mkdir)
         pathlib.Path.unlink = count(pathlib.Path.unlink)
-        records._sync = count(records._sync)
+        records.sync = count(records.sync)
         records._write_metadata = count(records._write_metadata)
         test_records.Numbers.__getitem__ = count(test_records.Numbers.__getitem__)
         records.write(test_records.make_plan(), target)

@@ -33,7 +33,7 @@ from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import default_config
 from snnjax.train.loop import train
 from tests.processes import HANG
-from tests.runs import outcome
+from tests.runs import assert_same_outcome, outcome
 
 # What is preloaded has begun no computation when it is forked.
 warnings.filterwarnings('ignore', message=r'os\.fork\(\)')
@@ -84,7 +84,7 @@ def kill_at_random(folder: Path, kills: int, seed: int) -> Tally:
                 break
             _check_start(workdir, before)
             tally.kills += 1
-        _check_same(expected, outcome(workdir))
+        assert_same_outcome(outcome(workdir), expected)
         tally.runs += 1
         shutil.rmtree(workdir)
     return tally
@@ -204,11 +204,3 @@ def _check_start(workdir: Path, committed: int) -> None:
     begin = re.search(r'(continuing at step (\d+)|starting a run) of 33 steps', _output(workdir))
     if begin:
         assert int(begin[2] or 0) == committed, _output(workdir)
-
-
-def _check_same(expected: tuple, found: tuple) -> None:
-    paths = jax.tree.leaves_with_path(expected[1])
-    for (path, a), b in zip(paths, jax.tree.leaves(found[1]), strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
-    assert found[0] == expected[0]
-    assert found[2:] == expected[2:]

@@ -102,6 +102,8 @@ def group_by_class(contents: Contents, source: Path) -> ClassFolders:
     for files in splits.values():
         _refuse_inner_splits(files, source)
         _refuse_archives_of_classes(files, source)
+    if 'undivided' in splits:
+        _refuse_repeated_folders(splits['undivided'], folders, source)
     _compare_names({split: {f.path[0] for f in files} for split, files in splits.items()}, notes)
     class_names = sorted({file.path[0] for files in splits.values() for file in files})
     label_of = {name: label for label, name in enumerate(class_names)}
@@ -215,6 +217,19 @@ def _refuse_mentions(folders: Iterable[str], source: Path) -> None:
         raise ValueError(
             f'{source} has {found["train"]} and {other}, which may be splits or classes: name '
             f'splits train and test, and classes otherwise'
+        )
+
+
+def _refuse_repeated_folders(files: Iterable[_File], folders: Sequence[str], source: Path) -> None:
+    """Refuses folders that all have the same folders in them, as fold1/cat and fold2/cat."""
+    inside: dict[str, set[str]] = {folder: set() for folder in folders}
+    for file in files:
+        inside[file.path[0]].add(file.path[1] if len(file.path) > 2 else '')
+    first, *others = inside.values()
+    if others and len(first - {''}) > 1 and all(names == first for names in others):
+        raise ValueError(
+            f'{source} has {_listed(sorted(first - {""}))} in each of {_listed(folders)}, which '
+            f'may be classes or not: {_LAYOUT}'
         )
 
 

@@ -109,6 +109,7 @@ def test_one_split_is_undivided(tmp_path):
         (files_of('data/train', 'data/test', 'more'), 'is not above all classes'),
         (files_of('train/train', 'train/val', 'test'), 'is not above all classes'),
         (files_of('train/test', 'test/train'), 'is not above all classes'),
+        (files_of('fold1', 'fold2', 'fold3'), 'has cat, dog in each of fold1, fold2, fold3'),
         (files_of('seg_train', 'seg_test'), 'may be splits or classes'),
         (files_of('trainA', 'trainB', 'testA', 'testB'), 'may be splits or classes'),
         (files_of('train', 'test') | {'test/1.bin': b''}, r'test/1\.bin in .* is not in a folder'),
