@@ -211,7 +211,7 @@ def check_options(config: ml_collections.ConfigDict) -> None:
             if key not in known:
                 raise ConfigError(f'{kind}: {name} has no {key!r}; {suggest(key, known)}')
     try:
-        make_optimizer(config, make_schedule(config, 1, 2))
+        make_optimizer(config, schedule(config.learning_rate, 2, 1, **config.schedule_options))
     except (TypeError, ValueError) as error:
         raise ConfigError(f'optimizer {config.name}, {config.schedule}: {error}') from error
 

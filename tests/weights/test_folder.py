@@ -10,7 +10,7 @@ from snnjax import create_model
 from snnjax.errors import WeightsError
 from snnjax.models.params import forward_order, stack_layers
 from snnjax.paths import PathError
-from snnjax.train import weights as module
+from snnjax.weights import folder as module
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import (
     describe_weights,

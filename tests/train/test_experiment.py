@@ -1,5 +1,6 @@
 """Runs of several phases."""
 
+import json
 import re
 
 import chex
@@ -10,7 +11,7 @@ import pytest
 from snnjax.analysis.trained import open_trained
 from snnjax.errors import ConfigError
 from snnjax.train import loop
-from snnjax.train.config import phase_configs
+from snnjax.train.config import differences, phase_configs
 from snnjax.train.experiment import check, open_experiment
 from snnjax.train.loop import train
 from snnjax.train.sharding import make_mesh
@@ -43,11 +44,20 @@ def test_a_phase_is_the_run_but_for_its_own_keys(two_phases):
     assert two_phases.earlier_phases
 
 
-def test_phases_come_in_the_order_of_their_names(config):
+def test_phases_come_in_the_order_in_which_they_are_written(config):
     config.earlier_phases = {'b': {'epochs': 2}, 'c': {'epochs': 3}, 'a': {'epochs': 1}}
     phases = phase_configs(config)
-    assert list(phases) == ['a', 'b', 'c', '']
-    assert [phase.epochs for phase in phases.values()] == [1, 2, 3, 2]
+    assert list(phases) == ['b', 'c', 'a', '']
+    assert [phase.epochs for phase in phases.values()] == [2, 3, 1, 2]
+
+
+def test_another_order_of_the_phases_is_another_run(config):
+    config.earlier_phases = {'b': {'epochs': 2}, 'a': {'epochs': 1}}
+    kept = json.loads(config.to_json())
+    assert differences(kept, json.loads(config.to_json())) == []
+    config.earlier_phases = {'a': {'epochs': 1}, 'b': {'epochs': 2}}
+    changes = differences(kept, json.loads(config.to_json()))
+    assert changes == ['earlier_phases: the order b, a -> a, b']
 
 
 @pytest.mark.parametrize('phases', [{'t1': 3}, {'t1': None}, {'': {'epochs': 3}}])
