@@ -84,6 +84,9 @@ def as_module(words):
     """[MODULE, ARGUMENT, ...] of a command; [] for other commands than ours."""
     if words[:2] == ['python', '-m'] and words[2].split('.')[0] == 'snnjax':
         return words[2:]
+    if words[0] == 'snnjax':
+        module = 'snnjax.main' if words[1] == 'train' else f'snnjax.tools.{words[1]}'
+        return [module, *words[2:]]
     if words[:3] == ['python', '-m', 'tests.faults']:
         return ['tests.faults.__main__', *words[3:]]
     if words[:2] == ['launch/tpu_vm.sh', 'run']:
@@ -158,7 +161,9 @@ def test_the_site_is_made_without_a_warning(tmp_path):
 
 def modules_of_commands():
     tools = (ROOT / 'snnjax/tools').glob('*.py')
-    names = [f'snnjax.tools.{path.stem}' for path in tools if '__main__' in path.read_text()]
+    names = [
+        f'snnjax.tools.{path.stem}' for path in tools if '\nif __name__ ==' in path.read_text()
+    ]
     return ['snnjax.main', *names]
 
 

@@ -25,6 +25,8 @@ ALLOWED = {
     'export': {'analysis', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
     'tools': {'analysis', 'data', 'export', 'models', 'neurons', 'train', 'weights', *_BASE},
     'main': {'analysis', 'models', 'tools', 'train', *_BASE},
+    'cli': {'main', 'tools', *_BASE},
+    '__main__': {'cli'},
 }
 # Old homes, which only pass on what has moved.
 ALIASES = {'models/torch_weights.py': {'weights'}}
