@@ -73,8 +73,14 @@ def add_argument(
         if name.startswith('-'):
             parser.add_argument(name, **hidden)
         else:
-            position = {key: hidden[key] for key in ('type', 'help', 'default') if key in hidden}
-            parser.add_argument(dest, nargs='?', **position)
+            position = {key: hidden[key] for key in ('help', 'default')}
+            kind = _unless_absent(options.get('type', str))
+            parser.add_argument(dest, nargs='?', type=kind, **position)
+
+
+def _unless_absent(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Returns a type of arguments that keeps the default of one that was not given."""
+    return lambda text: text if text == argparse.SUPPRESS else kind(text)
 
 
 class JsonOutput:
