@@ -11,7 +11,7 @@ python -m snnjax.main --config=configs/cifar10.py:depth=8,num_steps=4,pretrain_e
     --config.epochs=3 --config.optimizer.learning_rate=0.05 --workdir=runs/cifar10_two_phases
 """
 
-from snnjax.train.config import choose, default_config, parse_arguments
+from snnjax.train.config import choose, default_config
 
 RECIPES = {
     # Appendix B.2 as printed: it names neither momentum nor flips.
@@ -21,26 +21,23 @@ RECIPES = {
 }
 
 
-def get_config(arguments: str = ''):
+def get_config(family='ms_resnet', depth=20, num_steps=4, recipe='authors', pretrain_epochs=0):
     """Arguments: ``family`` of models, ``depth`` (6n + 2), ``num_steps``, ``recipe``.
 
     Also ``pretrain_epochs`` at one time step, which come first.
     """
-    args = parse_arguments(
-        arguments, family='ms_resnet', depth=20, num_steps=4, recipe='authors', pretrain_epochs=0
-    )
-    recipe = choose('recipe', args.recipe, RECIPES)
+    recipe = choose('recipe', recipe, RECIPES)
     config = default_config()
-    config.model.name = f'{args.family}{args.depth}'
-    config.model.num_steps = args.num_steps
+    config.model.name = f'{family}{depth}'
+    config.model.num_steps = num_steps
     config.data.name = 'cifar10'
     config.data.crop_padding = 4
     config.data.flip = recipe['flip']
     config.optimizer.momentum = recipe['momentum']
-    if args.pretrain_epochs:
+    if pretrain_epochs:
         config.earlier_phases.pretrain = {
             'model': {'num_steps': 1},
-            'epochs': args.pretrain_epochs,
+            'epochs': pretrain_epochs,
             'optimizer': {'learning_rate': config.optimizer.learning_rate},
         }
     return config

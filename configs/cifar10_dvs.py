@@ -8,17 +8,16 @@ tenths of each class, in the order of the files, are for training. An accuracy i
 without it: a random split is easier.
 """
 
-from snnjax.train.config import default_config, parse_arguments
+from snnjax.train.config import default_config
 
 
-def get_config(arguments: str = ''):
+def get_config(family='ms_resnet', depth=20, num_steps=20, split='by_order'):
     """Arguments: ``family`` of models, ``depth`` (6n + 2), ``num_steps`` (frames) and ``split``."""
-    args = parse_arguments(arguments, family='ms_resnet', depth=20, num_steps=20, split='by_order')
     config = default_config()
-    config.model.name = f'{args.family}{args.depth}_dvs'
-    config.model.num_steps = args.num_steps
+    config.model.name = f'{family}{depth}_dvs'
+    config.model.num_steps = num_steps
     config.data.name = 'cifar10_dvs'
-    config.data.split = args.split
+    config.data.split = split
     config.data.crop_padding = 10
     config.data.flip = True
     config.epochs = 100

@@ -17,7 +17,7 @@ One of them alone:
 python -m snnjax.main --config=configs/compare.py:network=sew,setting=cpu --workdir=runs/x
 """
 
-from snnjax.train.config import choose, default_config, parse_arguments
+from snnjax.train.config import choose, default_config
 
 SGD = {'name': 'sgd', 'learning_rate': 0.05}
 # Both papers train with the squared distance of rates, and with Adam.
@@ -55,38 +55,36 @@ BUDGETS = {
 """Time steps, epochs and batches by the setting and the data."""
 
 
-def get_config(arguments: str = ''):
+def get_config(network='ms', data='cifar10', seed=0, setting='paper'):
     """Arguments: ``network``, ``data`` (cifar10, nmnist), ``seed``, ``setting`` (paper, cpu)."""
-    args = parse_arguments(arguments, network='ms', data='cifar10', seed=0, setting='paper')
-    budget = choose('data', args.data, choose('setting', args.setting, BUDGETS))
-    name, options = choose('network', args.network, NETWORKS[args.setting])
+    budget = choose('data', data, choose('setting', setting, BUDGETS))
+    name, options = choose('network', network, NETWORKS[setting])
     config = default_config()
     config.model.update({'name': name, 'num_steps': budget['num_steps'], **options})
-    config.data.name = args.data
-    config.data.crop_padding = 4 if args.data == 'cifar10' else 2
-    config.data.flip = args.data == 'cifar10'
-    rates = args.network in ('plif', 'ta')
+    config.data.name = data
+    config.data.crop_padding = 4 if data == 'cifar10' else 2
+    config.data.flip = data == 'cifar10'
+    rates = network in ('plif', 'ta')
     config.loss = 'mse' if rates else 'cross_entropy'
     config.optimizer.update(RATES if rates else SGD)
     config.epochs = budget['epochs']
     config.batch_size = budget['batch_size']
     config.eval_batch_size = 100
-    config.seed = args.seed
+    config.seed = seed
     return config
 
 
-def get_runs(arguments: str = ''):
+def get_runs(networks='', seeds='0', data='cifar10', setting='paper'):
     """Arguments: ``networks`` and ``seeds``, each with a + between, ``data`` and ``setting``.
+
+    All networks are compared where none is named.
 
     Returns the arguments of ``get_config`` by the name of the run.
     """
-    args = parse_arguments(
-        arguments, networks='+'.join(NETWORKS['paper']), seeds='0', data='cifar10', setting='paper'
-    )
     return {
-        f'{network}_{args.data}_seed{seed}': (
-            f'network={network},data={args.data},seed={seed},setting={args.setting}'
+        f'{network}_{data}_seed{seed}': (
+            f'network={network},data={data},seed={seed},setting={setting}'
         )
-        for seed in args.seeds.split('+')
-        for network in args.networks.split('+')
+        for seed in seeds.split('+')
+        for network in (networks.split('+') if networks else NETWORKS['paper'])
     }

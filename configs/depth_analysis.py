@@ -13,10 +13,9 @@ One network of them alone:
 python -m snnjax.main --config=configs/depth_analysis.py:family=plain_net,depth=44 --workdir=runs/x
 """
 
-import runpy
-from pathlib import Path
+import cifar10
 
-from snnjax.train.config import choose, parse_arguments
+from snnjax.train.config import choose
 
 SETTINGS = {
     # Appendix B.2, with momentum and flips, which its authors add. It does not state T.
@@ -27,36 +26,31 @@ SETTINGS = {
 FAMILIES = ('plain_net', 'vanilla_resnet', 'wo_lif_resnet', 'ms_resnet')
 DEPTHS = {'paper': '8+14+20+32+44+56', 'cpu': '8+20+44+56'}
 
-cifar10 = runpy.run_path(str(Path(__file__).with_name('cifar10.py')))
 
-
-def get_config(arguments=''):
+def get_config(family='ms_resnet', depth=20, seed=0, setting='paper'):
     """Arguments: ``family`` of models, ``depth`` (6n + 2), ``seed``, ``setting``."""
-    args = parse_arguments(arguments, family='ms_resnet', depth=20, seed=0, setting='paper')
-    setting = choose('setting', args.setting, SETTINGS)
-    family_of = f'family={args.family},depth={args.depth},num_steps={setting["num_steps"]}'
-    config = cifar10['get_config'](family_of)
-    config.seed = args.seed
-    config.epochs = setting['epochs']
-    config.batch_size = setting['batch_size']
-    config.optimizer.learning_rate = setting['learning_rate']
+    chosen = choose('setting', setting, SETTINGS)
+    config = cifar10.get_config(family=family, depth=depth, num_steps=chosen['num_steps'])
+    config.seed = seed
+    config.epochs = chosen['epochs']
+    config.batch_size = chosen['batch_size']
+    config.optimizer.learning_rate = chosen['learning_rate']
     return config
 
 
-def get_runs(arguments=''):
+def get_runs(families='', depths='', seeds='0', setting='paper'):
     """Arguments: ``families``, ``depths``, ``seeds``, each with a + between, and ``setting``.
+
+    All families are trained where none is named.
 
     Returns the arguments of ``get_config`` by the name of the run, the shallow networks first.
     """
-    args = parse_arguments(
-        arguments, families='+'.join(FAMILIES), depths='', seeds='0', setting='paper'
-    )
-    depths = args.depths or choose('setting', args.setting, DEPTHS)
+    depths = depths or choose('setting', setting, DEPTHS)
     return {
         f'{family}{depth}_seed{seed}': (
-            f'family={family},depth={depth},seed={seed},setting={args.setting}'
+            f'family={family},depth={depth},seed={seed},setting={setting}'
         )
-        for seed in args.seeds.split('+')
+        for seed in seeds.split('+')
         for depth in depths.split('+')
-        for family in args.families.split('+')
+        for family in (families.split('+') if families else FAMILIES)
     }

@@ -6,15 +6,14 @@ python -m snnjax.main --config=configs/dvs_gesture.py --workdir=runs/dvs_gesture
 Nothing is mirrored: left and right are different gestures.
 """
 
-from snnjax.train.config import default_config, parse_arguments
+from snnjax.train.config import default_config
 
 
-def get_config(arguments: str = ''):
+def get_config(family='ms_resnet', depth=20, num_steps=16):
     """Arguments: ``family`` of models, ``depth`` (6n + 2) and ``num_steps``, the frames."""
-    args = parse_arguments(arguments, family='ms_resnet', depth=20, num_steps=16)
     config = default_config()
-    config.model.name = f'{args.family}{args.depth}_dvs'
-    config.model.num_steps = args.num_steps
+    config.model.name = f'{family}{depth}_dvs'
+    config.model.num_steps = num_steps
     config.data.name = 'dvs_gesture'
     config.data.crop_padding = 10
     config.data.crop_scale = 0.8

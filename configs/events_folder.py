@@ -9,17 +9,16 @@ Five objects on a turntable, learnt from 234 clips of one session, are recognise
 clips of another (``docs/results``), after a quarter of an hour on two CPU cores.
 """
 
-from snnjax.train.config import default_config, parse_arguments
+from snnjax.train.config import default_config
 
 
-def get_config(arguments: str = ''):
+def get_config(name='dvs128_objects', split='official', depth=8, num_steps=4):
     """Arguments: as below; ``split`` for recordings in no folders of train and test."""
-    args = parse_arguments(arguments, name='dvs128_objects', split='official', depth=8, num_steps=4)
     config = default_config()
-    config.model.name = f'ms_resnet{args.depth}_dvs'
-    config.model.num_steps = args.num_steps
-    config.data.name = args.name
-    config.data.split = args.split
+    config.model.name = f'ms_resnet{depth}_dvs'
+    config.model.num_steps = num_steps
+    config.data.name = name
+    config.data.split = split
     config.data.crop_padding = 8
     config.data.crop_scale = 0.7
     config.data.flip = True

@@ -6,15 +6,15 @@ JPEG files of 500x375 pixels are decoded and changed as those of ImageNet are, w
 again and again, so that nothing can be learnt from them but how fast it goes.
 """
 
-import pathlib
-import runpy
+import functools
 
-_IMAGENET = pathlib.Path(__file__).with_name('imagenet.py')
+import imagenet
 
 
-def get_config(arguments: str = ''):
+@functools.wraps(imagenet.get_config)
+def get_config(**arguments):
     """Arguments: those of ``imagenet.py``."""
-    config = runpy.run_path(str(_IMAGENET))['get_config'](arguments)
+    config = imagenet.get_config(**arguments)
     config.data.name = 'fake_imagenet'
     config.epochs = 1
     return config

@@ -20,7 +20,7 @@ python -m snnjax.tools.evaluate --weights=runs/imagenet104 \
     --data.eval_size=288 --data.eval_resize=320
 """
 
-from snnjax.train.config import choose, default_config, parse_arguments
+from snnjax.train.config import choose, default_config
 
 STRONGER = {'weight_decay': 1e-5, 'smoothing': 0.1, 'auto_augment': 'imagenet'}
 RECIPES = {
@@ -37,26 +37,19 @@ PHASES = {
 }
 
 
-def get_config(arguments: str = ''):
+def get_config(
+    family='ms_resnet', depth=34, recipe='authors', phase='single', num_steps=0, batch_size=256
+):
     """Arguments: as below; ``num_steps=0`` is the phase's own number.
 
     ``phase`` is one of `PHASES`, or 'both': pretrain, then finetune.
     """
-    args = parse_arguments(
-        arguments,
-        family='ms_resnet',
-        depth=34,
-        recipe='authors',
-        phase='single',
-        num_steps=0,
-        batch_size=256,
-    )
-    name = f'{args.recipe}_{args.depth}'
-    recipe = choose('recipe', name if name in RECIPES else args.recipe, RECIPES)
-    phase = choose('phase', args.phase, PHASES | {'both': PHASES['finetune']})
+    name = f'{recipe}_{depth}'
+    recipe = choose('recipe', name if name in RECIPES else recipe, RECIPES)
+    chosen = choose('phase', phase, PHASES | {'both': PHASES['finetune']})
     config = default_config()
-    config.model.name = f'{args.family}{args.depth}'
-    config.model.num_steps = args.num_steps or phase['num_steps']
+    config.model.name = f'{family}{depth}'
+    config.model.num_steps = num_steps or chosen['num_steps']
     config.data.name = 'imagenet'
     config.data.image_size = 224
     config.data.crop_scale = 0.08
@@ -64,15 +57,15 @@ def get_config(arguments: str = ''):
     config.data.auto_augment = recipe['auto_augment']
     config.data.workers = 8
     config.label_smoothing = recipe['smoothing']
-    config.epochs = phase['epochs']
-    config.batch_size = args.batch_size
-    config.eval_batch_size = args.batch_size
+    config.epochs = chosen['epochs']
+    config.batch_size = batch_size
+    config.eval_batch_size = batch_size
     # The rates are those of 256 images a step.
-    rate_factor = args.batch_size / 256
-    config.optimizer.learning_rate = phase['learning_rate'] * rate_factor
+    rate_factor = batch_size / 256
+    config.optimizer.learning_rate = chosen['learning_rate'] * rate_factor
     config.optimizer.weight_decay = recipe['weight_decay']
     config.checkpoint.every_steps = 1000
-    if args.phase == 'both':
+    if phase == 'both':
         first = PHASES['pretrain']
         config.earlier_phases.pretrain = {
             'model': {'num_steps': first['num_steps']},

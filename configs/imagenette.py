@@ -8,20 +8,17 @@ The same for a data set that was prepared under another name, with ``name=``. At
 two CPU cores.
 """
 
-from snnjax.train.config import default_config, parse_arguments
+from snnjax.train.config import default_config
 
 
-def get_config(arguments: str = ''):
+def get_config(name='imagenette', split='official', depth=18, num_steps=2, image_size=128):
     """Arguments: as below; ``split`` for photos in no folders of train and test."""
-    args = parse_arguments(
-        arguments, name='imagenette', split='official', depth=18, num_steps=2, image_size=128
-    )
     config = default_config()
-    config.model.name = f'ms_resnet{args.depth}'
-    config.model.num_steps = args.num_steps
-    config.data.name = args.name
-    config.data.split = args.split
-    config.data.image_size = args.image_size
+    config.model.name = f'ms_resnet{depth}'
+    config.model.num_steps = num_steps
+    config.data.name = name
+    config.data.split = split
+    config.data.image_size = image_size
     config.data.crop_scale = 0.25
     config.data.flip = True
     config.data.auto_augment = 'imagenet'

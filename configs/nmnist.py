@@ -7,15 +7,14 @@ From 1,000 of the 60,000 recordings it learns to recognise 94 of 100 others, in 
 two CPU cores (``docs/results``).
 """
 
-from snnjax.train.config import default_config, parse_arguments
+from snnjax.train.config import default_config
 
 
-def get_config(arguments: str = ''):
+def get_config(family='ms_resnet', depth=8, num_steps=8):
     """Arguments: ``family`` of models, ``depth`` (6n + 2) and ``num_steps``, the frames."""
-    args = parse_arguments(arguments, family='ms_resnet', depth=8, num_steps=8)
     config = default_config()
-    config.model.name = f'{args.family}{args.depth}'
-    config.model.num_steps = args.num_steps
+    config.model.name = f'{family}{depth}'
+    config.model.num_steps = num_steps
     config.data.name = 'nmnist'
     config.data.crop_padding = 2
     config.epochs = 20

@@ -8,23 +8,22 @@ time steps below; each for the first 64 epochs of their learning rate, which ris
 Table 4 has 74.80 % on CIFAR10-DVS.
 """
 
-from snnjax.train.config import choose, default_config, parse_arguments
+from snnjax.train.config import choose, default_config
 
 NUM_STEPS = {'cifar10': 8, 'nmnist': 10, 'cifar10_dvs': 20, 'dvs_gesture': 20}
 
 
-def get_config(arguments: str = ''):
+def get_config(data='cifar10', num_steps=0):
     """Arguments: ``data``, one of `NUM_STEPS`, and ``num_steps``; 0 for those of the data."""
-    args = parse_arguments(arguments, data='cifar10', num_steps=0)
-    num_steps = choose('data', args.data, NUM_STEPS)
+    num_steps = num_steps or choose('data', data, NUM_STEPS)
     config = default_config()
-    config.model.name = f'plif_{args.data}'
-    config.model.num_steps = args.num_steps or num_steps
-    config.data.name = args.data
-    if args.data == 'cifar10':
+    config.model.name = f'plif_{data}'
+    config.model.num_steps = num_steps
+    config.data.name = data
+    if data == 'cifar10':
         config.data.crop_padding = 4
         config.data.flip = True
-    if args.data == 'cifar10_dvs':
+    if data == 'cifar10_dvs':
         config.data.split = 'by_order'
     config.loss = 'mse'
     config.optimizer.name = 'adam'

@@ -9,20 +9,17 @@ python -m snnjax.main --config=configs/sew.py:depth=34 --config.model.kind=sew_a
     --workdir=runs/sew34_and
 """
 
-import runpy
-from pathlib import Path
-
-from snnjax.train.config import parse_arguments
-
-imagenet = runpy.run_path(str(Path(__file__).with_name('imagenet.py')))
+import imagenet
 
 
-def get_config(arguments: str = ''):
+def get_config(depth=34, num_steps=4, batch_size=256):
     """Arguments: ``depth``, ``num_steps`` and ``batch_size``."""
-    args = parse_arguments(arguments, depth=34, num_steps=4, batch_size=256)
-    config = imagenet['get_config'](
-        f'family=sew_resnet,depth={args.depth},recipe=paper_arxiv,num_steps={args.num_steps},'
-        f'batch_size={args.batch_size}'
+    config = imagenet.get_config(
+        family='sew_resnet',
+        depth=depth,
+        recipe='paper_arxiv',
+        num_steps=num_steps,
+        batch_size=batch_size,
     )
     config.epochs = 320
     config.optimizer.weight_decay = 0.0

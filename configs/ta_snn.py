@@ -6,17 +6,16 @@ As its authors train it: ten time steps, Adam, the squared distance of firing ra
 step. Their learning rate falls where the loss does no more; here it is a cosine.
 """
 
-from snnjax.train.config import default_config, parse_arguments
+from snnjax.train.config import default_config
 
 
-def get_config(arguments: str = ''):
+def get_config(num_steps=10, split='by_order'):
     """Arguments: ``num_steps``, the frames, and ``split``, see ``configs/cifar10_dvs.py``."""
-    args = parse_arguments(arguments, num_steps=10, split='by_order')
     config = default_config()
     config.model.name = 'ta_snn'
-    config.model.num_steps = args.num_steps
+    config.model.num_steps = num_steps
     config.data.name = 'cifar10_dvs'
-    config.data.split = args.split
+    config.data.split = split
     config.loss = 'mse'
     config.optimizer.name = 'adam'
     config.optimizer.learning_rate = 1e-3

@@ -8,26 +8,23 @@ The structure and six time steps are theirs; the optimiser and the augmentation 
 has 67.05 % for the wide ``tdbn_resnet34x2`` and 64.88 % for ``tdbn_resnet50``.
 """
 
-import runpy
-from pathlib import Path
+import cifar10
+import imagenet
 
-from snnjax.train.config import choose, parse_arguments
+from snnjax.train.config import choose
 
 BASES = {
-    'tdbn_resnet19': 'cifar10',
-    'tdbn_resnet34': 'imagenet',
-    'tdbn_resnet34x2': 'imagenet',
-    'tdbn_resnet50': 'imagenet',
+    'tdbn_resnet19': (cifar10, 'authors'),
+    'tdbn_resnet34': (imagenet, 'paper_arxiv'),
+    'tdbn_resnet34x2': (imagenet, 'paper_arxiv'),
+    'tdbn_resnet50': (imagenet, 'paper_arxiv'),
 }
-ARGUMENTS = {'cifar10': 'recipe=authors', 'imagenet': 'recipe=paper_arxiv'}
 
 
-def get_config(arguments: str = ''):
+def get_config(network='tdbn_resnet19', num_steps=6):
     """Arguments: ``network``, one of `BASES`, and ``num_steps``."""
-    args = parse_arguments(arguments, network='tdbn_resnet19', num_steps=6)
-    base = choose('network', args.network, BASES)
-    path = Path(__file__).with_name(f'{base}.py')
-    config = runpy.run_path(str(path))['get_config'](ARGUMENTS[base])
-    config.model.name = args.network
-    config.model.num_steps = args.num_steps
+    base, recipe = choose('network', network, BASES)
+    config = base.get_config(recipe=recipe)
+    config.model.name = network
+    config.model.num_steps = num_steps
     return config

@@ -92,7 +92,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
         if args.dry_run or not workdir:
             print(describe_dry_run(config, workdir))
             return 0
-        finished = train(config, workdir)
+        finished = train(config, workdir).finished
         # All is saved: a signal changes nothing any more.
         with StopRequest(), contextlib.suppress(KeyboardInterrupt):
             if processes.is_first():

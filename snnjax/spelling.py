@@ -28,6 +28,11 @@ def count(number: int, noun: str) -> str:
     return f'{number:,} {noun}{ending}'
 
 
+def split_names(text: str) -> list[str]:
+    """Returns the names in a text that has commas between them."""
+    return [name.strip() for name in text.split(',') if name.strip()]
+
+
 def natural_order(name: str) -> list[Any]:
     """Sorts names with numbers in them by the numbers."""
     return [

@@ -11,12 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get('SNNJAX_TEST_DATA', ROOT.parent / 'shared'))
 
+# Files with tests of a minute or so.
+LONGEST = ('test_processes.py', 'test_notebooks.py', 'test_main.py', 'test_launch.py')
+
 
 def pytest_configure(config):
     # Tests share what they compile, also with the processes they start and with the next session.
     cache = str(config.cache.mkdir('jax'))
     os.environ['JAX_COMPILATION_CACHE_DIR'] = cache
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+    # Tests compile far more than they compute. The passes of XLA are the usual ones; only LLVM
+    # spends less time on the machine code, most of all on that of random numbers.
+    flags = os.environ.get('XLA_FLAGS', '')
+    os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=1 {flags}'
     # What a test trains is not to be known to the next session.
     state = tempfile.TemporaryDirectory()
     config.add_cleanup(state.cleanup)
@@ -25,6 +32,11 @@ def pytest_configure(config):
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     jax.config.update('jax_platforms', 'cpu')
     jax.config.update('jax_num_cpu_devices', 8)
+
+
+def pytest_collection_modifyitems(items):
+    # Two processes share the tests. The longest come first, lest one process waits for the other.
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
@@ -49,7 +61,7 @@ def digits_run(tmp_path_factory):
     config.log_every = 10
     config.gradient_norms = True
     path = tmp_path_factory.mktemp('run')
-    assert train(config, path)
+    assert train(config, path).finished
     return path, config
 
 

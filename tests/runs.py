@@ -2,7 +2,9 @@
 
 import orbax.checkpoint as ocp
 
+from snnjax.train.experiment import set_up
 from snnjax.train.metric_writer import read_metrics
+from snnjax.train.program import build_program
 
 
 def outcome(workdir):
@@ -29,3 +31,9 @@ def metrics_without_times(workdir):
         {key: value for key, value in record.items() if not key.startswith('time/')}
         for record in read_metrics(workdir)
     ]
+
+
+def program_of(config, mesh, steps_per_epoch):
+    """The program of a configuration with a single phase."""
+    setup = set_up(config)
+    return build_program(config, setup.dataset, setup.model, mesh, steps_per_epoch)

@@ -7,7 +7,9 @@ import pytest
 from snnjax.data import DataOptions
 from snnjax.data.datasets import READY
 from snnjax.models import create_model
-from snnjax.train.config import check, default_config, flatten, phase_configs
+from snnjax.train.config import default_config, flatten, phase_configs
+from snnjax.train.config_file import call_config_file
+from snnjax.train.experiment import check
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
@@ -37,7 +39,7 @@ CASES = [(path, '') for path in CONFIGS] + [
 
 
 def get_config(path, arguments=''):
-    return runpy.run_path(str(path))['get_config'](*filter(None, [arguments]))
+    return call_config_file(path, 'get_config', arguments)
 
 
 @pytest.mark.parametrize(('path', 'arguments'), CASES, ids=lambda x: getattr(x, 'stem', x))

@@ -243,7 +243,7 @@ def send_after(monkeypatch, module, name, number):
     ('number', 'module', 'name', 'status', 'step'),
     [
         # Noted while a run begins.
-        (signal.SIGTERM, loop, 'make_phases', 75, None),
+        (signal.SIGTERM, loop, 'open_experiment', 75, None),
         (signal.SIGHUP, loop, 'write_config', 75, None),
         # The step at hand is the last one that is done.
         (signal.SIGINT, loop, 'put_batch', 75, 1),
@@ -318,15 +318,15 @@ def test_a_work_directory_that_cannot_be_is_refused(process, capsys, workdir, me
 def test_the_configuration_is_compared_under_the_lock(process, monkeypatch, tmp_path, capsys):
     """Another command may begin a run while this one looks at its data."""
 
-    make_phases = loop.make_phases
+    open_experiment = loop.open_experiment
 
     def begin_another():
-        monkeypatch.setattr(loop, 'make_phases', make_phases)
+        monkeypatch.setattr(loop, 'open_experiment', open_experiment)
         path = SMALL_RUN[0].removeprefix('--config=')
         config = read_config(path, [*IN_PROCESS[1:], '--config.seed=1'])
         assert loop.train(config, tmp_path / 'run')
 
-    monkeypatch.setattr(loop, 'make_phases', wrap(make_phases, begin_another))
+    monkeypatch.setattr(loop, 'open_experiment', wrap(open_experiment, begin_another))
     assert process() == 2
     assert 'seed: 1 -> 0' in capsys.readouterr().err
     assert json.loads((tmp_path / 'run/config.json').read_text())['seed'] == 1

@@ -110,15 +110,14 @@ def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path)
     assert statuses == [75, 75], outputs
     assert 'stopped and saved' in outputs[0][0]
     # Another number of processes, and of devices, goes on from there.
-    for devices in (8, 1):
-        step = last_step(tmp_path)
-        assert read_metrics(tmp_path)[-1]['step'] == step
-        with start(tmp_path, 1, devices, *LONG_RUN) as processes:
-            wait_for_checkpoint(tmp_path, processes, after=step)
-            processes[0].send_signal(signal.SIGTERM)
-            statuses, outputs = finish(processes)
-        assert statuses == [75], outputs
-        assert f'continuing at step {step:,}' in outputs[0][0]
+    step = last_step(tmp_path)
+    assert read_metrics(tmp_path)[-1]['step'] == step
+    with start(tmp_path, 1, 1, *LONG_RUN) as processes:
+        wait_for_checkpoint(tmp_path, processes, after=step)
+        processes[0].send_signal(signal.SIGTERM)
+        statuses, outputs = finish(processes)
+    assert statuses == [75], outputs
+    assert f'continuing at step {step:,}' in outputs[0][0]
 
 
 def test_a_lost_process_is_noticed_by_the_others(tmp_path):

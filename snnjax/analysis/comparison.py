@@ -15,7 +15,7 @@ from snnjax.analysis.energy import measure_costs
 from snnjax.analysis.runs import RunError, by_network, mean_and_deviation
 from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data.pipeline import TrainingBatches
-from snnjax.train.config import check, dataset_of
+from snnjax.train.experiment import check
 from snnjax.train.program import build_program
 from snnjax.train.progress import watched
 from snnjax.train.run_directory import read_config
@@ -36,7 +36,7 @@ def measure_run(workdir: Path, **choice: Any) -> dict[str, Any]:
     """
     trained = open_trained(str(workdir), **choice)
     return {
-        'model': trained.config.model.name,
+        'model': trained.name,
         'parameters': count_parameters(trained.variables['params']),
         'step': trained.step,
         **measure_costs(trained),
@@ -65,9 +65,9 @@ def measure_steps(
     for name, workdir in watched(workdirs.items(), 'compiling steps', unit='network'):
         config = _config_of(workdir)
         config.data.update(data_as_trained(str(workdir), data or {}))
-        check(config, mesh.size)
-        program = build_program(config, mesh, steps_per_epoch=1)
-        split = dataset_of(config).load('train')
+        *_, setup = check(config, mesh.size)
+        program = build_program(config, setup.dataset, setup.model, mesh, steps_per_epoch=1)
+        split = setup.dataset.load('train')
         batches = TrainingBatches(split, config.batch_size, config.seed, num_batches=1)
         batch = put_batch(batches[0], program.batch_sharding)
         states[name] = program.init()

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
-from snnjax.data import DataOptions, Dataset, Split
+from snnjax import known
+from snnjax.data import DataOptions, Dataset, Split, open_dataset
 from snnjax.data.datasets import READY, SMALL_IMAGES, class_names
 from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.splits import EvenlySpaced
 from snnjax.data.transforms.preprocessing import read_preprocessing
-from snnjax.errors import UserError
-from snnjax.models import Network, compiler_options
+from snnjax.errors import ConfigError, UserError
+from snnjax.models import Network, compiler_options, create_model
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.models.observation import unrolled
 from snnjax.paths import expand
-from snnjax.spelling import count
-from snnjax.train import data_folders, metrics
-from snnjax.train.config import ConfigError, check, dataset_of, default_config, describe_split
+from snnjax.spelling import count, suggest
+from snnjax.train import metrics
+from snnjax.train.config import describe_split
 from snnjax.train.loop import evaluate
 from snnjax.train.losses import LOSSES
-from snnjax.train.program import Program, build_program
+from snnjax.train.program import Inference, build_inference
 from snnjax.train.progress import watched
 from snnjax.train.run_directory import read_config
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
+from snnjax.train.state import SEEDS
 from snnjax.train.step import normalise
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import SAFETENSORS_FILE, describe_weights, load_weights
@@ -46,34 +48,39 @@ class Trained:
     """A model, its variables, and examples of a data set.
 
     Attributes:
-      config: of the model and the data.
-      dataset: of the examples.
-      program: what runs on the devices.
+      name: of the model.
+      num_steps: time steps T.
+      data: options of the data set.
+      inference: what runs on the devices.
       variables: of the model, as they lie on the devices.
       split_name: 'test' or 'train'; images of both are as in testing.
       examples: of that split, all or some.
+      batch_size: images in a batch, over all devices: no more than there are, but for some of
+        padding.
       assumes_steps: true if neither the weights nor a caller said how many time steps.
       step: step of the checkpoint that was read; None for a folder of weights.
     """
 
-    config: ml_collections.ConfigDict
-    dataset: Dataset
-    program: Program
+    name: str
+    num_steps: int
+    data: DataOptions
+    inference: Inference
     variables: Mapping[str, Any]
     split_name: str
     examples: Split
+    batch_size: int
     assumes_steps: bool = False
     step: int | None = None
 
     @property
-    def model(self) -> Network:
-        """The network, each of its layers for itself."""
-        return unrolled(self.program.model)
+    def dataset(self) -> Dataset:
+        """The data set of the examples."""
+        return self.inference.dataset
 
     @property
-    def num_steps(self) -> int:
-        """Time steps T."""
-        return self.config.model.num_steps
+    def model(self) -> Network:
+        """The network, each of its layers for itself."""
+        return unrolled(self.inference.model)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -83,7 +90,7 @@ class Trained:
     @property
     def class_names(self) -> list[str]:
         """Names of the classes by label; digits for a data set that does not name them."""
-        names = class_names(DataOptions(**self.config.data))
+        names = class_names(self.data)
         return names or list(map(str, range(self.dataset.num_classes)))
 
     def normalised(self, batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -94,27 +101,25 @@ class Trained:
         """Says which model on which examples, and of which checkpoint."""
         assumed = ' (the weights do not say)' if self.assumes_steps else ''
         steps = f'T={self.num_steps}{assumed}'
-        model = f'{self.config.model.name}, {steps}; {self.describe_examples()}'
+        model = f'{self.name}, {steps}; {self.describe_examples()}'
         return model if self.step is None else f'{model}\ncheckpoint of step {self.step:,}'
 
     def describe_examples(self) -> str:
         """Says which examples of which data set."""
         return (
-            f'{self.config.data.name}: {count(len(self.examples), f"{self.split_name} example")}'
-            f'{describe_split(self.config)}'
+            f'{self.data.name}: {count(len(self.examples), f"{self.split_name} example")}'
+            f'{describe_split(self.data.split)}'
         )
-
-    @property
-    def batch_size(self) -> int:
-        """Images in a batch, over all devices: no more than there are, but for some of padding."""
-        devices = jax.device_count()
-        return min(self.config.eval_batch_size, -(-len(self.examples) // devices) * devices)
 
     def evaluate(self) -> dict[str, float]:
         """Loss, accuracy and firing rate over the examples; see `snnjax.train.loop.evaluate`."""
-        data = self.config.data
         return evaluate(
-            self.program, self.variables, self.examples, self.batch_size, data, shown='evaluating'
+            self.inference,
+            self.variables,
+            self.examples,
+            self.batch_size,
+            self.data,
+            shown='evaluating',
         )
 
     def measure(
@@ -133,7 +138,7 @@ class Trained:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        made = watched(batches.iterate(self.config.data.workers), what, len(batches))
+        made = watched(batches.iterate(self.data.workers), what, len(batches))
         mesh = make_mesh()
         options = compiler_options(mesh.devices.flat[0].platform)
         compiled = jax.jit(step, out_shardings=replicated(mesh), compiler_options=options)
@@ -170,11 +175,11 @@ def open_trained(
     step = _step_of(weights, checkpoint)
     data = data_as_trained(weights, data or {})
 
-    def load(program: Program) -> Any:
-        like = program.abstract_state().variables
+    def load(inference: Inference) -> Any:
+        like = inference.abstract_variables()
         loaded = load_weights(weights, checkpoint if step is None else step)
-        variables, _ = fit_weights(program.model, like, loaded)
-        return jax.device_put(variables, program.state_sharding.variables)
+        variables, _ = fit_weights(inference.model, like, loaded)
+        return jax.device_put(variables, inference.variables_sharding)
 
     of_data = ('num_classes', 'in_channels')
     options = {
@@ -188,6 +193,10 @@ def open_trained(
     if assumes_steps:
         options['num_steps'] = DEFAULT_NUM_STEPS
     loss = (_trained_as(weights) or {}).get('loss', 'cross_entropy')
+    if loss not in LOSSES:
+        raise ConfigError(
+            f'{weights} was trained with an unknown loss {loss!r}; {suggest(loss, LOSSES)}'
+        )
     trained = _open(name, options, data, load, loss=loss, **choice)
     return dataclasses.replace(trained, step=step, assumes_steps=assumes_steps)
 
@@ -233,7 +242,7 @@ def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of `DataOptions`: those that weights were trained with, but for the changes.
 
     Weights from elsewhere may name any folder: that of their data is taken only if it is known, see
-    `snnjax.train.data_folders`.
+    `snnjax.known`.
 
     Raises:
       ConfigError: where nothing says which data set, or that it may be opened.
@@ -252,7 +261,7 @@ def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     if (
         'dir' not in changes
         and data['name'] not in READY
-        and not data_folders.is_known(data['dir'])
+        and not known.is_known_folder(data['dir'], DataOptions.dir)
     ):
         raise ConfigError(
             f'{weights} names {data["dir"]!r} as the folder of its data, {data["name"]!r}. It is '
@@ -286,33 +295,44 @@ def open_initial(
     options = {'num_steps': DEFAULT_NUM_STEPS, **(options or {})}
     if num_steps is not None:
         options['num_steps'] = num_steps
-    return _open(name, options, data or {}, lambda p: p.init().variables, seed, **choice)
+    if seed not in SEEDS:
+        raise ConfigError(f'--seed={seed} must be at least 0 and below 2**64')
+    make = operator.methodcaller('init_variables', seed)
+    return _open(name, options, data or {}, make, **choice)
 
 
 def _open(
     name: str,
     options: Mapping[str, Any],
     data: Mapping[str, Any],
-    make_variables: Callable[[Program], Any],
-    seed: int = 0,
+    make_variables: Callable[[Inference], Any],
     *,
     loss: str = 'cross_entropy',
     split: str = 'test',
     batch_size: int | None = None,
     images: int = 0,
 ) -> Trained:
-    mesh = make_mesh()
-    config = default_config()
-    config.seed = seed
-    config.loss = loss
-    config.data.update(dict(data))
-    config.eval_batch_size = batch_size or 100 * mesh.size
-    config.batch_size = mesh.size
-    with config.unlocked():
-        config.model = {**dict.fromkeys(config.model), **options, 'name': name}
-    check(config, mesh.size)
-    program = build_program(config, mesh, steps_per_epoch=1)
-    dataset = dataset_of(config)
+    mesh, num_steps = make_mesh(), options['num_steps']
+    if batch_size is not None and batch_size % mesh.size:
+        raise ConfigError(
+            f'--batch_size={batch_size} must be a multiple of the {count(mesh.size, "device")}'
+        )
+    try:
+        of_data = DataOptions(**data)
+        expand(of_data.dir)
+        dataset = open_dataset(of_data, num_steps)
+        model = create_model(
+            name,
+            num_classes=dataset.num_classes,
+            in_channels=dataset.image_shape[-1],
+            **options,
+        )
+        model.check_size(*dataset.image_shape[-3:-1])
+    except UserError:
+        raise
+    except (TypeError, ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    inference = build_inference(model, dataset, mesh, LOSSES[loss])
     examples = dataset.load(split)
     if not 0 <= images <= len(examples):
         raise ConfigError(
@@ -320,4 +340,14 @@ def _open(
         )
     if images:
         examples = EvenlySpaced(examples, images)
-    return Trained(config, dataset, program, make_variables(program), split, examples)
+    most = -(-len(examples) // mesh.size) * mesh.size
+    return Trained(
+        name=name,
+        num_steps=num_steps,
+        data=of_data,
+        inference=inference,
+        variables=make_variables(inference),
+        split_name=split,
+        examples=examples,
+        batch_size=min(batch_size or 100 * mesh.size, most),
+    )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import ml_collections
 
     from snnjax.data.pipeline import TrainingBatches
+    from snnjax.train.experiment import Setup
 
 _USAGE = 'python -m snnjax.tools.bench_data --config=configs/NAME.py'
 
@@ -44,30 +45,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measure_config(args: argparse.Namespace, config: ml_collections.ConfigDict) -> None:
     import jax
 
-    from snnjax.train.config import check, dataset_of
-    from snnjax.train.phases import training_batches
+    from snnjax.train.experiment import check, training_batches
 
     for name, least in (('batches', 1), ('steps', 0)):
         if getattr(args, name) < least:
             raise ConfigError(f'--{name}={getattr(args, name)} must be at least {least}')
-    check(config, jax.device_count())
-    batches = training_batches(config, dataset_of(config).load('train'))
+    *_, setup = check(config, jax.device_count())
+    batches = training_batches(setup)
     # As many as asked for, and some to warm up.
     batches = dataclasses.replace(batches, num_batches=args.batches + args.steps + 2)
-    measure(config, batches, args.batches, args.steps)
+    measure(setup, batches, args.batches, args.steps)
 
 
-def measure(
-    config: ml_collections.ConfigDict, batches: TrainingBatches, count: int, steps: int
-) -> None:
+def measure(setup: Setup, batches: TrainingBatches, count: int, steps: int) -> None:
     """Prints images per second, and the share of the time of training steps spent waiting.
 
     Args:
-      config: of a run.
+      setup: of a run.
       batches: of its training.
       count: batches to make each way.
       steps: training steps to take; 0 for none.
     """
+    config = setup.config
     shape = 'x'.join(map(str, batches[0]['image'].shape[1:]))  # And warms up.
     print(f'{config.data.name}: batches of {counted(config.batch_size, "image")}, {shape}')
     _report('one core', config.batch_size, _time(batches[i] for i in range(count)), count)
@@ -77,7 +76,7 @@ def measure(
     ways = counted(workers, 'process') if workers else 'threads'
     _report(ways, config.batch_size, _time(next(made) for _ in range(count)), count)
     if steps:
-        waiting, total = _train(config, batches, steps)
+        waiting, total = _train(setup, batches, steps)
         _report('in training', config.batch_size, total, steps)
         print(f'{"waiting for data":18}{waiting / total:10.1%}')
 
@@ -93,16 +92,15 @@ def _report(what: str, batch_size: int, seconds: float, count: int) -> None:
     print(f'{what:18}{batch_size * count / seconds:10.1f} images/s')
 
 
-def _train(
-    config: ml_collections.ConfigDict, batches: TrainingBatches, steps: int
-) -> tuple[float, float]:
+def _train(setup: Setup, batches: TrainingBatches, steps: int) -> tuple[float, float]:
     """Seconds for which nothing was done but to wait for data, and seconds in all."""
     import jax
 
     from snnjax.train.program import build_program
     from snnjax.train.sharding import make_mesh, put_batch
 
-    program = build_program(config, make_mesh(fsdp=config.fsdp), batches.per_epoch)
+    config, mesh = setup.config, make_mesh(fsdp=setup.config.fsdp)
+    program = build_program(config, setup.dataset, setup.model, mesh, batches.per_epoch)
     state = program.init()
     made = batches.iterate(0, config.data.workers)
     waiting, start = 0.0, 0.0

@@ -309,8 +309,8 @@ def train_a_little() -> tuple[Any, Any, list[float]]:
     import jax
     from absl import logging
 
-    from snnjax.train.config import dataset_of, default_config
-    from snnjax.train.phases import training_batches
+    from snnjax.train.config import default_config
+    from snnjax.train.experiment import set_up, training_batches
     from snnjax.train.program import build_program
     from snnjax.train.sharding import make_mesh, put_batch
 
@@ -320,8 +320,9 @@ def train_a_little() -> tuple[Any, Any, list[float]]:
     config.model.num_steps = 2
     config.data.name = 'digits'
     config.batch_size = jax.device_count() * max(1, 32 // jax.device_count())
-    batches = training_batches(config, dataset_of(config).load('train'))
-    program = build_program(config, make_mesh(), batches.per_epoch)
+    setup = set_up(config)
+    batches = training_batches(setup)
+    program = build_program(config, setup.dataset, setup.model, make_mesh(), batches.per_epoch)
     state, losses = program.init(), []
     for batch in itertools.islice(batches.iterate(0, config.data.workers), TRAINING_STEPS):
         state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))

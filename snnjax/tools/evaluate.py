@@ -40,13 +40,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     measured = {key.removeprefix('eval/'): value for key, value in trained.evaluate().items()}
     for key, value in measured.items():
         print(f'{key.replace("_", " ")}: {value:.4f}')
-    config = trained.config
     row = {
         'weights': str(args.weights),
         'step': trained.step,
-        'model': config.model.name,
-        'num_steps': config.model.num_steps,
-        'data': config.data.name,
+        'model': trained.name,
+        'num_steps': trained.num_steps,
+        'data': trained.data.name,
         'split': trained.split_name,
         'images': len(trained.examples),
         'image_shape': 'x'.join(map(str, trained.image_shape)),

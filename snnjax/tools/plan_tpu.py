@@ -154,7 +154,7 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
     """
     import jax
 
-    from snnjax.train.config import check, dataset_of
+    from snnjax.train.experiment import check
     from snnjax.train.program import build_program
     from snnjax.train.sharding import make_mesh
 
@@ -168,11 +168,11 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
         )
     config.batch_size = images * chips or config.batch_size
     config.eval_batch_size = len(devices)
-    check(config, len(devices))
+    *_, setup = check(config, len(devices))
     mesh = make_mesh(devices, config.fsdp)
     plan = Plan(topology, chips, config.batch_size // chips)
-    program = build_program(config, mesh, steps_per_epoch=1000)
-    shape = dataset_of(config).image_shape
+    program = build_program(setup.config, setup.dataset, setup.model, mesh, steps_per_epoch=1000)
+    shape = setup.dataset.image_shape
     batch = {
         'image': jax.ShapeDtypeStruct((config.batch_size, *shape), 'uint8'),
         'label': jax.ShapeDtypeStruct((config.batch_size,), 'int32'),
@@ -242,11 +242,11 @@ def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
 
 def _with_known_data(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     from snnjax.data import DatasetNotPreparedError
-    from snnjax.train.config import dataset_of
+    from snnjax.train.experiment import set_up
 
     config = config.copy_and_resolve_references()
     try:
-        dataset_of(config)
+        set_up(config)
     except DatasetNotPreparedError:
         if config.data.name != 'imagenet':
             raise

@@ -76,7 +76,7 @@ def make_page(workdir: Path, trained: Trained) -> str:
     configuration = _configuration(workdir)
     activity = measure_activity(trained)
     energy = estimate_energy(trained, activity)
-    name = trained.config.model.name
+    name = trained.name
     sections = [
         _overview(workdir, records, trained, activity),
         *_learning_curves(records),
@@ -106,7 +106,7 @@ def _overview(
     from snnjax.train.state import count_parameters
 
     facts = {
-        'model': f'{trained.config.model.name}, {trained.num_steps} time steps',
+        'model': f'{trained.name}, {trained.num_steps} time steps',
         'parameters': f'{count_parameters(trained.variables["params"]):,}',
         'measured on': trained.describe_examples(),
         'accuracy': f'{activity.accuracy:.2%}',

@@ -140,7 +140,7 @@ def open_each(args: argparse.Namespace) -> Iterator[tuple[str, Trained]]:
     names: collections.Counter[str] = collections.Counter()
     for weights in args.weights:
         trained = open_trained(str(weights), **example_options(args), checkpoint=args.checkpoint)
-        model, folder = trained.config.model.name, weights.absolute().name
+        model, folder = trained.name, weights.absolute().name
         name = folder if model in folder else f'{model}, {folder}'
         names[name] += 1
         yield name if names[name] == 1 else f'{name} ({names[name]})', trained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,15 +12,15 @@ import jax
 import ml_collections
 from ml_collections import config_dict
 
-from snnjax.data import DataOptions, Dataset, open_dataset
-from snnjax.errors import ConfigError, UserError
+from snnjax.data import DataOptions, Dataset
+from snnjax.errors import ConfigError
 from snnjax.models import ConvNet, Network, ResNet, create_model
 from snnjax.models.registry import option_fields
 from snnjax.paths import expand
 from snnjax.spelling import count, suggest
 from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.losses import LOSSES
-from snnjax.train.optimizers import OPTIMIZERS
+from snnjax.train.optimizers import OPTIMIZERS, SCHEDULES, check_options
 from snnjax.train.state import SEEDS
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
@@ -32,6 +33,7 @@ RUNTIME_KEYS = (
     'fsdp',
     'log_every',
     'loggers',
+    'imports',
     'gradient_norms',
     'on_non_finite',
     'max_non_finite',
@@ -46,6 +48,9 @@ def default_config() -> ml_collections.ConfigDict:
     """
     return ml_collections.ConfigDict(
         {
+            # Modules of your own that are imported before names are looked up, with commas between:
+            # they add to `NEURONS`, `BLOCKS`, `OPTIMIZERS` and other tables.
+            'imports': '',
             # Of the initial parameters, the order of the images and their augmentation.
             'seed': 0,
             # Of the training set.
@@ -70,8 +75,8 @@ def default_config() -> ml_collections.ConfigDict:
             'init_from': '',
             # Whether the classifier starts anew where those weights have another number of classes.
             'new_classifier': False,
-            # Training that comes first, in phases by name and in the order of their names: each
-            # is the run as configured here but for the keys that it has of its own, as in
+            # Training that comes first, in phases by name and in the order in which they are
+            # written: each is the run as configured here but for the keys of its own, as in
             # `earlier_phases.t1 = {'epochs': 200, 'model': {'num_steps': 1}}`, and begins with the
             # weights of the one before. The run itself is the last.
             'earlier_phases': {},
@@ -80,17 +85,26 @@ def default_config() -> ml_collections.ConfigDict:
             # `snnjax.data.DataOptions`, explained there.
             'data': dataclasses.asdict(DataOptions()),
             'optimizer': {
-                # 'sgd' or 'adam'.
+                # A key of `snnjax.train.optimizers.OPTIMIZERS`: 'sgd', 'adam', 'adamw', 'lamb',
+                # 'lion', or one of your own.
                 'name': 'sgd',
-                # At its peak; a cosine takes it to zero.
+                # At its peak.
                 'learning_rate': 0.1,
-                # Epochs of linear increase from zero, before the cosine.
+                # Epochs of linear increase from zero, before the schedule.
                 'warmup_epochs': 0.0,
-                # Share of the mean gradient that a step keeps; Adam's first beta.
+                # A key of `snnjax.train.optimizers.SCHEDULES`: 'cosine', which ends at zero,
+                # 'step' or 'constant', or one of your own; and further options of it, as
+                # {'epochs': (100, 150), 'factor': 0.1} of 'step'.
+                'schedule': 'cosine',
+                'schedule_options': {},
+                # Share of the mean gradient that a step keeps; the first beta of Adam and its kin.
                 'momentum': 0.9,
-                # Half the factor of the squared norm of all parameters in the loss: `weight_decay *
-                # parameter` is added to the gradient.
+                # Of 'sgd' and 'adam' half the factor of the squared norm of all parameters in the
+                # loss: `weight_decay * parameter` is added to the gradient. Of 'adamw', 'lamb' and
+                # 'lion' apart from the gradient, and of kernels only.
                 'weight_decay': 1e-4,
+                # Further options of the optimizer, as {'b2': 0.95} of 'adamw'.
+                'options': {},
                 # The norm that a gradient is scaled down to where it is larger; 0 for none.
                 'clip_norm': 0.0,
             },
@@ -120,12 +134,14 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def _model_options() -> dict[str, Any]:
-    """None for each option of the networks, of the option's type."""
+    """None for each option of the networks, of the option's type; {} for further options."""
     # What the data set and the loss say is not an option of its own.
     elsewhere = ('num_steps', 'num_classes', 'in_channels', 'step_logits')
     text = ('dtype', 'scan_layers')
     return {
-        field.name: config_dict.placeholder(str if field.name in text else type(field.default))
+        field.name: {}
+        if isinstance(field.default, Mapping)
+        else config_dict.placeholder(str if field.name in text else type(field.default))
         for network in (ResNet, ConvNet)
         for field in option_fields(network)
         if field.name not in elsewhere
@@ -210,13 +226,17 @@ def differences(
       new: the one to compare with it.
       free: keys that may differ, each with those inside of it.
     """
+    orders = [phase_names(config.get('earlier_phases', {})) for config in (old, new)]
     old, new = flatten(default_config()) | flatten(old), flatten(new)
-    return [
+    changed = [
         f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
         and not any(_is_within(_without_phase(key), k) for k in free)
     ]
+    if not changed and orders[0] != orders[1]:
+        changed = [f'earlier_phases: the order {", ".join(orders[0])} -> {", ".join(orders[1])}']
+    return changed
 
 
 def _without_phase(key: str) -> str:
@@ -229,11 +249,14 @@ def _is_within(key: str, other: str) -> bool:
     return key == other or key.startswith(other + '.')
 
 
+# Keys that hold further keys, whatever function they are options of.
+OPEN_KEYS = ('model.neuron_options', 'optimizer.options', 'optimizer.schedule_options')
+
 # Keys that matter until a run has a checkpoint of its own.
 START_KEYS = ('init_from', 'new_classifier')
 
 # Keys that a phase cannot have of its own.
-_OF_THE_RUN = (*START_KEYS, 'earlier_phases', 'checkpoint', 'fsdp', 'loggers')
+_OF_THE_RUN = (*START_KEYS, 'earlier_phases', 'checkpoint', 'fsdp', 'imports', 'loggers')
 
 
 def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
@@ -251,7 +274,7 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
     phases = {}
     if not isinstance(config.earlier_phases, Mapping | ml_collections.ConfigDict):
         raise ConfigError(f'earlier_phases={config.earlier_phases!r} must have phases by name')
-    for name in sorted(config.earlier_phases):
+    for name in phase_names(config.earlier_phases):
         phases[name] = last.copy_and_resolve_references()
         given = config.earlier_phases[name]
         if not name or not isinstance(given, Mapping | ml_collections.ConfigDict):
@@ -263,15 +286,25 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
         if not own:
             raise ConfigError(f'earlier_phases.{name}: has no key of its own; give it epochs, say')
         for key, value in own.items():
-            if key not in known:
+            is_open = any(_is_within(key, other) for other in OPEN_KEYS)
+            if key not in known and not is_open:
                 raise ConfigError(
                     f'earlier_phases.{name}.{key}: no key of a phase; {suggest(key, known)}'
                 )
             try:
-                phases[name].update_from_flattened_dict({key: value})
+                with phases[name].unlocked():
+                    phases[name].update_from_flattened_dict({key: value})
             except TypeError as error:
                 raise ConfigError(f'earlier_phases.{name}.{key}={value!r}: {error}') from error
     return phases | {'': last}
+
+
+def phase_names(phases: Mapping[str, Any] | ml_collections.ConfigDict) -> list[str]:
+    """Returns the names of phases in the order in which they are written."""
+    if isinstance(phases, ml_collections.ConfigDict):
+        # Its own order is the alphabet's.
+        return list(json.loads(phases.to_json_best_effort()))
+    return list(phases)
 
 
 def logger_names(config: ml_collections.ConfigDict) -> list[str]:
@@ -279,49 +312,32 @@ def logger_names(config: ml_collections.ConfigDict) -> list[str]:
     return [name for name in config.loggers.split(',') if name]
 
 
-def dataset_of(config: ml_collections.ConfigDict) -> Dataset:
-    """The data set that a configuration describes; see `snnjax.data.open_dataset`."""
-    return open_dataset(DataOptions(**config.data), config.model.num_steps)
+def describe_split(split: str) -> str:
+    """Says how training and test examples are divided, where that is not official."""
+    return '' if split == 'official' else f', split {split}'
 
 
-def describe_split(config: ml_collections.ConfigDict) -> str:
-    """What is said of the division into training and test examples where it is not official."""
-    return '' if config.data.split == 'official' else f', split {config.data.split}'
+def model_options(
+    config: ml_collections.ConfigDict, dataset: Dataset
+) -> tuple[str, dict[str, Any]]:
+    """Returns name and options of the model of a configuration, as `create_model` takes them."""
+    options = {
+        key: value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
+        for key, value in config.model.items()
+        if value is not None and value != {}
+    }
+    options |= {'num_classes': dataset.num_classes, 'in_channels': dataset.image_shape[-1]}
+    return options.pop('name'), options
 
 
 def build_model(config: ml_collections.ConfigDict, dataset: Dataset) -> Network:
-    """The model that a configuration describes, for the classes and channels of its data set."""
-    options = {key: value for key, value in config.model.items() if value is not None}
+    """Builds the model of a configuration, for the classes and channels of its data set."""
+    name, options = model_options(config, dataset)
     if 'scan_layers' in options:
         # True and false are words on the command line, where 'auto' may stand, too.
         word = options['scan_layers']
         options['scan_layers'] = {'true': True, 'false': False}.get(word, word)
-    return create_model(
-        options.pop('name'),
-        num_classes=dataset.num_classes,
-        in_channels=dataset.image_shape[-1],
-        **options,
-    )
-
-
-def check(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Finds what would go wrong later, before anything is loaded or compiled.
-
-    Args:
-      config: with the keys of `default_config`.
-      num_devices: how many devices share a batch.
-
-    Raises:
-      ConfigError: for a value that cannot be; the message says what can.
-      DatasetNotPreparedError: where the data is missing; the message has the command to make it.
-    """
-    _check_kinds(config)
-    for name, phase in phase_configs(config).items():
-        try:
-            _check_kinds(phase)
-            _check_phase(phase, num_devices)
-        except ConfigError as error:
-            raise ConfigError(f'earlier_phases.{name}: {error}' if name else str(error)) from error
+    return create_model(name, **options)
 
 
 # Steps, images and neurons are counted in this many bits, parameters are of this format.
@@ -329,7 +345,7 @@ _MOST_INT = 2**31 - 1
 _MOST_FLOAT = 3.4e38
 
 
-def _check_kinds(config: ml_collections.ConfigDict) -> None:
+def check_kinds(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a key that is missing, or a value of another type or out of range."""
     default, values = default_config(), flatten(config)
     kinds = {
@@ -351,6 +367,9 @@ def _check_kinds(config: ml_collections.ConfigDict) -> None:
             raise ConfigError(f'{key}={value} must be at most {_MOST_INT:,}')
         if kind is float and not abs(value) <= _MOST_FLOAT:
             raise ConfigError(f'{key}={value} must be a finite number, at most {_MOST_FLOAT}')
+    for key in OPEN_KEYS:
+        if key in values:
+            raise ConfigError(f"{key}={values[key]!r} must have options by name, as {{'b2': 0.95}}")
 
 
 def _is_of(kind: type, value: Any) -> bool:
@@ -362,7 +381,8 @@ def _is_of(kind: type, value: Any) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
+def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Raises ConfigError for a value of a phase that cannot be, whatever its data set is."""
     values = flatten(config)
 
     def require(key: str, expected: str, holds: Callable[[Any], bool]) -> None:
@@ -406,9 +426,14 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         f'at least 0 and below epochs={epochs}',
         lambda value: 0 <= value < epochs,
     )
-    for key, known in (('loss', LOSSES), ('optimizer.name', OPTIMIZERS)):
+    for key, known in (
+        ('loss', LOSSES),
+        ('optimizer.name', OPTIMIZERS),
+        ('optimizer.schedule', SCHEDULES),
+    ):
         if values[key] not in known:
             raise ConfigError(f'unknown {key} {values[key]!r}; {suggest(values[key], known)}')
+    check_options(config.optimizer)
     try:
         check_loggers(logger_names(config))
     except LoggerError as error:
@@ -435,10 +460,3 @@ def _check_phase(config: ml_collections.ConfigDict, num_devices: int) -> None:
         )
     expand(config.data.dir)
     expand(config.init_from)
-    try:
-        dataset = dataset_of(config)
-        build_model(config, dataset).check_size(*dataset.image_shape[-3:-1])
-    except UserError:
-        raise
-    except (TypeError, ValueError, OSError) as error:
-        raise ConfigError(str(error)) from error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import inspect
 import os
 import re
 import runpy
+import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +43,13 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
     from snnjax.train.config import flatten, optional_keys
 
     path, arguments = split_config(given)
-    config = ml_collections.ConfigDict(
-        call_config_file(path, 'get_config', *filter(None, [arguments]))
-    )
+    config = ml_collections.ConfigDict(call_config_file(path, 'get_config', arguments))
     known = flatten(config) | {'earlier_phases': {}}
     last: dict[str, str] = {}
     for change in changes:
         match = CHANGE.fullmatch(change)
         key = match['key'] if match else change
-        if key not in known:
+        if key not in known and not _of_function(key):
             raise ConfigError(f'unknown config key {key!r}; {suggest(key, known)}')
         last.pop(key, None)
         last[key] = change
@@ -57,7 +59,12 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
         for key, change in last.items()
         if key in optional and change.partition('=')[2] in ('None', 'none')
     }
-    typed = ['', *(change for key, change in last.items() if key not in left_open)]
+    options = {
+        key: _value_of(change.partition('=')[2])
+        for key, change in last.items()
+        if _of_function(key)
+    }
+    typed = ['', *(last[key] for key in last.keys() - left_open - options.keys())]
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=typed)
@@ -65,7 +72,27 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
     except flags.Error as error:
         raise ConfigError(str(error)) from error
     config.update_from_flattened_dict(dict.fromkeys(left_open))
+    with config.unlocked():
+        config.update_from_flattened_dict(options)
     return config
+
+
+def _of_function(key: str) -> bool:
+    """Tells if a key is an option of a function, which no configuration has to know."""
+    from snnjax.train.config import OPEN_KEYS
+
+    return any(key.startswith(f'{other}.') for other in OPEN_KEYS)
+
+
+def _value_of(text: str) -> Any:
+    """Returns the value of an option: a number, numbers in brackets, true, false, or else text."""
+    words = {'true': True, 'false': False, 'True': True, 'False': False}
+    if text in words:
+        return words[text]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def split_config(given: str) -> tuple[Path, str]:
@@ -90,8 +117,16 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def call_config_file(path: Path, function: str, *arguments: str) -> Mapping[str, Any]:
-    """What a function of a config file returns: a configuration, or the runs of a sweep.
+def call_config_file(path: Path, function: str, arguments: str = '') -> Mapping[str, Any]:
+    """Calls a function of a config file: it returns a configuration, or the runs of a sweep.
+
+    As in a script, the modules in the folder of the file can be imported in it.
+
+    Args:
+      path: of the file.
+      function: its name. Its keyword arguments are those of the command line, of the type of their
+        defaults; one that has a single argument called ``arguments`` is given their text.
+      arguments: ``key=value`` pairs with commas between them.
 
     Raises:
       ConfigError: where there is no such file or function, or it fails.
@@ -103,10 +138,11 @@ def call_config_file(path: Path, function: str, *arguments: str) -> Mapping[str,
         near = f'; {suggest(str(path), known)}' if known else ''
         raise ConfigError(f'no config file {path}{near}')
     try:
-        content = runpy.run_path(str(path))
-        if function not in content:
-            raise ConfigError(f'{path} has no function {function}')
-        result = content[function](*arguments)
+        with _imports_from(path.parent):
+            content = runpy.run_path(str(path))
+            if function not in content:
+                raise ConfigError(f'{path} has no function {function}')
+            result = _call(content[function], arguments)
     except ConfigError:
         raise
     except Exception as error:  # Whatever is wrong in a file that somebody is just writing.
@@ -116,3 +152,32 @@ def call_config_file(path: Path, function: str, *arguments: str) -> Mapping[str,
     if not isinstance(result, Mapping | ConfigDict):
         raise ConfigError(f'{path}: {function} has to return a dictionary, not {result!r}')
     return result
+
+
+def _call(function: Callable[..., Any], arguments: str) -> Any:
+    from snnjax.train.config import parse_arguments
+
+    parameters = inspect.signature(function).parameters
+    if list(parameters) == ['arguments']:
+        return function(*filter(None, [arguments]))
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    return function(**parse_arguments(arguments, **defaults))
+
+
+@contextlib.contextmanager
+def _imports_from(folder: Path) -> Iterator[None]:
+    """Finds modules in a folder first, and forgets those that came from it."""
+    before, found = list(sys.path), dict(sys.modules)
+    sys.path.insert(0, str(folder.absolute()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+        for name, module in list(sys.modules.items()):
+            origin = getattr(module, '__file__', None)
+            if name not in found and origin and Path(origin).parent == folder.absolute():
+                del sys.modules[name]

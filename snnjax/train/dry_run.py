@@ -6,14 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 
 from snnjax.models.params import block_of, by_name
 from snnjax.spelling import count
-from snnjax.train.config import check
+from snnjax.train.experiment import Phase, open_experiment
 from snnjax.train.loop import describe_run
-from snnjax.train.phases import Phase, make_phases
 from snnjax.train.run_directory import check_config
 from snnjax.train.sharding import make_mesh
 from snnjax.train.state import count_parameters
@@ -34,10 +32,10 @@ def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) ->
       ConfigError: where the run cannot be; see `snnjax.train.loop.train`.
       DatasetNotPreparedError: where the data has to be made first.
     """
-    check(config, jax.device_count())
+    experiment = open_experiment(config, make_mesh(fsdp=config.fsdp))
     check_config(workdir, config)
-    phases = make_phases(config, make_mesh(fsdp=config.fsdp))
-    lines = [describe_run(phases, 0, [])]
+    phases = experiment.phases
+    lines = [describe_run(experiment, 0, [])]
     params = phases[-1].program.abstract_state().params
     lines += ['', 'parameters:', *_by_block(params)]
     for phase in phases:

@@ -129,8 +129,8 @@ class TrainingLog:
             return
         step, sums = pending
         host_sums = jax.device_get(sums)
-        self.stopping = host_sums.pop('stop', 0) > 0
-        fault = int(host_sums.pop('fault'))
+        self.stopping = host_sums.get('stop', 0) > 0
+        fault = int(host_sums['fault'])
         if fault:
             self._note_fault(step, self._places[fault - 1])
         else:

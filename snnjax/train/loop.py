@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,22 +14,25 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from snnjax.data import DataOptions, Dataset, Split
+from snnjax import known
+from snnjax.data import DataOptions, Split
 from snnjax.data.datasets import class_names
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.transforms.preprocessing import preprocessing_of
-from snnjax.errors import WeightsError
+from snnjax.errors import ConfigError, WeightsError
+from snnjax.models import Network
 from snnjax.models.params import CLASSIFIER
+from snnjax.modules import note_modules
 from snnjax.spelling import count
-from snnjax.train import data_folders, metrics
+from snnjax.train import metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
-from snnjax.train.config import ConfigError, check, describe_split, flatten, logger_names
+from snnjax.train.config import describe_split, flatten, logger_names, model_options
+from snnjax.train.experiment import Experiment, Phase, open_experiment
 from snnjax.train.finite import NonFiniteError, passed_over, places
 from snnjax.train.log import START, TrainingLog, check_skipped
-from snnjax.train.metric_writer import METRICS_FILE, MetricWriter
-from snnjax.train.phases import Phase, make_phases
+from snnjax.train.metric_writer import METRICS_FILE, MetricWriter, read_metrics
 from snnjax.train.processes import is_first
-from snnjax.train.program import Program
+from snnjax.train.program import Inference, Program
 from snnjax.train.progress import Progress, watched
 from snnjax.train.run_directory import (
     LOCK_FILE,
@@ -45,17 +48,36 @@ from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import load_weights, trained_otherwise, write_description
 
 
-def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What training has come to.
+
+    Attributes:
+      finished: whether it is at its end; it is not after SIGTERM, SIGHUP or Ctrl-C.
+      metrics: of the last evaluation of the run, as ``eval/accuracy``; none where there was none.
+      state: at the last step that was taken.
+      model: the network of the last phase; ``state.evaluated`` are its variables.
+    """
+
+    finished: bool
+    metrics: Mapping[str, float]
+    state: TrainState
+    model: Network
+
+
+def train(
+    config: ml_collections.ConfigDict, workdir: str | Path, *, verbose: bool = True
+) -> TrainingResult:
     """Trains a model, or goes on with the training that ``workdir`` holds.
+
+    SIGTERM, SIGHUP and Ctrl-C save and return. Outside the main thread of a program there are no
+    signals to hear of.
 
     Args:
       config: with the keys of `snnjax.train.config.default_config`.
       workdir: gets ``config.json``, ``model.json``, ``environment.jsonl``, ``metrics.jsonl``,
         ``checkpoints/`` and ``tensorboard/``.
-
-    Returns:
-      Whether training is finished; it is not after SIGTERM, SIGHUP or Ctrl-C, which save and
-      return. Outside the main thread of a program there are no signals to hear of.
+      verbose: print what is trained, its progress and its evaluations. Warnings are printed always.
 
     Raises:
       ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
@@ -67,32 +89,36 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     """
     # Until all is saved a signal is only noted.
     with StopRequest() as stop:
-        return _train(config, workdir, stop)
+        return _train(config, Path(workdir), stop, verbose)
 
 
-def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) -> bool:
-    check(config, jax.device_count())
-    phases = make_phases(config, make_mesh(fsdp=config.fsdp))
+def _train(
+    config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest, verbose: bool
+) -> TrainingResult:
+    experiment = open_experiment(config, make_mesh(fsdp=config.fsdp))
+    phases, model = experiment.phases, experiment.last.program.model
+    shown = is_first() and verbose
 
     with (
         _own(workdir, config),
         Checkpoints(
             workdir / 'checkpoints',
             config.checkpoint.keep,
-            is_due=functools.partial(_is_due, phases),
+            is_due=experiment.is_due,
             beside=[workdir / METRICS_FILE],
         ) as checkpoints,
     ):
-        start, state, position, notes = _begin(config, phases, checkpoints)
-        number = _phase_at(phases, start)
-        about = _describe_inputs(config, phases[-1])
+        start, state, position, notes = _begin(experiment, checkpoints)
+        number = experiment.phase_at(start)
+        about = _describe_inputs(experiment.last)
         # Now it is a run: what cannot be run does not become one.
         if is_first():
             write_config(workdir, config)
             write_environment(workdir)
             for phase in phases:
-                data_folders.note(phase.config.data.dir)
-            write_description(workdir, *_describe_model(config, phases[-1].dataset), about)
+                known.note_folder(phase.config.data.dir)
+            note_modules(config.imports)
+            write_description(workdir, *_describe_model(experiment.last), about)
         images = [len(phase.batches) * phase.config.batch_size for phase in phases]
         done = (start - phases[number].first_step) * phases[number].config.batch_size
         with (
@@ -103,9 +129,9 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
                 also=logger_names(config),
                 config=flatten(config),
             ) as writer,
-            Progress(sum(images), sum(images[:number]) + done, enabled=is_first()) as progress,
+            Progress(sum(images), sum(images[:number]) + done, enabled=shown) as progress,
         ):
-            progress.say(describe_run(phases, start, notes))
+            progress.say(describe_run(experiment, start, notes))
             run = _Run(checkpoints, writer, progress, stop)
             for phase, following in zip(
                 phases[number:], [*phases[number + 1 :], None], strict=True
@@ -116,11 +142,16 @@ def _train(config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest) 
                 point = _Point(state, position, begin, done=begin)
                 state, finished = _train_phase(run, phase, following, point)
                 if not finished:
-                    return False
+                    break
                 if following:
                     state = _start(following.program, state.evaluated)
                     position = START
-    return True
+    return TrainingResult(finished, _last_evaluation(workdir), state, model)
+
+
+def _last_evaluation(workdir: Path) -> dict[str, float]:
+    evaluations = [record for record in read_metrics(workdir) if 'eval/accuracy' in record]
+    return evaluations[-1] if evaluations else {}
 
 
 @contextlib.contextmanager
@@ -174,11 +205,12 @@ class _Point(NamedTuple):
 
 
 def _begin(
-    config: ml_collections.ConfigDict, phases: Sequence[Phase], checkpoints: Checkpoints
+    experiment: Experiment, checkpoints: Checkpoints
 ) -> tuple[int, TrainState, dict[str, Any], list[str]]:
     """The step of the run, its state and position there, and what there is to say about them."""
+    config, phases = experiment.config, experiment.phases
     newest = checkpoints.restore_newest(
-        lambda step: phases[_phase_at(phases, step)].program.abstract_state()
+        lambda step: phases[experiment.phase_at(step)].program.abstract_state()
     )
     if newest:
         return *newest, []
@@ -206,35 +238,6 @@ def _begin(
     return 0, _start(program, variables), START, notes
 
 
-def _phase_at(phases: Sequence[Phase], step: int) -> int:
-    """The number of the phase that a checkpoint is of.
-
-    Raises:
-      CheckpointError: where it is of none.
-    """
-    for number, phase in enumerate(phases):
-        if step <= phase.last_step:
-            return number
-    raise CheckpointError(
-        f'there is a checkpoint of step {step}, and this run has only {phases[-1].last_step} '
-        'steps: is its data another?'
-    )
-
-
-def _periods(phase: Phase) -> list[int]:
-    """Returns the steps between two checkpoints that every run writes, for each kind in use."""
-    config = phase.config
-    periods = (config.eval_every_epochs * phase.batches.per_epoch, config.checkpoint.every_steps)
-    return [period for period in periods if period]
-
-
-def _is_due(phases: Sequence[Phase], step: int) -> bool:
-    """Returns whether every run has a checkpoint of a step, and not only one stopped there."""
-    phase = phases[_phase_at(phases, step)]
-    of_phase = step - phase.first_step
-    return step == phase.last_step or any(of_phase % period == 0 for period in _periods(phase))
-
-
 def _train_phase(
     run: _Run, phase: Phase, following: Phase | None, point: _Point
 ) -> tuple[TrainState, bool]:
@@ -260,7 +263,7 @@ def _roll_back(phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints) ->
     if fault.position is None:
         raise fault
     first, step = phase.first_step, fault.step - phase.first_step
-    done = max((step - 1) // period * period for period in _periods(phase))
+    done = max((step - 1) // period * period for period in phase.periods)
     if done == 0:
         reason = ', and there is no checkpoint of the phase yet to go back to'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
@@ -355,22 +358,22 @@ def _train_steps(
 
 
 def evaluate(
-    program: Program,
+    inference: Inference,
     variables: Mapping[str, Any],
     split: Split,
     batch_size: int,
-    data: ml_collections.ConfigDict,
+    data: DataOptions | ml_collections.ConfigDict,
     *,
     shown: str = '',
 ) -> dict[str, float]:
     """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once.
 
     Args:
-      program: of the run.
+      inference: of the network.
       variables: of the model, as they lie on the devices.
       split: the images.
       batch_size: over all devices.
-      data: the configuration's, for ``workers`` and ``max_skipped``.
+      data: for ``workers`` and ``max_skipped``.
       shown: text in front of a progress bar; '' for no bar.
 
     Returns:
@@ -386,7 +389,7 @@ def evaluate(
     if shown:
         made = watched(made, shown, len(batches))
     total: dict[str, float] = {}
-    results = (program.eval_step(variables, put_batch(b, program.batch_sharding)) for b in made)
+    results = (inference.eval_step(variables, put_batch(b, inference.batch_sharding)) for b in made)
     for sums in metrics.fetch_late(results):
         total = metrics.add(total, sums)
     skipped = len(split) - int(total['images'])
@@ -403,28 +406,26 @@ def _start(program: Program, variables: Mapping[str, Any]) -> TrainState:
     return state
 
 
-def _describe_model(config: ml_collections.ConfigDict, dataset: Dataset) -> tuple[str, dict]:
+def _describe_model(phase: Phase) -> tuple[str, dict]:
     """What another program has to know to use the weights."""
-    options = {
-        key: value
-        for key, value in config.model.items()
-        if value is not None and key not in ('name', 'scan_layers', 'remat')
-    }
-    shape = {'num_classes': dataset.num_classes, 'in_channels': dataset.image_shape[-1]}
-    return config.model.name, options | shape
+    name, options = model_options(phase.config, phase.dataset)
+    of_machine = ('scan_layers', 'remat')
+    return name, {key: value for key, value in options.items() if key not in of_machine}
 
 
-def _describe_inputs(config: ml_collections.ConfigDict, phase: Phase) -> dict[str, Any]:
-    """What it takes to use the weights without the data set: its images, and names of classes."""
-    options = DataOptions(**config.data)
+def _describe_inputs(phase: Phase) -> dict[str, Any]:
+    """What it takes to use the weights elsewhere: images, names of classes, modules to import."""
+    options = DataOptions(**phase.config.data)
     names = class_names(options) or [str(label) for label in range(phase.dataset.num_classes)]
     preprocessing = preprocessing_of(phase.dataset, phase.test_split, options)
-    return preprocessing.to_json() | {'classes': names}
+    modules = {'imports': phase.config.imports} if phase.config.imports else {}
+    return preprocessing.to_json() | {'classes': names} | modules
 
 
-def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> str:
+def describe_run(experiment: Experiment, start: int, notes: Sequence[str]) -> str:
     """Model, data, steps and devices of a run at its start, in lines, with ``notes`` as more."""
-    config, last = phases[-1].config, phases[-1]
+    phases, last = experiment.phases, experiment.last
+    config = last.config
     parameters = count_parameters(last.program.abstract_state().params)
     devices = jax.devices()
     begin = f'continuing at step {start:,}' if start else 'starting a run'
@@ -434,7 +435,7 @@ def describe_run(phases: Sequence[Phase], start: int, notes: Sequence[str]) -> s
         f'{config.model.name}: {parameters:,} parameters, '
         f'{count(config.model.num_steps, "time step")}\n'
         f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
-        f'test images{describe_split(config)}\n'
+        f'test images{describe_split(config.data.split)}\n'
         f'{begin} of {count(last.last_step, "step")}{of_images} '
         f'on {count(len(devices), f"{devices[0].device_kind} device")}'
         + (f' of {count(jax.process_count(), "process")}' if jax.process_count() > 1 else '')

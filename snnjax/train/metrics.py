@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import NotRequired, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-Sums = dict[str, jax.Array]
+
+class Sums(TypedDict):
+    """Sums over the images of a batch that count, float32 scalars on the devices.
+
+    Attributes:
+      images: number of the images.
+      loss: without the penalty of the optimizer.
+      correct: number of those that are classified correctly.
+      firing_rate: over all neurons and time steps of each image.
+      gradient_norms: norm of the batch's gradient by block, times ``images``.
+      stop: above 0 where a process has been asked to stop.
+      fault: of `snnjax.train.finite.first_fault`.
+    """
+
+    images: jax.Array
+    loss: jax.Array
+    correct: jax.Array
+    firing_rate: jax.Array
+    gradient_norms: NotRequired[dict[str, jax.Array]]
+    stop: NotRequired[jax.Array]
+    fault: NotRequired[jax.Array]
+
 
 _MEANS = {'loss': 'loss', 'accuracy': 'correct', 'firing_rate': 'firing_rate'}
 _NORM = 'gradient_norm/'
@@ -41,9 +62,9 @@ def batch_sums(
     }
 
 
-def gradient_sums(norms: Mapping[str, jax.Array], images: jax.Array) -> Sums:
-    """The sums ``gradient_norm/BLOCK`` of a batch, whose images all stand for its gradient."""
-    return {f'{_NORM}{block}': norm * images for block, norm in norms.items()}
+def weighted(norms: Mapping[str, jax.Array], images: jax.Array) -> dict[str, jax.Array]:
+    """Returns the norms of a batch's gradient as sums over its images, which all stand for it."""
+    return {block: norm * images for block, norm in norms.items()}
 
 
 def means(sums: Mapping[str, float], prefix: str) -> dict[str, float]:
@@ -55,12 +76,25 @@ def means(sums: Mapping[str, float], prefix: str) -> dict[str, float]:
     return {f'{prefix}/{name}': sums[key] / max(sums['images'], 1) for name, key in names.items()}
 
 
-def add(total: Mapping[str, float], batch: Mapping[str, Any]) -> dict[str, float]:
-    """The sums of two sets of images, on the host and in double precision."""
-    return {key: total.get(key, 0.0) + float(value) for key, value in batch.items()}
+_SUMMED = ('images', *_MEANS.values())
 
 
-def fetch_late(results: Iterable[Sums]) -> Iterator[Sums]:
+def add(total: Mapping[str, float], batch: Sums) -> dict[str, float]:
+    """Returns the sums of two sets of images, on the host and in double precision.
+
+    Args:
+      total: of images before, of this function; or nothing, ``{}``.
+      batch: of further images.
+    """
+    new = {key: batch[key] for key in _SUMMED}  # type: ignore[literal-required]
+    new |= {_NORM + block: norm for block, norm in batch.get('gradient_norms', {}).items()}
+    return {key: total.get(key, 0.0) + float(value) for key, value in new.items()}
+
+
+Results = TypeVar('Results')
+
+
+def fetch_late(results: Iterable[Results]) -> Iterator[Results]:
     """Brings each result to the host when the next is under way, so that the device never waits."""
     pending = None
     for result in results:

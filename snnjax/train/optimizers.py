@@ -1,25 +1,160 @@
-"""Optimisers with an L2 penalty and a cosine schedule; the paper's is SGD with momentum."""
+"""Optimizers and learning rates by name; the paper has SGD with momentum, and a cosine."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
+from snnjax.errors import ConfigError
+from snnjax.spelling import suggest
 from snnjax.train.gradients import clip_by_norm
+
+
+def cosine(learning_rate: float, num_steps: int, steps_per_epoch: int) -> optax.Schedule:
+    """Builds a cosine from the learning rate to zero."""
+    del steps_per_epoch
+    return optax.cosine_decay_schedule(learning_rate, num_steps)
+
+
+def step(
+    learning_rate: float,
+    num_steps: int,
+    steps_per_epoch: int,
+    *,
+    epochs: Sequence[float] = (),
+    factor: float = 0.1,
+) -> optax.Schedule:
+    """Builds a schedule that multiplies the learning rate by a factor after certain epochs.
+
+    Args:
+      learning_rate: of the first epochs.
+      num_steps: after the warm-up.
+      steps_per_epoch: of the training set.
+      epochs: counted from the end of the warm-up; () for half and three quarters of them all.
+      factor: of each reduction.
+    """
+    steps = [round(epoch * steps_per_epoch) for epoch in epochs]
+    steps = steps or [num_steps // 2, 3 * num_steps // 4]
+    return optax.piecewise_constant_schedule(learning_rate, dict.fromkeys(steps, factor))
+
+
+def constant(learning_rate: float, num_steps: int, steps_per_epoch: int) -> optax.Schedule:
+    """Builds a learning rate that stays."""
+    del num_steps, steps_per_epoch
+    return optax.constant_schedule(learning_rate)
+
+
+SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+    'cosine': cosine,
+    'step': step,
+    'constant': constant,
+}
+"""Schedules by name, ``(learning_rate, num_steps, steps_per_epoch, **options) -> schedule``.
+
+A schedule is a function of the step, as Optax has them. Any of them may follow a linear warm-up,
+whose steps are not among ``num_steps``.
+"""
+
+
+def sgd(
+    schedule: optax.Schedule, *, momentum: float = 0.9, nesterov: bool = False
+) -> optax.GradientTransformation:
+    """Builds gradient descent with momentum, or without where that is 0."""
+    return optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov)
+
+
+def adam(
+    schedule: optax.Schedule, *, momentum: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Builds Adam; ``momentum`` is its first beta."""
+    return optax.adam(schedule, b1=momentum, b2=b2, eps=eps)
+
+
+def adamw(
+    schedule: optax.Schedule,
+    *,
+    momentum: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 1e-4,
+) -> optax.GradientTransformation:
+    """Builds Adam with decay of kernels apart from the gradient (Loshchilov & Hutter 2019)."""
+    return optax.adamw(
+        schedule, b1=momentum, b2=b2, eps=eps, weight_decay=weight_decay, mask=is_kernel
+    )
+
+
+def lamb(
+    schedule: optax.Schedule,
+    *,
+    momentum: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-6,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """Builds LAMB, for large batches (You et al. 2020)."""
+    return optax.lamb(
+        schedule, b1=momentum, b2=b2, eps=eps, weight_decay=weight_decay, mask=is_kernel
+    )
+
+
+def lion(
+    schedule: optax.Schedule,
+    *,
+    momentum: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 1e-3,
+) -> optax.GradientTransformation:
+    """Builds Lion (Chen et al. 2023), which steps by the sign of a mean gradient."""
+    return optax.lion(schedule, b1=momentum, b2=b2, weight_decay=weight_decay, mask=is_kernel)
+
+
+def is_kernel(params: Any) -> Any:
+    """Returns which parameters decay apart from the gradient: those with two axes or more.
+
+    Scales and biases of normalization, and learned constants of neurons, do not.
+    """
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    'sgd': sgd,
+    'adam': adam,
+    'adamw': adamw,
+    'lamb': lamb,
+    'lion': lion,
+}
+"""Optimizers by name, ``(schedule, **options) -> gradient transformation``.
+
+An option called ``momentum`` or ``weight_decay`` is given the configuration's; all others are in
+its ``optimizer.options``. One without ``weight_decay`` gets an L2 penalty instead, see
+`make_optimizer`. Most functions of Optax can be entries as they are.
+"""
 
 
 def make_schedule(
     config: ml_collections.ConfigDict, steps_per_epoch: int, num_steps: int
 ) -> optax.Schedule:
-    """Learning rate by step: linear warm-up if any, then a cosine to zero at ``num_steps``."""
+    """Builds the learning rate by step that a configuration describes.
+
+    Args:
+      config: of the optimizer.
+      steps_per_epoch: of the training set.
+      num_steps: of the training.
+    """
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
-    if warmup_steps == 0:
-        schedule = optax.cosine_decay_schedule(config.learning_rate, num_steps)
-    else:
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0, config.learning_rate, warmup_steps, decay_steps=num_steps
-        )
+    make = SCHEDULES[config.schedule]
+    options = dict(config.schedule_options)
+    schedule = make(config.learning_rate, num_steps - warmup_steps, steps_per_epoch, **options)
+    if warmup_steps:
+        warmup = optax.linear_schedule(0.0, config.learning_rate, warmup_steps)
+        schedule = optax.join_schedules([warmup, schedule], [warmup_steps])
 
     def learning_rate(step: jax.Array | int) -> jax.Array:
         # Optax multiplies the integer count of steps by floats.
@@ -29,29 +164,58 @@ def make_schedule(
     return learning_rate
 
 
-def _sgd(schedule: optax.Schedule, momentum: float) -> optax.GradientTransformation:
-    return optax.sgd(schedule, momentum=momentum or None)
-
-
-def _adam(schedule: optax.Schedule, momentum: float) -> optax.GradientTransformation:
-    return optax.adam(schedule, b1=momentum)
-
-
-OPTIMIZERS = {'sgd': _sgd, 'adam': _adam}
-"""``(schedule, momentum) -> optimiser`` by name; Adam's other constants are 0.999 and 1e-8."""
-
-
 def make_optimizer(
     config: ml_collections.ConfigDict, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """An optimiser whose L2 penalty acts through the gradient, on every parameter, before momentum.
+    """Builds the optimizer that a configuration describes.
 
-    That is what the paper's "L2 penalty" of 1e-4 (B.2) is in the authors' framework; weight decay
-    apart from the gradient would be another method. Before the penalty the gradient is scaled to a
-    norm of at most ``clip_norm``, unless that is 0.
+    First the gradient is scaled to a norm of at most ``clip_norm``, unless that is 0. An optimizer
+    that has no decay of its own gets an L2 penalty through the gradient, on every parameter, before
+    momentum. That is what the paper's "L2 penalty" of 1e-4 (B.2) is in the authors' framework;
+    decay apart from the gradient is another method.
     """
+    make = OPTIMIZERS[config.name]
+    known = _options_of(make, 1)
+    options = {key: config[key] for key in _OF_ALL if key in known}
+    penalty = optax.add_decayed_weights(config.weight_decay)
     return optax.chain(
         *([clip_by_norm(config.clip_norm)] if config.clip_norm else []),
-        optax.add_decayed_weights(config.weight_decay),
-        OPTIMIZERS[config.name](schedule, config.momentum),
+        *([] if 'weight_decay' in known else [penalty]),
+        make(schedule, **options, **config.options),
     )
+
+
+# Options that have a key of their own in the configuration.
+_OF_ALL = ('momentum', 'weight_decay')
+
+
+def check_options(config: ml_collections.ConfigDict) -> None:
+    """Finds an option that the optimizer or the schedule of a configuration does not have.
+
+    Raises:
+      ConfigError: with the near names, or what the function says of a value.
+    """
+    schedule, optimizer = SCHEDULES[config.schedule], OPTIMIZERS[config.name]
+    for kind, name, options, known in (
+        ('optimizer.options', config.name, config.options, _options_of(optimizer, 1)),
+        (
+            'optimizer.schedule_options',
+            config.schedule,
+            config.schedule_options,
+            _options_of(schedule, 3),
+        ),
+    ):
+        for key in options:
+            if key in _OF_ALL:
+                raise ConfigError(f'{kind}.{key} has a key of its own: give optimizer.{key}')
+            if key not in known:
+                raise ConfigError(f'{kind}: {name} has no {key!r}; {suggest(key, known)}')
+    try:
+        make_optimizer(config, make_schedule(config, 1, 2))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'optimizer {config.name}, {config.schedule}: {error}') from error
+
+
+def _options_of(function: Callable[..., Any], required: int) -> list[str]:
+    """Returns the names of a function's arguments behind so many that are required."""
+    return list(inspect.signature(function).parameters)[required:]

@@ -1,4 +1,4 @@
-"""What runs on the devices: the functions of a run, sharded and ready to be compiled."""
+"""What runs on the devices: functions of a network, sharded and ready to be compiled."""
 
 from __future__ import annotations
 
@@ -12,57 +12,121 @@ import ml_collections
 import optax
 from jax.sharding import Mesh, NamedSharding
 
+from snnjax.data import Dataset
 from snnjax.models import Network, compiler_options
 from snnjax.train import sharding
-from snnjax.train.config import build_model, dataset_of
-from snnjax.train.losses import LOSSES
+from snnjax.train.losses import LOSSES, Loss
 from snnjax.train.optimizers import make_optimizer, make_schedule
-from snnjax.train.state import TrainState, init_state
-from snnjax.train.step import make_eval_step, make_train_step
+from snnjax.train.state import TrainState, init_state, init_variables
+from snnjax.train.step import StepOptions, make_eval_step, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
-    """The compiled functions of a run, and how their arguments lie on the devices.
+class Inference:
+    """The part of a program that needs no training: evaluation, analysis and export open it.
 
     Attributes:
       model: the network.
-      schedule: learning rate by step.
-      init: ``() -> state``.
-      train_step: ``(state, batch) -> (state, sums)``; the old state is donated.
+      dataset: of its images.
       eval_step: ``(variables, batch) -> sums``.
-      state_sharding: of a state, in its form.
+      variables_sharding: of the model's variables, in their form.
       batch_sharding: of every array of a batch.
     """
 
     model: Network
-    schedule: optax.Schedule
-    init: Callable[[], TrainState]
-    train_step: jax.stages.Wrapped
+    dataset: Dataset
     eval_step: jax.stages.Wrapped
-    state_sharding: TrainState
+    variables_sharding: dict[str, Any]
     batch_sharding: NamedSharding
 
-    def abstract_state(self) -> Any:
-        """The state's shapes, dtypes and shardings, without computing anything."""
-        return jax.tree.map(
-            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            jax.eval_shape(self.init),
-            self.state_sharding,
-        )
+    def init_variables(self, seed: int) -> dict[str, Any]:
+        """Returns the variables that a training with this seed begins with, on the devices."""
+        init = functools.partial(init_variables, self.model, self.dataset.image_shape)
+        return jax.jit(init, static_argnums=0, out_shardings=self.variables_sharding)(seed)
+
+    def abstract_variables(self) -> dict[str, Any]:
+        """Returns the variables' shapes, dtypes and shardings, without computing anything."""
+        init = functools.partial(init_variables, self.model, self.dataset.image_shape, 0)
+        return _with_sharding(jax.eval_shape(init), self.variables_sharding)
 
     def abstract_batch(self, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-        """The shapes, dtypes and sharding of a batch, of arrays or what has shapes and dtypes."""
+        """Returns shapes, dtypes and sharding of a batch of arrays, or of what describes them."""
         return {
             key: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=self.batch_sharding)
             for key, value in batch.items()
         }
 
 
-def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch: int) -> Program:
-    """The functions of the run that ``config`` describes, for the devices of ``mesh``."""
-    dataset = dataset_of(config)
-    model = build_model(config, dataset)
+@dataclasses.dataclass(frozen=True)
+class Program(Inference):
+    """The compiled functions of a training, and how their arguments lie on the devices.
+
+    Attributes:
+      schedule: learning rate by step.
+      init: ``() -> state``.
+      train_step: ``(state, batch) -> (state, sums)``; the old state is donated.
+      state_sharding: of a state, in its form.
+    """
+
+    schedule: optax.Schedule
+    init: Callable[[], TrainState]
+    train_step: jax.stages.Wrapped
+    state_sharding: TrainState
+
+    def abstract_state(self) -> Any:
+        """Returns the state's shapes, dtypes and shardings, without computing anything."""
+        return _with_sharding(jax.eval_shape(self.init), self.state_sharding)
+
+
+def _with_sharding(shapes: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
+
+
+def build_inference(model: Network, dataset: Dataset, mesh: Mesh, loss: Loss) -> Inference:
+    """Builds what evaluates a network.
+
+    Args:
+      model: the network.
+      dataset: of its images.
+      mesh: of the devices, over which batches are divided, and the parameters may be.
+      loss: that evaluation reports.
+    """
+    init = functools.partial(init_variables, model, dataset.image_shape, 0)
+    of_variables = sharding.parameter_shardings(jax.eval_shape(init), mesh)
+    by_image = sharding.batch_sharded(mesh)
+    return Inference(
+        model=model,
+        dataset=dataset,
+        eval_step=_jit(mesh)(
+            make_eval_step(model, dataset, mesh, loss),
+            in_shardings=(of_variables, by_image),
+            out_shardings=sharding.replicated(mesh),
+        ),
+        variables_sharding=of_variables,
+        batch_sharding=by_image,
+    )
+
+
+def build_program(
+    config: ml_collections.ConfigDict,
+    dataset: Dataset,
+    model: Network,
+    mesh: Mesh,
+    steps_per_epoch: int,
+) -> Program:
+    """Builds what trains a network.
+
+    Args:
+      config: of the phase.
+      dataset: that the configuration describes.
+      model: that the configuration describes.
+      mesh: of the devices.
+      steps_per_epoch: of the training set.
+    """
     schedule = make_schedule(config.optimizer, steps_per_epoch, config.epochs * steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)
     loss = LOSSES[config.loss]
@@ -74,38 +138,31 @@ def build_program(config: ml_collections.ConfigDict, mesh: Mesh, steps_per_epoch
         config.seed,
         average=config.average_decay > 0,
     )
-    everywhere, by_image = sharding.replicated(mesh), sharding.batch_sharded(mesh)
+    inference = build_inference(model, dataset, mesh, loss)
     of_state = sharding.parameter_shardings(jax.eval_shape(init), mesh)
-    jit = functools.partial(
-        jax.jit, compiler_options=compiler_options(mesh.devices.flat[0].platform)
+    options = StepOptions(
+        loss=loss,
+        label_smoothing=config.label_smoothing,
+        microbatches=config.microbatches,
+        average_decay=config.average_decay,
+        gradient_norms=config.gradient_norms,
+        keep_finite=config.on_non_finite != 'stop',
+        seed=config.seed,
     )
     return Program(
-        model=model,
+        **vars(inference),
         schedule=schedule,
         init=jax.jit(init, out_shardings=of_state),
-        train_step=jit(
-            make_train_step(
-                model,
-                optimizer,
-                dataset,
-                mesh,
-                loss=loss,
-                label_smoothing=config.label_smoothing,
-                microbatches=config.microbatches,
-                average_decay=config.average_decay,
-                gradient_norms=config.gradient_norms,
-                keep_finite=config.on_non_finite != 'stop',
-                seed=config.seed,
-            ),
-            in_shardings=(of_state, by_image),
-            out_shardings=(of_state, everywhere),
+        train_step=_jit(mesh)(
+            make_train_step(model, optimizer, dataset, mesh, options),
+            in_shardings=(of_state, inference.batch_sharding),
+            out_shardings=(of_state, sharding.replicated(mesh)),
             donate_argnums=0,
         ),
-        eval_step=jit(
-            make_eval_step(model, dataset, mesh, loss),
-            in_shardings=(of_state.variables, by_image),
-            out_shardings=everywhere,
-        ),
         state_sharding=of_state,
-        batch_sharding=by_image,
     )
+
+
+def _jit(mesh: Mesh) -> Callable[..., Any]:
+    options = compiler_options(mesh.devices.flat[0].platform)
+    return functools.partial(jax.jit, compiler_options=options)

@@ -8,7 +8,7 @@ state are split over ``fsdp``, and the same for all of ``data``. With one device
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -69,14 +69,17 @@ def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map_with_path(choose, tree)
 
 
-def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, Any]:
+def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> Any:
     """Makes global device arrays of each process's share of a batch."""
     return {
         key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
     }
 
 
-def split_batch(batch: dict[str, jax.Array], parts: int, mesh: Mesh) -> dict[str, jax.Array]:
+Arrays = TypeVar('Arrays')
+
+
+def split_batch(batch: Arrays, parts: int, mesh: Mesh) -> Arrays:
     """(B, ...) -> (parts, B / parts, ...), each device's images staying where they are."""
     sharding = NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
 
@@ -84,4 +87,4 @@ def split_batch(batch: dict[str, jax.Array], parts: int, mesh: Mesh) -> dict[str
         x = x.reshape(mesh.size, parts, -1, *x.shape[1:]).swapaxes(0, 1)
         return jax.lax.with_sharding_constraint(x.reshape(parts, -1, *x.shape[3:]), sharding)
 
-    return {key: split(value) for key, value in batch.items()}
+    return jax.tree.map(split, batch)

@@ -54,6 +54,13 @@ def key_of_seed(seed: int) -> jax.Array:
     return jax.random.wrap_key_data(words.at[0].set(np.uint32(seed >> 32)))
 
 
+def init_variables(model: Network, image_shape: tuple[int, ...], seed: int) -> dict[str, Any]:
+    """Returns the variables that a training begins with, for images of ``image_shape``."""
+    images = jnp.zeros((1, *image_shape), jnp.float32)
+    variables = model.init(key_of_seed(seed), images, train=False)
+    return {key: variables[key] for key in ('params', 'batch_stats')}
+
+
 def init_state(
     model: Network,
     optimizer: optax.GradientTransformation,
@@ -62,8 +69,7 @@ def init_state(
     average: bool = False,
 ) -> TrainState:
     """A new state, for images of ``image_shape`` (H, W, C), with an ``average`` or without."""
-    images = jnp.zeros((1, *image_shape), jnp.float32)
-    variables = model.init(key_of_seed(seed), images, train=False)
+    variables = init_variables(model, image_shape, seed)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,55 @@ from snnjax.train.losses import Loss, cross_entropy
 from snnjax.train.sharding import parameter_shardings, replicated, split_batch
 from snnjax.train.state import TrainState, key_of_seed
 
-Batch = dict[str, jax.Array]
+
+class Batch(TypedDict):
+    """Arrays of a batch of B images; those that not every batch has are described where made.
+
+    Attributes:
+      image: stored pixels, (B, H, W, C), or (B, T, H, W, C).
+      label: integers (B,).
+      mask: (B,), false for what does not count; all of them count where there is none.
+      mixed_label: (B,), the other class of an image that is two; see
+        `snnjax.data.transforms.mixing`.
+      label_weight: (B,), the share of ``label`` then.
+      stop: (B,), whether the process that made the image was asked to stop.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    mask: NotRequired[jax.Array]
+    mixed_label: NotRequired[jax.Array]
+    label_weight: NotRequired[jax.Array]
+    stop: NotRequired[jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """What a training step does beside a plain step of the optimizer.
+
+    Attributes:
+      loss: of an image.
+      label_smoothing: probability that is spread over all classes.
+      microbatches: parts of a batch, computed one after the other; the gradient is that of the
+        mean over the images of all of them, and the running statistics are updated by each.
+      average_decay: share of the average that each step keeps; 0 for no average.
+      gradient_norms: whether the sums have the norms of the gradient by block, too.
+      keep_finite: whether a step with a fault changes nothing but the number of the step, so that
+        training can go on after it.
+      seed: of dropout.
+    """
+
+    loss: Loss = cross_entropy
+    label_smoothing: float = 0.0
+    microbatches: int = 1
+    average_decay: float = 0.0
+    gradient_norms: bool = False
+    keep_finite: bool = False
+    seed: int = 0
+
+
+# Folded into the key of the seed, so that dropout shares no number with initial parameters.
+_DROPOUT = 0x64726F70
 
 
 class Statistics(Protocol):
@@ -44,14 +93,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     dataset: Dataset,
     mesh: Mesh,
-    *,
-    loss: Loss = cross_entropy,
-    label_smoothing: float = 0.0,
-    microbatches: int = 1,
-    average_decay: float = 0.0,
-    gradient_norms: bool = False,
-    keep_finite: bool = False,
-    seed: int = 0,
+    options: StepOptions,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
     """``(state, batch) -> (state, sums)``; see `snnjax.data.pipeline.TrainingBatches` for a batch.
 
@@ -66,16 +108,9 @@ def make_train_step(
       optimizer: of its parameters.
       dataset: of the images, for their statistics.
       mesh: of the devices, over which batches are divided, and the parameters may be.
-      loss: of an image.
-      label_smoothing: probability that is spread over all classes.
-      microbatches: parts of a batch, computed one after the other; the gradient is that of the
-        mean over the images of all of them, and the running statistics are updated by each.
-      average_decay: share of the average that each step keeps; 0 for no average.
-      gradient_norms: whether the sums have the norms of the gradient by block, too.
-      keep_finite: whether a step with a fault changes nothing but the number of the step, so that
-        training can go on after it.
-      seed: of dropout.
+      options: of the step.
     """
+    loss, microbatches = options.loss, options.microbatches
     model = loss.model(model)
 
     def loss_of(
@@ -83,9 +118,10 @@ def make_train_step(
     ) -> tuple[jax.Array, tuple]:
         """Returns the sum over the images, each with its share of the batch's mean."""
         images = normalise(batch['image'], dataset)
-        if 'mask' in batch:
+        mask = batch.get('mask')
+        if mask is not None:
             # What could not be decoded is the mean image, to the statistics of the batch, too.
-            images = jnp.where(jnp.expand_dims(batch['mask'], range(1, images.ndim)), images, 0)
+            images = jnp.where(jnp.expand_dims(mask, range(1, images.ndim)), images, 0)
         logits, updates = model.apply(
             {'params': params, 'batch_stats': batch_stats},
             images,
@@ -94,16 +130,17 @@ def make_train_step(
             rngs={'dropout': key},
         )
         targets = _targets(batch, dataset.num_classes)
-        losses = loss.of(logits, optax.smooth_labels(targets, label_smoothing))
+        losses = loss.of(logits, optax.smooth_labels(targets, options.label_smoothing))
         sums = metrics.batch_sums(
             losses=losses,
             logits=loss.mean_logits(logits),
             labels=batch['label'],
             firing_rates=mean_firing_rate(updates['firing_rates']),
-            mask=batch.get('mask'),
+            mask=mask,
         )
-        if 'stop' in batch:
-            sums['stop'] = jnp.sum(batch['stop'])
+        stop = batch.get('stop')
+        if stop is not None:
+            sums['stop'] = jnp.sum(stop)
         return share * sums['loss'], (updates['batch_stats'], sums)
 
     def gradient_of(
@@ -111,8 +148,9 @@ def make_train_step(
     ) -> tuple[Any, tuple[Any, metrics.Sums]]:
         gradient = jax.grad(loss_of, has_aux=True)
         images: Any = len(batch['label'])
-        if 'mask' in batch:
-            images = jnp.maximum(jnp.sum(batch['mask'], dtype=jnp.float32), 1)
+        mask = batch.get('mask')
+        if mask is not None:
+            images = jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1)
         share = 1 / images
         if microbatches == 1:
             return gradient(state.params, state.batch_stats, batch, key, share)
@@ -133,7 +171,8 @@ def make_train_step(
         return total, (batch_stats, sums)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
-        key = jax.random.fold_in(key_of_seed(seed), state.step)
+        of_dropout = jax.random.fold_in(key_of_seed(options.seed), _DROPOUT)
+        key = jax.random.fold_in(of_dropout, state.step)
         # Parameters are whole while the gradient is taken, and so is the gradient at first: or else
         # the partitioner moves activations to where a part of them is.
         whole = state._replace(params=_gather(state.params, mesh))
@@ -141,20 +180,23 @@ def make_train_step(
         gradient = jax.lax.with_sharding_constraint(
             _gather(gradient, mesh), parameter_shardings(gradient, mesh)
         )
-        if gradient_norms:
-            sums |= metrics.gradient_sums(norms_by_block(gradient), sums['images'])
+        if options.gradient_norms:
+            sums['gradient_norms'] = metrics.weighted(norms_by_block(gradient), sums['images'])
         # Adam takes powers of floats with its integer count of steps.
         with jax.numpy_dtype_promotion('standard'):
             updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(state.step + 1, params, batch_stats, opt_state)
-        if average_decay:
-            average = optax.incremental_update(new.variables, state.average, 1 - average_decay)
+        if options.average_decay:
+            average = optax.incremental_update(
+                new.variables, state.average, 1 - options.average_decay
+            )
             new = new._replace(average=average)
         fault = finite.first_fault(*jax.lax.optimization_barrier((new, sums['loss'])))
-        if keep_finite:
+        if options.keep_finite:
             new = finite.keep_if(fault == 0, new, state)
-        return new, sums | {'fault': fault}
+        sums['fault'] = fault
+        return new, sums
 
     return train_step
 
@@ -163,10 +205,11 @@ def _targets(batch: Batch, num_classes: int) -> jax.Array:
     """The probability of each class (B, classes): two have some where images are mixed."""
     one_hot = functools.partial(jax.nn.one_hot, num_classes=num_classes, dtype=jnp.float32)
     targets = one_hot(batch['label'])
-    if 'mixed_label' not in batch:
+    mixed_label, weight = batch.get('mixed_label'), batch.get('label_weight')
+    if mixed_label is None or weight is None:
         return targets
-    weight = batch['label_weight'][:, None]
-    return weight * targets + (1 - weight) * one_hot(batch['mixed_label'])
+    weight = weight[:, None]
+    return weight * targets + (1 - weight) * one_hot(mixed_label)
 
 
 def _gather(tree: Any, mesh: Mesh) -> Any:

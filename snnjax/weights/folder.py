@@ -30,6 +30,7 @@ from snnjax.models import ConvNet, Network, ResNet, create_model
 from snnjax.models.observation import unrolled
 from snnjax.models.params import by_name, unstack_layers
 from snnjax.models.registry import option_fields
+from snnjax.modules import load_modules_of_weights
 from snnjax.paths import expand
 from snnjax.weights.fit import differences, fit_weights
 from snnjax.weights.safetensors import read_safetensors, write_safetensors
@@ -104,7 +105,10 @@ def write_description(
 def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     """Name and options of the model that a folder of weights, or a work directory, is of.
 
+    Modules that it needs are imported, if this user has trained with them.
+
     Raises:
+      ImportsError: for a module that may not be imported unasked, or cannot be.
       WeightsError: where it is neither, or its ``model.json`` does not say.
     """
     directory = expand(source)
@@ -127,6 +131,10 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
     match description:
         case {'name': str(name), 'options': dict(options)}:
             _check_options(path, options)
+            modules = description.get('imports', '')
+            if not isinstance(modules, str):
+                raise WeightsError(f'{path}: imports={modules!r} must be names with commas between')
+            load_modules_of_weights(modules, directory)
             return name, options
     raise WeightsError(f'{path} does not describe a model: it needs a name and options')
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from snnjax.models.params import by_name
 IMAGES = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
 
 
+@functools.cache
 def network(name, **options):
     model = create_model(name, num_steps=2, **options)
     return model, jax.jit(model.init)(jax.random.key(1), IMAGES)
@@ -111,7 +114,7 @@ def test_gradient_norms_are_those_of_the_parameters_of_each_block():
         )
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), labels])
 
-    gradient = by_name(jax.grad(loss)(variables['params']))
+    gradient = by_name(jax.jit(jax.grad(loss))(variables['params']))
     norms = gradient_norms(model, variables, IMAGES, labels)
     assert list(norms) == ['stage1/block1', 'stage2/block1', 'stage3/block1']
     for block, norm in norms.items():

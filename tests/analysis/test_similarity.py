@@ -42,9 +42,9 @@ def test_similarity_of_a_bfloat16_network_is_not_rounded():
     trained = open_initial('ms_resnet8', {'name': 'digits'}, num_steps=3, images=8, batch_size=8)
     stats = jax.tree.map(lambda x: 0.2 * x, trained.variables['batch_stats'])
     trained = dataclasses.replace(trained, variables={**trained.variables, 'batch_stats': stats})
-    model = trained.program.model.clone(dtype='bfloat16')
-    program = dataclasses.replace(trained.program, model=model)
-    rounded = measure_similarity(dataclasses.replace(trained, program=program))
+    model = trained.inference.model.clone(dtype='bfloat16')
+    inference = dataclasses.replace(trained.inference, model=model)
+    rounded = measure_similarity(dataclasses.replace(trained, inference=inference))
     for exact, found in zip(measure_similarity(trained), rounded, strict=True):
         if exact.ssim is not None:
             assert found.ssim.dtype == np.float32

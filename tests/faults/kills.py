@@ -111,7 +111,7 @@ def _train(workdir: Path) -> None:
             'on_non_finite': 'rollback',
         }
     )
-    sys.exit(0 if train(config, workdir) else 75)
+    sys.exit(0 if train(config, workdir).finished else 75)
 
 
 def _spoil_batches() -> None:

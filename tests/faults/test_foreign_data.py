@@ -8,12 +8,12 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 
+from snnjax import known
 from snnjax.analysis.trained import open_trained
-from snnjax.data import PreparedDataError
+from snnjax.data import DataOptions, PreparedDataError
 from snnjax.data.records import Prepared
 from snnjax.errors import WeightsError
 from snnjax.tools import doctor, inspect
-from snnjax.train import data_folders
 from snnjax.train.config import ConfigError
 from snnjax.weights.folder import load_weights, open_weights
 from tests.conftest import ROOT
@@ -290,12 +290,12 @@ def test_weights_name_nothing_that_is_imported(patterns, folder, digits_run, mon
 
 
 def test_the_folder_of_ones_own_training_is_followed(folder, monkeypatch):
-    assert not data_folders.is_known(str(folder / 'runs/evil/data'))
+    assert not known.is_known_folder(str(folder / 'runs/evil/data'), DataOptions.dir)
     monkeypatch.setenv('XDG_STATE_HOME', str(folder / 'state'))
     monkeypatch.chdir(folder)
-    data_folders.note('runs/evil/data')
-    data_folders.note('runs/evil/data')
-    assert data_folders.is_known(str(folder / 'runs/evil/../evil/data'))
-    assert not data_folders.is_known(str(folder / 'runs/evil'))
+    known.note_folder('runs/evil/data')
+    known.note_folder('runs/evil/data')
+    assert known.is_known_folder(str(folder / 'runs/evil/../evil/data'), DataOptions.dir)
+    assert not known.is_known_folder(str(folder / 'runs/evil'), DataOptions.dir)
     assert len((folder / 'state/snnjax/data_folders.jsonl').read_text().splitlines()) == 1
-    assert data_folders.is_known('~/snnjax_data')
+    assert known.is_known_folder('~/snnjax_data', DataOptions.dir)

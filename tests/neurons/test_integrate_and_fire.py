@@ -155,6 +155,7 @@ HALVED = Surrogate(_bell, _half)
 """A surrogate that saves other floats than the distance."""
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def second_derivatives(neuron, learnable, inputs, direction):
     """A gradient's directional derivative, by both modes."""
     weights = jnp.cos(jnp.arange(inputs[0].size, dtype=inputs[0].dtype)).reshape(inputs[0].shape)
@@ -216,7 +217,7 @@ def test_third_derivative_is_that_of_a_custom_jvp():
         def loss(x):
             return jnp.sum(jnp.sin(neuron(jnp.stack([x, x]), **options)) * x)
 
-        return jax.jacfwd(jax.jacfwd(jax.grad(loss)))(x)
+        return jax.jit(jax.jacfwd(jax.jacfwd(jax.grad(loss))))(x)
 
     x = jnp.array([0.2, 0.5, 0.9])
     ours, expected = third(functools.partial(lif, time_axis=0), x), third(autodiff_lif, x)
@@ -250,9 +251,9 @@ def test_hessian_of_half_the_squared_spikes():
 
     x = jnp.array([0.6, 0.2, 1.2])
     expected = np.diag([1.0, 1.0, 0.0])
-    np.testing.assert_array_equal(jax.hessian(loss)(x), expected)
-    np.testing.assert_array_equal(jax.jacrev(jax.jacrev(loss))(x), expected)
-    np.testing.assert_array_equal(jax.jacfwd(jax.grad(loss))(x), expected)
+    np.testing.assert_array_equal(jax.jit(jax.hessian(loss))(x), expected)
+    np.testing.assert_array_equal(jax.jit(jax.jacrev(jax.jacrev(loss)))(x), expected)
+    np.testing.assert_array_equal(jax.jit(jax.jacfwd(jax.grad(loss)))(x), expected)
 
 
 def test_forward_mode_of_the_spikes_is_refused():

@@ -56,7 +56,7 @@ def test_training_starts_from_the_weights_of_a_run(digits_run, tmp_path, capsys)
     config = config.copy_and_resolve_references()
     config.init_from = str(path)
     config.optimizer.learning_rate = 1e-9
-    assert train(config, tmp_path)
+    assert train(config, tmp_path).finished
     assert f'weights from {path}' in capsys.readouterr().out
     before, after = read_metrics(path)[-1], read_metrics(tmp_path)[-1]
     # Only the running statistics go on moving.

@@ -10,16 +10,14 @@ from snnjax.data import DatasetNotPreparedError
 from snnjax.paths import PathError
 from snnjax.train.config import (
     ConfigError,
-    build_model,
-    check,
     choose,
-    dataset_of,
     default_config,
     differences,
     flatten,
     optional_keys,
     parse_arguments,
 )
+from snnjax.train.experiment import check, set_up
 
 
 def test_arguments_are_read_as_the_type_of_their_default():
@@ -140,7 +138,7 @@ def test_missing_data_is_found_before_anything_is_loaded(config, tmp_path):
 
 
 def test_the_model_is_made_for_its_data(config):
-    model = build_model(config, dataset_of(config))
+    model = set_up(config).model
     assert (model.num_classes, model.in_channels, model.num_steps) == (10, 1, 2)
 
 
@@ -154,7 +152,7 @@ def test_every_option_of_the_network_is_a_key(config):
             'kind': 'plain',
         }
     )
-    model = build_model(config, dataset_of(config))
+    model = set_up(config).model
     assert (model.dropout, model.blocks, model.remat) == (0.3, (1, 2, 1), 'blocks')
     assert (model.dtype, model.kind, model.threshold) == ('bfloat16', 'plain', 0.5)
 
@@ -162,7 +160,7 @@ def test_every_option_of_the_network_is_a_key(config):
 @pytest.mark.parametrize(('word', 'value'), [('true', True), ('false', False), ('auto', 'auto')])
 def test_scan_layers_is_a_word(config, word, value):
     config.model.scan_layers = word
-    assert build_model(config, dataset_of(config)).scan_layers == value
+    assert set_up(config).model.scan_layers == value
 
 
 def test_keys_are_flattened_with_dots():

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from snnjax.data.pipeline import TrainingBatches
+from snnjax.errors import ConfigError
 from snnjax.train.checkpoints import Checkpoints
-from snnjax.train.config import ConfigError, check
+from snnjax.train.experiment import check
 from snnjax.train.finite import NonFiniteError, first_fault, places
 from snnjax.train.loop import train
 from snnjax.train.metric_writer import read_metrics
-from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh
 from snnjax.train.state import TrainState
-from tests.runs import outcome
+from tests.runs import outcome, program_of
 
 # Of 11 steps, with a checkpoint at every fourth.
 FAULTY = 7
@@ -64,13 +64,13 @@ def test_training_stops_before_the_update_and_names_the_layer(config, tmp_path):
 def test_a_step_can_be_passed_over(config, tmp_path, capsys, policy):
     """After a run that it has stopped, too; both end bit for bit alike."""
     config.on_non_finite = policy
-    assert train(config, tmp_path / 'at once')
+    assert train(config, tmp_path / 'at once').finished
     assert 'step 7' in capsys.readouterr().out
     config.on_non_finite = 'stop'
     with pytest.raises(NonFiniteError):
         train(config, tmp_path / 'later')
     config.on_non_finite = policy
-    assert train(config, tmp_path / 'later')
+    assert train(config, tmp_path / 'later').finished
     expected, found = outcome(tmp_path / 'at once'), outcome(tmp_path / 'later')
     jax.tree.map(np.testing.assert_array_equal, expected[1], found[1])
     assert expected[0] == found[0] == 11
@@ -85,7 +85,7 @@ def test_rollback_goes_back_to_the_same_weights_after_stops(config, tmp_path, mo
     """Stopped twice between the checkpoint and the fault, and twice after it."""
     config.on_non_finite = 'rollback'
     config.checkpoint.keep = 2
-    assert train(config, tmp_path / 'at once')
+    assert train(config, tmp_path / 'at once').finished
     expected = outcome(tmp_path / 'at once')
     stops = [5, 6, 7, 9]
     iterate = TrainingBatches.iterate
@@ -98,7 +98,7 @@ def test_rollback_goes_back_to_the_same_weights_after_stops(config, tmp_path, mo
             yield batch
 
     monkeypatch.setattr(TrainingBatches, 'iterate', with_stops)
-    finished = [train(config, tmp_path / 'stopped') for _ in range(5)]
+    finished = [train(config, tmp_path / 'stopped').finished for _ in range(5)]
     assert finished == [False] * 4 + [True]
     found = outcome(tmp_path / 'stopped')
     jax.tree.map(np.testing.assert_array_equal, expected[1], found[1])
@@ -115,8 +115,8 @@ def test_rollback_goes_back_to_the_weights_of_the_checkpoint_before(config, tmp_
         config.on_non_finite = policy
         config.checkpoint.every_steps = 1 if policy == 'skip' else 4
         config.checkpoint.keep = 11
-        assert train(config, tmp_path / policy)
-        program = build_program(config, make_mesh(), steps_per_epoch=11)
+        assert train(config, tmp_path / policy).finished
+        program = program_of(config, make_mesh(), steps_per_epoch=11)
         with Checkpoints(tmp_path / policy / 'checkpoints', keep=11) as checkpoints:
             states[policy], _ = checkpoints.restore(8, program.abstract_state())
             if policy == 'skip':

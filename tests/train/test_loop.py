@@ -32,7 +32,7 @@ def config():
 def source(tmp_path_factory):
     """The work directory of a run of that configuration."""
     workdir = tmp_path_factory.mktemp('source')
-    assert train(configured(), workdir)
+    assert train(configured(), workdir).finished
     return workdir
 
 
@@ -47,13 +47,13 @@ def test_a_run_goes_on_when_the_weights_that_it_began_with_are_moved(
 ):
     shutil.copytree(source, before := tmp_path / 'before')
     config.init_from = str(before)
-    assert train(config, tmp_path / 'run')
+    assert train(config, tmp_path / 'run').finished
     assert f'weights from {before}' in capsys.readouterr().out
     began = json.loads((tmp_path / 'run' / 'config.json').read_text())
     expected = outcome(tmp_path / 'run')
     before.rename(after := tmp_path / 'after')
     for config.init_from in (str(before), str(after), ''):
-        assert train(config, tmp_path / 'run')
+        assert train(config, tmp_path / 'run').finished
         assert 'continuing at step 11 of 11' in capsys.readouterr().out
         assert json.loads((tmp_path / 'run' / 'config.json').read_text()) == began
     assert outcome(tmp_path / 'run')[2:] == expected[2:]
@@ -68,7 +68,7 @@ def test_a_run_says_what_its_weights_were_trained_with_otherwise(config, source,
     config.init_from = str(source)
     config.model.dtype = 'bfloat16'
     config.model.decay = 0.5
-    assert not train(config, tmp_path / 'run')
+    assert not train(config, tmp_path / 'run').finished
     assert (
         'they were trained with decay=0.25, dtype=float32; this run has decay=0.5, dtype=bfloat16'
     ) in capsys.readouterr().out
@@ -92,12 +92,12 @@ def test_weights_of_other_classes_are_refused_with_the_key_that_takes_them(
     with pytest.raises(ConfigError, match=r'expected \(10,\)\n(.*\n)*.*new_classifier=true'):
         train(config, tmp_path / 'run')
     config.new_classifier = True
-    assert not train(config, tmp_path / 'run')
+    assert not train(config, tmp_path / 'run').finished
     assert 'params/classifier/bias starts anew' in capsys.readouterr().out
 
 
 def test_a_run_goes_on_beside_an_empty_folder_of_a_later_step(config, source, tmp_path, capsys):
     shutil.copytree(source, tmp_path / 'run')
     (tmp_path / 'run' / 'checkpoints' / '99').mkdir()
-    assert train(config, tmp_path / 'run')
+    assert train(config, tmp_path / 'run').finished
     assert 'continuing at step 11 of 11' in capsys.readouterr().out

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from snnjax.analysis.trained import open_trained
+from snnjax.errors import ConfigError
 from snnjax.train import loop
-from snnjax.train.config import ConfigError, check, phase_configs
+from snnjax.train.config import phase_configs
+from snnjax.train.experiment import check, open_experiment
 from snnjax.train.loop import train
-from snnjax.train.phases import make_phases
 from snnjax.train.sharding import make_mesh
 from tests.runs import metrics_without_times, outcome
 
@@ -71,7 +72,7 @@ def test_numbers_that_are_too_large_are_found_before_anything_is_compiled(
     config.update_from_flattened_dict({keys: value})
     check(config, num_devices=8)
     with pytest.raises(ConfigError, match=message):
-        make_phases(config, make_mesh())
+        open_experiment(config, make_mesh())
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_phase_that_cannot_run_is_named_before_anything_is_loaded(config, keys
 def test_phases_of_different_networks_are_refused(two_phases):
     two_phases.earlier_phases.first.model = {'name': 'ms_resnet14'}
     with pytest.raises(ConfigError, match=r'phases\.first: has another network than the run'):
-        make_phases(two_phases, make_mesh())
+        open_experiment(two_phases, make_mesh())
 
 
 @pytest.fixture(scope='module')
@@ -106,7 +107,7 @@ def finished():
 
 def undisturbed(two_phases, finished, tmp_path):
     if not finished:
-        assert train(two_phases, tmp_path / 'undisturbed')
+        assert train(two_phases, tmp_path / 'undisturbed').finished
         finished['outcome'] = outcome(tmp_path / 'undisturbed')
     return finished['outcome']
 
@@ -114,9 +115,9 @@ def undisturbed(two_phases, finished, tmp_path):
 def test_phases_are_what_commands_one_after_the_other_are(two_phases, finished, tmp_path):
     step, state, _, _, metrics = undisturbed(two_phases, finished, tmp_path)
     first, last = phase_configs(two_phases).values()
-    assert train(first, tmp_path / 'first')
+    assert train(first, tmp_path / 'first').finished
     last.init_from = str(tmp_path / 'first')
-    assert train(last, tmp_path / 'last')
+    assert train(last, tmp_path / 'last').finished
     last_step, last_state, _, _, last_metrics = outcome(tmp_path / 'last')
     assert step == 2 * STEPS_PER_EPOCH
     assert last_step == STEPS_PER_EPOCH
@@ -163,9 +164,9 @@ def test_a_run_that_was_stopped_in_any_phase_ends_as_one_that_was_not(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, 'StopRequest', StopAfter)
-        assert not train(two_phases, tmp_path / 'run')
+        assert not train(two_phases, tmp_path / 'run').finished
     assert outcome(tmp_path / 'run')[0] == {2: 2, 17: 17, 18: 17, 20: 19}[looks]
-    assert train(two_phases, tmp_path / 'run')
+    assert train(two_phases, tmp_path / 'run').finished
     step, state, position, _, metrics = outcome(tmp_path / 'run')
     chex.assert_trees_all_equal(state, expected[1])
     # The stop has left a checkpoint of its own.
@@ -180,7 +181,7 @@ def test_another_phase_makes_another_run(two_phases, tmp_path):
 
 
 def test_the_first_phase_begins_with_the_seed(two_phases):
-    first, last = make_phases(two_phases, make_mesh())
+    first, last = open_experiment(two_phases, make_mesh()).phases
     chex.assert_trees_all_equal(
         jax.device_get(first.program.init().params), jax.device_get(last.program.init().params)
     )

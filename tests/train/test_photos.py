@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from snnjax import known
 from snnjax.analysis.trained import data_as_trained
-from snnjax.data import DecodeError, WorkerLostError
+from snnjax.data import DataOptions, DecodeError, WorkerLostError
 from snnjax.tools.prepare import main as prepare
-from snnjax.train import data_folders
 from snnjax.train.loop import train
 from snnjax.train.metric_writer import read_metrics
 from tests import processes
@@ -64,9 +64,9 @@ def test_a_photo_that_cannot_be_decoded_ends_the_run(config, tmp_path):
 
 def test_photos_that_cannot_be_decoded_are_left_out_and_counted(config, tmp_path):
     config.epochs = 4
-    assert train(config, tmp_path)
+    assert train(config, tmp_path).finished
     # One's own training: what opens the run follows its folder unasked.
-    assert data_folders.is_known(config.data.dir)
+    assert known.is_known_folder(config.data.dir, DataOptions.dir)
     assert data_as_trained(str(tmp_path), {})['dir'] == config.data.dir
     records = read_metrics(tmp_path)
     evaluations = [record for record in records if 'eval/loss' in record]

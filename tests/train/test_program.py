@@ -16,9 +16,9 @@ from snnjax.models.params import unstack_layers
 from snnjax.tools.plan_tpu import count_collectives
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.loop import evaluate
-from snnjax.train.program import build_program
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.step import normalise
+from tests.runs import program_of
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_sharded_step_moves_nothing_but_gradients_moments_and_shared_parameter
     config.microbatches = microbatches
     if scan:
         config.model.update({'name': 'ms_resnet20', 'scan_layers': 'true'})
-    program = build_program(config, make_mesh(fsdp=fsdp), steps_per_epoch=10)
+    program = program_of(config, make_mesh(fsdp=fsdp), steps_per_epoch=10)
     state = program.abstract_state()
     lowered = program.train_step.lower(state, program.abstract_batch(batch))
     compiled = lowered.compile().as_text()
@@ -75,7 +75,7 @@ def is_whole(leaf):
 def test_eight_devices_train_as_one_does(config, batch, fsdp):
     states, sums = [], []
     for mesh in (make_mesh(jax.devices()[:1]), make_mesh(fsdp=fsdp)):
-        program = build_program(config, mesh, steps_per_epoch=10)
+        program = program_of(config, mesh, steps_per_epoch=10)
         state, step_sums = program.train_step(
             program.init(), put_batch(batch, program.batch_sharding)
         )
@@ -88,7 +88,7 @@ def test_eight_devices_train_as_one_does(config, batch, fsdp):
 
 def test_shared_parameters_are_stored_once(config):
     config.average_decay = 0.5
-    state = build_program(config, make_mesh(fsdp=8), steps_per_epoch=10).init()
+    state = program_of(config, make_mesh(fsdp=8), steps_per_epoch=10).init()
     kernels = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim > 1]
     # Parameters, momentum and average.
     assert len(kernels) == 3 * len([k for k in jax.tree.leaves(state.params) if k.ndim > 1])
@@ -99,11 +99,11 @@ def test_shared_parameters_are_stored_once(config):
 
 @pytest.mark.parametrize(('devices', 'fsdp'), [(8, 1), (4, 4), (1, 1)])
 def test_a_checkpoint_of_shared_parameters_fits_other_devices(config, tmp_path, devices, fsdp):
-    program = build_program(config, make_mesh(fsdp=4), steps_per_epoch=10)
+    program = program_of(config, make_mesh(fsdp=4), steps_per_epoch=10)
     state = program.init()
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, state, {'skipped': 3})
-    other = build_program(config, make_mesh(jax.devices()[:devices], fsdp), steps_per_epoch=10)
+    other = program_of(config, make_mesh(jax.devices()[:devices], fsdp), steps_per_epoch=10)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         restored, position = checkpoints.restore(1, other.abstract_state())
     assert position == {'skipped': 3}
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_shared_parameters_fits_other_devices(config, tmp_path, 
 
 
 def test_evaluation_counts_every_image_once(config):
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     state = program.init()
     split = open_dataset(DataOptions(name='digits')).load('test')
     whole = evaluate(program, state.evaluated, split, 360, config.data)
@@ -128,7 +128,7 @@ def test_evaluation_counts_every_image_once(config):
 
 def test_missing_images_do_not_count(config, batch):
     """Neither in the gradient nor in the metrics, whatever is in their places."""
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     mask = np.arange(16) % 4 != 1
     results = []
     for filling in (0, 255):
@@ -141,7 +141,7 @@ def test_missing_images_do_not_count(config, batch):
 
 
 def test_a_batch_of_nothing_but_missing_images_leaves_numbers(config, batch):
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     masked = batch | {'mask': np.zeros(16, bool)}
     state, sums = program.train_step(program.init(), put_batch(masked, program.batch_sharding))
     chex.assert_tree_all_finite(jax.device_get((state.params, state.batch_stats)))
@@ -150,7 +150,7 @@ def test_a_batch_of_nothing_but_missing_images_leaves_numbers(config, batch):
 
 def test_mixed_images_have_both_labels(config, batch):
     """The loss is linear in the targets: that of two labels lies between theirs."""
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     other = (batch['label'] + 1) % 10
     losses = {}
     for weight in (1.0, 0.25, 0.0):
@@ -164,7 +164,7 @@ def test_mixed_images_have_both_labels(config, batch):
 
 def test_a_loss_of_steps_gets_the_logits_of_every_step(config, batch):
     config.loss = 'tet'
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     variables = program.init().variables
     variables['params'] = jax.tree.map(lambda leaf: 3 * leaf, variables['params'])  # They fire.
     masked = put_batch(batch | {'mask': np.ones(16, bool)}, program.batch_sharding)
@@ -197,7 +197,7 @@ def test_networks_of_rates_learn(config, batch, name, options):
     config.model.update({'name': name, 'num_steps': 6, **options})
     config.loss = 'mse'
     config.optimizer.update({'name': 'adam', 'learning_rate': 0.03, 'weight_decay': 0.0})
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     state = program.init()
     before = jax.device_get(state.params)
     placed = put_batch(batch, program.batch_sharding)
@@ -217,9 +217,9 @@ def test_microbatches_add_up(config, batch, num_devices):
     config.optimizer.momentum = 0.0
     config.optimizer.weight_decay = 0.0
     mesh = make_mesh(jax.devices()[:num_devices])
-    whole = build_program(config, mesh, steps_per_epoch=10)
+    whole = program_of(config, mesh, steps_per_epoch=10)
     config.microbatches = 2
-    program = build_program(config, mesh, steps_per_epoch=10)
+    program = program_of(config, mesh, steps_per_epoch=10)
     before = jax.device_get(program.init())
     state, sums = program.train_step(program.init(), put_batch(batch, program.batch_sharding))
 
@@ -254,7 +254,7 @@ def test_images_count_alike_in_every_microbatch(config, batch, skipped):
     biases = []
     for microbatches in (1, 2):
         config.microbatches = microbatches
-        program = build_program(config, make_mesh(jax.devices()[:1]), steps_per_epoch=10)
+        program = program_of(config, make_mesh(jax.devices()[:1]), steps_per_epoch=10)
         state = program.init()
         # Logits of zero for all images, whatever the neurons do.
         classifier = state.params['classifier']
@@ -271,7 +271,7 @@ def test_64_bit_mode_trains_float32_and_its_checkpoints_fit_both_modes(config, b
     config.average_decay = 0.5
 
     def step(state=None):
-        program = build_program(config, make_mesh(jax.devices()[:1]), steps_per_epoch=10)
+        program = program_of(config, make_mesh(jax.devices()[:1]), steps_per_epoch=10)
         state = state or program.init()
         state, _ = program.train_step(state, put_batch(batch, program.batch_sharding))
         return program, state
@@ -300,7 +300,7 @@ def test_a_step_needs_no_promotion_of_dtypes_or_ranks(config, batch):
     config.update({'average_decay': 0.9, 'gradient_norms': True, 'label_smoothing': 0.1})
     mixed = {'mixed_label': batch['label'], 'label_weight': np.ones(16, np.float32)}
     with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
-        program = build_program(config, make_mesh(), steps_per_epoch=10)
+        program = program_of(config, make_mesh(), steps_per_epoch=10)
         state = program.abstract_state()
         for extra in ({}, {'mask': np.ones(16, bool)}, mixed):
             jax.eval_shape(program.train_step, state, program.abstract_batch(batch | extra))
@@ -311,7 +311,7 @@ def test_a_step_needs_no_promotion_of_dtypes_or_ranks(config, batch):
 
 def test_the_average_of_the_weights_is_what_is_evaluated(config, batch):
     config.average_decay = 0.75
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     placed = put_batch(batch, program.batch_sharding)
     state = program.init()
     average = jax.device_get(state.average)
@@ -334,13 +334,13 @@ def test_the_norms_of_the_gradient_are_in_the_sums(config, batch, microbatches, 
     config.gradient_norms = True
     config.microbatches = microbatches
     config.optimizer.update({'momentum': 0.0, 'weight_decay': 0.0, 'learning_rate': 0.5})
-    program = build_program(config, make_mesh(), steps_per_epoch=10)
+    program = program_of(config, make_mesh(), steps_per_epoch=10)
     before = program.init()
     params = jax.device_get(before.params)
     after, sums = program.train_step(before, put_batch(batch, program.batch_sharding))
     # A step of plain gradient descent is the gradient, times its rate.
     moved = jax.tree.map(lambda a, b: (a - b) / 0.5, params, jax.device_get(after.params))
-    norms = {name.removeprefix('gradient_norm/'): float(value) / 16 for name, value in sums.items()}
+    norms = {block: float(norm) / 16 for block, norm in sums['gradient_norms'].items()}
     moved = unstack_layers({'params': moved})['params']
     for block, place in {
         'stem': moved['stem'],

@@ -4,7 +4,8 @@ import pytest
 
 from snnjax.data import DataOptions, open_dataset
 from snnjax.data.pipeline import TrainingBatches
-from snnjax.train.config import ConfigError, check
+from snnjax.errors import ConfigError
+from snnjax.train.experiment import check
 from snnjax.train.state import key_of_seed
 
 SEEDS = (0, 1, 5, 2**31, 2**32 - 1, 2**32, 2**32 + 5, 2**40, 5 * 2**32, 2**63, 2**64 - 1)
