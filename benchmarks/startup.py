@@ -1,21 +1,48 @@
-"""Seconds from the command to the first training step, cold and with kept programs.
+"""Seconds of imports, of a help text, and from the command to the first training step.
 
 python benchmarks/startup.py --config=configs/cifar10.py --config.data.dir=~/snnjax_data
 
-Starts ``python -m snnjax.main`` with these arguments, and ends it once the first step's metrics are
-written: once without any compiled program, then with those of the time before.
+First come processes that import a package or print a help text, the median of several each. Then
+``python -m snnjax.main`` is started with these arguments, and ended once the first step's metrics
+are written: once without any compiled program, then with those of the time before. Without
+arguments there is no training.
 """
 
 from __future__ import annotations
 
 import os
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from snnjax.train.metric_writer import METRICS_FILE
+METRICS_FILE = 'metrics.jsonl'  # That of `snnjax.train.metric_writer`, which takes long to import.
+ROUNDS = 3
+PROCESSES = {
+    'python alone': ['-c', 'pass'],
+    'import snnjax': ['-c', 'import snnjax'],
+    'import jax': ['-c', 'import jax'],
+    'import snnjax.neurons': ['-c', 'import snnjax.neurons'],
+    'import flax.linen': ['-c', 'import flax.linen'],
+    'snnjax.create_model': ['-c', 'import snnjax; snnjax.create_model'],
+    'snnjax train --help': ['-m', 'snnjax', 'train', '--help'],
+    'snnjax evaluate --help': ['-m', 'snnjax', 'evaluate', '--help'],
+}
+
+
+def seconds_of(arguments: list[str]) -> tuple[float, float]:
+    """Returns the seconds that a process of Python takes, and those of them that it computes."""
+    start, before = time.perf_counter(), _computed()
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start, _computed() - before
+
+
+def _computed() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def seconds_to_first_step(arguments: list[str], cache: Path, workdir: Path) -> float:
@@ -47,11 +74,20 @@ def seconds_to_first_step(arguments: list[str], cache: Path, workdir: Path) -> f
 
 def main() -> None:
     """Runs the benchmark."""
+    # In turn, so that other work on the machine slows all of them alike.
+    rounds = [{name: seconds_of(a) for name, a in PROCESSES.items()} for _ in range(ROUNDS)]
+    for name in PROCESSES:
+        wall, cpu = (
+            statistics.median(column) for column in zip(*(r[name] for r in rounds), strict=True)
+        )
+        print(f'{name}: {wall:.2f} s, {cpu:.2f} s of a core')
+    if not sys.argv[1:]:
+        return
     with tempfile.TemporaryDirectory() as folder:
         for number, kind in enumerate(('cold', 'warm', 'warm')):
             workdir = Path(folder) / str(number)
-            seconds = seconds_to_first_step(sys.argv[1:], Path(folder) / 'cache', workdir)
-            print(f'{kind}: {seconds:.1f} s to the first step')
+            took = seconds_to_first_step(sys.argv[1:], Path(folder) / 'cache', workdir)
+            print(f'{kind}: {took:.1f} s to the first step')
 
 
 if __name__ == '__main__':

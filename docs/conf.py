@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
 
+from snnjax.tools.command_line import as_called
 from snnjax.version import __version__
 
 project = 'snnjax'
@@ -99,7 +100,7 @@ def _on_include(app: Sphinx, file: Path, page: str, content: list[str]) -> None:
 
 
 class Command(SphinxDirective):
-    """What a command, ``python -m MODULE``, says of itself: its docstring, and its arguments."""
+    """What a command of a module says of itself: its docstring, and its arguments."""
 
     required_arguments = 1
 
@@ -108,9 +109,9 @@ class Command(SphinxDirective):
         (name,) = self.arguments
         file = REPOSITORY / f'{name.replace(".", "/")}.py'
         self.env.note_dependency(file)
-        docstring = ast.get_docstring(ast.parse(file.read_text())) or ''
+        docstring, arguments = _help_of(name, ast.parse(file.read_text()))
         text = re.sub(r'(?<=\n\n)((?:  .*\n?|\n(?=  ))+)', _fenced, docstring)
-        arguments = re.sub(r'\n{3,}', '\n\n', _arguments_of(name).replace(docstring, ''))
+        arguments = re.sub(r'\n{3,}', '\n\n', arguments.replace(docstring, ''))
         return [
             *self.parse_text_to_nodes(text),
             *self.parse_text_to_nodes(f'```text\n{arguments.strip()}\n```'),
@@ -119,19 +120,21 @@ class Command(SphinxDirective):
 
 def _fenced(match: re.Match[str]) -> str:
     block = inspect.cleandoc(match[0])
-    return f'```{"sh" if block.startswith("python") else "text"}\n{block}\n```\n'
+    return f'```{"sh" if block.startswith("snnjax") else "text"}\n{block}\n```\n'
 
 
-def _arguments_of(name: str) -> str:
-    """The help of a command."""
+def _help_of(name: str, source: ast.Module) -> tuple[str, str]:
+    """The docstring of a command and its help, both as for a call of ``snnjax COMMAND``."""
     module = importlib.import_module(name)
-    before, sys.argv = sys.argv, [f'python -m {name}']
+    command = 'train' if name == 'snnjax.main' else name.rpartition('.')[2]
+    before, sys.argv = sys.argv, [f'snnjax {command}']
     try:
+        docstring = as_called(ast.get_docstring(source) or '')
         with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
             module.main(['--help'])
     finally:
         sys.argv = before
-    return printed.getvalue()
+    return docstring, printed.getvalue()
 
 
 def setup(app: Sphinx) -> None:

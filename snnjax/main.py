@@ -71,6 +71,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
     from absl import logging
 
     from snnjax.models.compilation import compilation_cache
+    from snnjax.tools.command_line import as_called
     from snnjax.train import processes
     from snnjax.train.config_file import read_config
     from snnjax.train.dry_run import describe_dry_run
@@ -85,7 +86,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
         return 0
     workdir = _find_workdir(args.workdir) if args.workdir else None
     if not workdir and not args.dry_run:
-        raise ConfigError(f'--workdir is missing; usage: {_USAGE}')
+        raise ConfigError(f'--workdir is missing; usage: {as_called(_USAGE)}')
     processes.join(args.coordinator, args.num_processes, args.process_id, args.distributed)
     with processes.leave_on_error():
         if args.dry_run or not workdir:
@@ -122,14 +123,16 @@ def _conclude(workdir: Path) -> None:
     """Draws the learning curves, and prints what came out."""
     from snnjax.analysis.figures import save_learning_curves
     from snnjax.analysis.runs import mean_test_accuracy
+    from snnjax.tools.command_line import as_called
     from snnjax.train.metric_writer import METRICS_FILE, read_metrics
 
     records = read_metrics(workdir)
     evaluations = [record for record in records if 'eval/accuracy' in record]
     if not evaluations:
+        evaluate = as_called('python -m snnjax.tools.evaluate')
         print(
             f'training is finished; {workdir / METRICS_FILE} has no evaluation: '
-            f'python -m snnjax.tools.evaluate --weights={workdir} tells the accuracy'
+            f'{evaluate} --weights={workdir} tells the accuracy'
         )
         return
     try:

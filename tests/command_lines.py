@@ -43,7 +43,8 @@ def parse(name, arguments):
         elif hasattr(module, 'run_with_config'):
             stack.enter_context(patch('run_with_config', parse_with_config))
         elif name == 'snnjax.tools.sweep':
-            stack.enter_context(patch('lock', contextlib.nullcontext))
+            lock = 'snnjax.train.run_directory.lock'
+            stack.enter_context(mock.patch(lock, contextlib.nullcontext))
             stack.enter_context(patch('sweep', parse_sweep))
         else:
             stack.enter_context(mock.patch.object(argparse.ArgumentParser, 'parse_args', accept))

@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 
-from snnjax import create_model, list_models
+from snnjax import cli, create_model, list_models
 from snnjax.models.blocks import BLOCKS
 from snnjax.models.registry import FAMILIES
 from snnjax.models.summary import spiking_macs, summarise
@@ -84,6 +84,9 @@ def as_module(words):
     """[MODULE, ARGUMENT, ...] of a command; [] for other commands than ours."""
     if words[:2] == ['python', '-m'] and words[2].split('.')[0] == 'snnjax':
         return words[2:]
+    if words[0] == 'snnjax' and words[1] in cli.COMMANDS:
+        module = 'snnjax.main' if words[1] == 'train' else f'snnjax.tools.{words[1]}'
+        return [module, *words[2:]]
     if words[:3] == ['python', '-m', 'tests.faults']:
         return ['tests.faults.__main__', *words[3:]]
     if words[:2] == ['launch/tpu_vm.sh', 'run']:
@@ -104,7 +107,7 @@ def test_commands_would_be_taken(page, refusals):
 
 def problem_of_others(words):
     """What is wrong with a command that is none of ours."""
-    if as_module(words) or words == ['.', '.venv/bin/activate']:
+    if as_module(words) or words in (['.', '.venv/bin/activate'], ['snnjax', '--help']):
         return None
     if words[0] == 'make':
         return missing(words[1:], makefile_targets())
@@ -158,7 +161,9 @@ def test_the_site_is_made_without_a_warning(tmp_path):
 
 def modules_of_commands():
     tools = (ROOT / 'snnjax/tools').glob('*.py')
-    names = [f'snnjax.tools.{path.stem}' for path in tools if '__main__' in path.read_text()]
+    names = [
+        f'snnjax.tools.{path.stem}' for path in tools if '\nif __name__ ==' in path.read_text()
+    ]
     return ['snnjax.main', *names]
 
 

@@ -1,6 +1,7 @@
 """Imports run one way, and some packages stay where they belong."""
 
 import ast
+import json
 import subprocess
 import sys
 
@@ -27,6 +28,8 @@ ALLOWED = {
     'export': {'analysis', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
     'tools': {'analysis', 'data', 'export', 'models', 'neurons', 'train', 'weights', *_BASE},
     'main': {'analysis', 'models', 'tools', 'train', *_BASE},
+    'cli': {'main', 'tools', *_BASE},
+    '__main__': {'cli'},
 }
 # Old homes, which only pass on what has moved.
 ALIASES = {'models/torch_weights.py': {'weights'}}
@@ -107,7 +110,7 @@ def test_data_and_neurons_stand_alone():
 
 def test_tensorflow_is_never_imported():
     code = (
-        'import sys, snnjax.main, snnjax.tools.prepare; '
+        'import sys, snnjax.train.loop, snnjax.data.datasets; '
         'sys.exit(any(name.split(".")[0] == "tensorflow" for name in sys.modules))'
     )
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
@@ -116,3 +119,33 @@ def test_tensorflow_is_never_imported():
 def test_neurons_and_models_are_there_without_importing_them():
     code = 'import snnjax; snnjax.neurons.lif; snnjax.models.compiler_options; snnjax.create_model'
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+# What no part of the package needs before it reads data, trains, draws or converts.
+HEAVY = {
+    *('PIL', 'array_record', 'cv2', 'grain', 'matplotlib', 'ml_collections', 'optax', 'orbax'),
+    *('psutil', 'simplejpeg', 'sklearn', 'tensorboardX', 'tensorflow_datasets', 'torch', 'tqdm'),
+}
+WATCH_IMPORTS = """
+import json, sys
+loaded = []
+for line in ('import snnjax', 'import snnjax.neurons', 'import snnjax.data',
+             'snnjax.create_model("ms_resnet8", num_steps=2)'):
+    exec(line)
+    loaded.append(sorted({name.partition('.')[0] for name in sys.modules}))
+json.dump(loaded, sys.stdout)
+"""
+
+
+def test_imports_are_light():
+    """Each line adds to what the lines before it have imported."""
+    result = subprocess.run(
+        [sys.executable, '-c', WATCH_IMPORTS], capture_output=True, check=True, cwd=ROOT
+    )
+    package, neurons, data, model = map(set, json.loads(result.stdout))
+    assert package & {*HEAVY, 'flax', 'jax', 'numpy'} == set()
+    assert neurons & {*HEAVY, 'flax'} == set()
+    assert {'jax', 'numpy'} <= neurons
+    assert data == neurons
+    assert model & HEAVY == set()
+    assert 'flax' in model

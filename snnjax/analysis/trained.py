@@ -279,6 +279,7 @@ def open_initial(
     *,
     num_steps: int | None = None,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
     **choice: Any,
 ) -> Trained:
     """A model with the parameters that its training begins with; see `open_trained`.
@@ -288,9 +289,12 @@ def open_initial(
       data: fields of `DataOptions`.
       num_steps: time steps; None for the paper's.
       seed: of the parameters.
+      options: further options of the model.
       **choice: of the examples, likewise.
     """
-    options = {'num_steps': DEFAULT_NUM_STEPS if num_steps is None else num_steps}
+    options = {'num_steps': DEFAULT_NUM_STEPS, **(options or {})}
+    if num_steps is not None:
+        options['num_steps'] = num_steps
     if seed not in SEEDS:
         raise ConfigError(f'--seed={seed} must be at least 0 and below 2**64')
     make = operator.methodcaller('init_variables', seed)

@@ -1,7 +1,7 @@
 """Compares networks that a sweep has trained: accuracy, spikes, energy, and the cost of training.
 
   python -m snnjax.tools.sweep --config=configs/compare.py:setting=cpu --workdir=runs/compare
-  python -m snnjax.tools.compare runs/compare --csv=compare.csv --figure=compare.png
+  python -m snnjax.tools.compare --workdir=runs/compare --csv=compare.csv --figure=compare.png
 
 A line for each network: parameters; accuracy and firing rate on the test images; synaptic
 operations of an image by the paper's convention, which for networks without blocks are those of all
@@ -17,30 +17,36 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import jax
-
-from snnjax.analysis.comparison import comparison_table, measure_run, measure_steps
-from snnjax.analysis.figures import save_comparison
-from snnjax.analysis.runs import by_network, read_runs, write_table
-from snnjax.analysis.trained import open_trained
+from snnjax.errors import ConfigError
 from snnjax.paths import expand
 from snnjax.spelling import count
+from snnjax.tools.command_line import (
+    add_argument,
+    add_json_argument,
+    new_parser,
+    parse_and_run,
+)
 from snnjax.tools.paths import figure_file, output_file
 from snnjax.tools.sweep import TABLE
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
     data_changes,
-    new_parser,
-    parse_and_run,
 )
-from snnjax.train.config import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('workdir', type=expand, help='of a sweep')
+    add_argument(
+        parser,
+        '--workdir',
+        'workdir',
+        type=expand,
+        required=True,
+        metavar='DIR',
+        help='work directory of a sweep',
+    )
     add_checkpoint_argument(parser)
     parser.add_argument(
         '--images', type=int, default=0, help='of the test split; default 0, for all'
@@ -48,11 +54,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--rounds', type=int, default=15, help='timed steps of each; default 15')
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    add_json_argument(parser)
     add_data_arguments(parser)
     return parse_and_run(_compare, parser, argv)
 
 
 def _compare(args: argparse.Namespace) -> None:
+    import jax
+
+    from snnjax.analysis.comparison import comparison_table, measure_run, measure_steps
+    from snnjax.analysis.figures import save_comparison
+    from snnjax.analysis.runs import by_network, read_runs, write_table
+    from snnjax.analysis.trained import open_trained
+
     workdir = args.workdir
     if args.rounds < 1:
         raise ConfigError(f'--rounds={args.rounds} must be at least 1')
@@ -78,6 +92,8 @@ def _compare(args: argparse.Namespace) -> None:
     print(f'steps of training on {count(jax.device_count(), f"{device.device_kind} device")}')
     for row in rows:
         print(f'{row["run"]}: checkpoint of step {row["step"]}')
+    if args.json:
+        args.json.write(rows)
     if args.csv:
         write_table(args.csv, rows)
     if args.figure:

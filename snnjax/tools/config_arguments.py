@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags
 
 from snnjax.errors import ConfigError, run_command
+from snnjax.tools.command_line import as_called, prints_aside
 from snnjax.train.config_file import CHANGE, read_config
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ class ConfigParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None, usage: str) -> None:
         super().__init__(
-            prog=usage.partition(' --')[0],
-            description=description,
+            prog=as_called(usage).partition(' --')[0],
+            description=as_called(description or ''),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self._usage = usage
+        self.usage_example = as_called(usage)
         self.add_argument('--config', metavar='FILE[:ARGUMENTS]', help='file of the configuration')
         # Which keys there are is known with the file only; this is for the help.
         self.add_argument('--config.KEY', metavar='VALUE', help='another value of one of its keys')
@@ -78,7 +79,7 @@ class ConfigParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises a ConfigError, which ends the command with one line."""
-        raise ConfigError(f'{message}; usage: {self._usage}')
+        raise ConfigError(f'{message}; usage: {self.usage_example}')
 
 
 def run_with_config(
@@ -96,6 +97,7 @@ def run_with_config(
 
     def parse_and_run() -> int | None:
         arguments, changes = parser.parse(argv)
-        return command(arguments, read_config(arguments.config, changes))
+        with prints_aside(arguments):
+            return command(arguments, read_config(arguments.config, changes))
 
     return run_command(parse_and_run)

@@ -1,7 +1,7 @@
 """Looks at an installation, and says what is wrong with it and what to do.
 
   python -m snnjax.tools.doctor
-  python -m snnjax.tools.doctor --data_dir=/mnt/data
+  python -m snnjax.tools.doctor --data.dir=/mnt/data
 
 A line for each check: PASS, FAIL with what mends it, or SKIP where there is nothing to look at. The
 last one trains a small network for some steps, and saves and restores it in a temporary folder.
@@ -32,6 +32,7 @@ from packaging.specifiers import SpecifierSet
 
 from snnjax.errors import run_command
 from snnjax.paths import expand
+from snnjax.tools.command_line import add_argument, new_parser
 
 # What does not come with Python is imported by the check that looks at it: where it is missing, the
 # others still tell what they find.
@@ -67,23 +68,28 @@ class Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = new_parser(__doc__)
+    add_argument(
+        parser,
+        '--data.dir',
+        '--data_dir',
+        dest='data_dir',
+        type=expand,
+        default=DATA_DIR,
+        metavar='DIR',
+        help=f'folder of prepared data; {DATA_DIR}',
     )
-    parser.add_argument(
-        '--data_dir', type=expand, default=DATA_DIR, help=f'of prepared data; {DATA_DIR}'
-    )
+    # Where a package is missing, `parse_and_run` could not begin.
+    return run_command(lambda: _check(parser.parse_args(argv)))
 
-    def command() -> int:
-        args = parser.parse_args(argv)
-        failed = False
-        for name, check in make_checks(args.data_dir).items():
-            result = attempt(check)
-            print(result.line(name), flush=True)
-            failed |= result.status == 'FAIL'
-        return int(failed)
 
-    return run_command(command)
+def _check(args: argparse.Namespace) -> int:
+    failed = False
+    for name, check in make_checks(args.data_dir).items():
+        result = attempt(check)
+        print(result.line(name), flush=True)
+        failed |= result.status == 'FAIL'
+    return int(failed)
 
 
 def make_checks(data_dir: Path) -> Mapping[str, Callable[[], Result]]:

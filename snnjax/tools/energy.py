@@ -16,18 +16,13 @@ numbers are kept, by the names of NeuroBench.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from snnjax.analysis.activity import measure_activity
-from snnjax.analysis.energy import SCOPE, estimate_energy, times_less
-from snnjax.analysis.outputs import write_output
-from snnjax.analysis.paper_tables import describe_paper_tables
 from snnjax.errors import run_command
-from snnjax.tools.paths import output_file
-from snnjax.tools.weights_arguments import make_parser, open_arguments, parse_and_run
+from snnjax.tools.command_line import add_json_argument, parse_and_run
+from snnjax.tools.weights_arguments import make_parser, open_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,26 +31,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv == ['--paper']:
         return run_command(_paper)
     parser = make_parser(__doc__)
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='file to write')
+    add_json_argument(parser)
     return parse_and_run(_energy, parser, argv)
 
 
 def _paper() -> None:
+    from snnjax.analysis.energy import SCOPE
+    from snnjax.analysis.paper_tables import describe_paper_tables
+
     print(describe_paper_tables())
     print(SCOPE)
 
 
 def _energy(args: argparse.Namespace) -> None:
+    from snnjax.analysis.activity import measure_activity
+    from snnjax.analysis.energy import estimate_energy
+
     trained = open_arguments(args)
     print(trained.describe(), flush=True)
     measured = estimate_energy(trained, measure_activity(trained))
     print(describe(measured))
     if args.json:
-        write_output(args.json, json.dumps(measured, indent=2) + '\n')
+        args.json.write(measured)
 
 
 def describe(measured: dict[str, Any]) -> str:
     """What `estimate_energy` gives, as text."""
+    from snnjax.analysis.energy import times_less
+
     paper, layers = measured['energy_by_mean_rate'], measured['energy_by_layer']
     rate = 1 - measured['activation_sparsity']
     lines = [

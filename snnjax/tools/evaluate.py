@@ -1,4 +1,4 @@
-"""Evaluates trained weights on every image of a split.
+r"""Evaluates trained weights on every image of a split.
 
   python -m snnjax.tools.evaluate --weights=runs/cifar10
   python -m snnjax.tools.evaluate --weights=runs/imagenet --num_steps=6 \
@@ -8,7 +8,7 @@ Weights are the work directory of a run, whose newest checkpoint counts if --che
 name another, or a folder that `snnjax.tools.import_torch` has written. The number of time steps may
 be another than in training, and so may every option of the data: those of a run are taken if
 nothing else is said, as long as the data set is the same. --csv adds a line to a table, which is
-made if it is missing; several commands may do so at once.
+made if it is missing; several commands may do so at once. --json writes what was measured alone.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from snnjax.analysis.runs import add_row, read_table
+from snnjax.tools.command_line import add_json_argument, parse_and_run
 from snnjax.tools.paths import output_file
-from snnjax.tools.weights_arguments import make_parser, open_arguments, parse_and_run
+from snnjax.tools.weights_arguments import make_parser, open_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = make_parser(__doc__)
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to add a line to')
+    add_json_argument(parser)
     return parse_and_run(_evaluate, parser, argv)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from snnjax.analysis.runs import add_row, read_table
+
     if args.csv:
         read_table(args.csv)  # What is no table is refused before the work.
     trained = open_arguments(args)
@@ -37,18 +40,21 @@ def _evaluate(args: argparse.Namespace) -> None:
     measured = {key.removeprefix('eval/'): value for key, value in trained.evaluate().items()}
     for key, value in measured.items():
         print(f'{key.replace("_", " ")}: {value:.4f}')
+    row = {
+        'weights': str(args.weights),
+        'step': trained.step,
+        'model': trained.name,
+        'num_steps': trained.num_steps,
+        'data': trained.data.name,
+        'split': trained.split_name,
+        'images': len(trained.examples),
+        'image_shape': 'x'.join(map(str, trained.image_shape)),
+        **measured,
+    }
     if args.csv:
-        about = {
-            'weights': str(args.weights),
-            'step': trained.step,
-            'model': trained.name,
-            'num_steps': trained.num_steps,
-            'data': trained.data.name,
-            'split': trained.split_name,
-            'images': len(trained.examples),
-            'image_shape': 'x'.join(map(str, trained.image_shape)),
-        }
-        add_row(args.csv, about | measured)
+        add_row(args.csv, row)
+    if args.json:
+        args.json.write(row)
 
 
 if __name__ == '__main__':

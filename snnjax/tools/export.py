@@ -31,39 +31,27 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from snnjax.analysis.inference import describe_inputs
-from snnjax.analysis.trained import UnsuitableModelError, data_as_trained
-from snnjax.data import DatasetNotPreparedError
-from snnjax.errors import UserError
-from snnjax.export.model_card import ImageFormat, image_format, make_card, read_image_format
-from snnjax.export.nir_graph import READERS, SECONDS, to_graph
-from snnjax.export.nir_simulation import equal_share, run_model, simulate, to_inputs
-from snnjax.export.stablehlo import PLATFORMS, read_inference, write_inference
-from snnjax.models import Network, compiler_options
-from snnjax.models.params import by_name
+from snnjax.errors import ConfigError, UserError
+from snnjax.tools.command_line import new_parser, parse_and_run
 from snnjax.tools.paths import folder_name, output_path
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
     data_changes,
-    new_parser,
-    parse_and_run,
 )
-from snnjax.train.config import ConfigError
-from snnjax.train.step import normalise
-from snnjax.weights.folder import (
-    Variables,
-    describe_weights,
-    load_weights,
-    open_weights,
-    save_safetensors,
-)
+
+if TYPE_CHECKING:
+    import jax
+
+    from snnjax.export.model_card import ImageFormat
+    from snnjax.models import Network
+    from snnjax.weights.folder import Variables
+
+# Those of `snnjax.export.nir_graph`, which takes long to import.
+READERS = ('norse', 'snntorch', 'spikingjelly')
+SECONDS = 0.0001
 
 # What share of spikes, or of the largest logit, may differ: in float32 rounding decides whether one
 # neuron or another fires, and in a deep network others follow.
@@ -103,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--for',
         dest='reader',
         default='',
-        choices=sorted(READERS),
+        choices=READERS,
         help='of nir: software that is to read the graph',
     )
     images = parser.add_argument_group('images', 'instead of a data set')
@@ -115,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> None:
+    from snnjax.weights.folder import open_weights
+
     out = args.out
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ConfigError(f'{out} is there already; remove it or name another')
@@ -134,6 +124,15 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
+    import numpy as np
+
+    from snnjax.analysis.inference import describe_inputs
+    from snnjax.analysis.trained import UnsuitableModelError
+    from snnjax.data import DatasetNotPreparedError
+    from snnjax.export.model_card import make_card
+    from snnjax.models.params import by_name
+    from snnjax.weights.folder import describe_weights, load_weights, save_safetensors
+
     name, options = describe_weights(weights.source)
     try:
         images = _images(args, weights)
@@ -159,6 +158,13 @@ def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) 
 
 
 def _export_stablehlo(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from snnjax.export.stablehlo import PLATFORMS, read_inference, write_inference
+    from snnjax.models import compiler_options
+    from snnjax.train.step import normalise
+
     images = _images(args, weights)
 
     def infer(variables: Any, pixels: jax.Array) -> Any:
@@ -181,7 +187,15 @@ def _export_stablehlo(args: argparse.Namespace, weights: _Weights, out: Path) ->
 
 
 def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
+    import jax
+    import jax.numpy as jnp
     import nir
+    import numpy as np
+
+    from snnjax.analysis.trained import UnsuitableModelError
+    from snnjax.export.nir_graph import to_graph
+    from snnjax.export.nir_simulation import equal_share, run_model, simulate, to_inputs
+    from snnjax.train.step import normalise
 
     images, model = _images(args, weights), weights.model
     *frames, height, width, _ = images.shape
@@ -225,6 +239,11 @@ FORMATS: dict[str, Callable[[argparse.Namespace, _Weights, Path], None]] = {
 
 def _images(args: argparse.Namespace, weights: _Weights) -> ImageFormat:
     """What images the model takes; see the module."""
+    import jax
+
+    from snnjax.analysis.trained import data_as_trained
+    from snnjax.export.model_card import ImageFormat, image_format, read_image_format
+
     given = (args.image_shape, args.mean, args.std)
     if any(given):
         if not all(given):
@@ -248,6 +267,10 @@ def _images(args: argparse.Namespace, weights: _Weights) -> ImageFormat:
 
 def _compare(what: str, logits: Any, expected: Any) -> None:
     """Prints how far logits are from the model's; raises UnsuitableModelError for too far."""
+    import numpy as np
+
+    from snnjax.analysis.trained import UnsuitableModelError
+
     difference, largest = np.max(np.abs(logits - expected)), np.max(np.abs(expected))
     print(f'{what}: logits up to {largest:.3g} differ by {difference:.2g} at most')
     if not difference <= TOLERANCES[str(expected.dtype)] * largest:

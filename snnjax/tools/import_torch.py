@@ -1,8 +1,8 @@
-"""Takes over weights from a PyTorch checkpoint.
+r"""Takes over weights from a PyTorch checkpoint.
 
   python -m snnjax.tools.import_torch resnet34.pth --model=ms_resnet34 --out=weights/ms_resnet34
   python -m snnjax.tools.import_torch sew34.pth --model=sew_resnet34 --out=weights/sew34 \
-      --option kind=sew_iand
+      --set kind=sew_iand
 
 Names may be those of the authors' published checkpoints, whose neurons fire above the threshold
 only (``strict=True``, which is then set); those of SEW-ResNets, of their authors or SpikingJelly's;
@@ -19,47 +19,35 @@ Nothing in the file is executed. Needs PyTorch, `pip install 'snnjax[torch]'`.
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnjax.errors import UserError, WeightsError, run_command
-from snnjax.models import create_model
+from snnjax.errors import UserError, WeightsError
 from snnjax.paths import expand
+from snnjax.tools.command_line import new_parser, parse_and_run
+from snnjax.tools.model_arguments import add_set_argument, model_options
 from snnjax.tools.paths import output_path
-from snnjax.weights.folder import save_weights
-from snnjax.weights.torch_file import read_state_dict
-from snnjax.weights.torch_names import scheme_of
-from snnjax.weights.torch_state import from_state_dict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('file', type=expand, help='what torch.save has written')
     parser.add_argument('--model', required=True, help='a name that create_model knows')
     parser.add_argument('--out', required=True, type=output_path, help='folder to write')
-    parser.add_argument(
-        '--option',
-        action='append',
-        default=[],
-        metavar='KEY=VALUE',
-        help="of the model, as stem='conv7'; more than one may be given",
-    )
+    add_set_argument(parser, '--option')
     parser.add_argument(
         '--key', default='', help='place of the weights in a file that has several, as ema.model'
     )
-    return run_command(lambda: _import(parser.parse_args(argv)))
+    return parse_and_run(_import, parser, argv)
 
 
 def _import(args: argparse.Namespace) -> None:
     try:
-        options = dict(_parse_option(text) for text in args.option)
+        options = model_options(args.model, args.set)
         if args.out.exists() and not (args.out.is_dir() and not any(args.out.iterdir())):
             raise WeightsError(f'{args.out} is there already: remove it or name another folder')
         count, others = import_weights(args.file, args.model, options, args.out, args.key)
@@ -92,6 +80,12 @@ def import_weights(
       TypeError: for an option that the model has not, or of another type.
       ValueError: for a file that holds something else, or other weights than the model's.
     """
+    from snnjax.models import create_model
+    from snnjax.weights.folder import save_weights
+    from snnjax.weights.torch_file import read_state_dict
+    from snnjax.weights.torch_names import scheme_of
+    from snnjax.weights.torch_state import from_state_dict
+
     options = dict(options)
     # Before the file is read, which may take long.
     create_model(name, **options)
@@ -105,20 +99,6 @@ def import_weights(
     model = create_model(name, **options)
     save_weights(out, from_state_dict(model, arrays), name, options)
     return len(arrays), others
-
-
-def _parse_option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition('=')
-    if not (key and equals):
-        raise ValueError(f'--option={text}: write KEY=VALUE')
-    words = {'true': True, 'false': False, 'none': None}
-    if value.lower() in words:
-        return key, words[value.lower()]
-    try:
-        return key, ast.literal_eval(value)
-    # Beside what is wrong, what is too deep or too large.
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        return key, value
 
 
 if __name__ == '__main__':

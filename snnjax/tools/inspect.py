@@ -1,8 +1,8 @@
 """Tells what a run, or a folder of weights, holds: model, configuration, checkpoints, parameters.
 
-  python -m snnjax.tools.inspect runs/cifar10
-  python -m snnjax.tools.inspect weights/ms_resnet34 --all
-  python -m snnjax.tools.inspect runs/cifar10 --json
+  python -m snnjax.tools.inspect --weights=runs/cifar10
+  python -m snnjax.tools.inspect --weights=weights/ms_resnet34 --all
+  python -m snnjax.tools.inspect --weights=runs/cifar10 --json=-
 
 Names, shapes and sizes are read, but no arrays: that is quick for the largest network, too. Of a
 run parameters are those of the newest checkpoint, or of --checkpoint. With --all there is a line
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,37 +22,31 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.errors import UserError, WeightsError
-from snnjax.models.params import block_of, by_name, forward_order
-from snnjax.paths import expand
-from snnjax.tools.weights_arguments import add_checkpoint_argument, new_parser, parse_and_run
-from snnjax.train.config import default_config, flatten
-from snnjax.train.metric_writer import read_lines
-from snnjax.train.run_directory import read_config
-from snnjax.weights.folder import SAFETENSORS_FILE, describe_weights, load_weights
-from snnjax.weights.steps import (
-    best_step,
-    checkpoint_steps,
-    find_checkpoint,
-    read_evaluation,
-    read_metadata,
-)
+from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
+from snnjax.tools.weights_arguments import add_checkpoint_argument, add_weights_argument
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        'folder', type=expand, help='the work directory of a run, or a folder of weights'
-    )
+    add_weights_argument(parser, 'weights')
     parser.add_argument('--all', action='store_true', help='a line for every array')
-    parser.add_argument('--json', action='store_true', help='print JSON')
+    add_json_argument(parser, optional=True)
     add_checkpoint_argument(parser)
-    return parse_and_run(_inspect, parser, argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for index, (argument, following) in enumerate(itertools.pairwise(arguments)):
+        # In earlier versions no file followed, but what is to be inspected might.
+        if argument == '--json' and Path(following).is_dir():
+            arguments[index] = '--json=-'
+    return parse_and_run(_inspect, parser, arguments)
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    found = inspect(args.folder, args.checkpoint)
-    print(json.dumps(found, indent=2) if args.json else describe(found, every=args.all))
+    found = inspect(args.weights, args.checkpoint)
+    if args.json:
+        args.json.write(found)
+    if not (args.json and args.json.is_stdout):
+        print(describe(found, every=args.all))
 
 
 def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
@@ -71,6 +65,12 @@ def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
     Raises:
       WeightsError: where there are no weights, or they are damaged.
     """
+    from snnjax.models.params import by_name
+    from snnjax.train.metric_writer import read_lines
+    from snnjax.train.run_directory import read_config
+    from snnjax.weights.folder import SAFETENSORS_FILE, describe_weights, load_weights
+    from snnjax.weights.steps import find_checkpoint, read_metadata
+
     try:
         name, options = describe_weights(folder)
         found: dict[str, Any] = {'folder': str(folder), 'model': {'name': name, 'options': options}}
@@ -105,6 +105,8 @@ def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
 
 def changed_values(config: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Values of a configuration that are not the default, and the default; None where is none."""
+    from snnjax.train.config import default_config, flatten
+
     defaults = flatten(default_config().to_dict())
     return {
         key: [value, defaults.get(key)]
@@ -123,6 +125,8 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
       Of each ``step``, ``bytes`` on disk, ``evaluation`` (None where it has none), and whether it
       is the ``newest`` and the ``best``.
     """
+    from snnjax.weights.steps import best_step, checkpoint_steps, read_evaluation
+
     steps = checkpoint_steps(directory)
     evaluations = {step: read_evaluation(directory / str(step)) for step in steps}
     best = best_step(evaluations)
@@ -191,6 +195,8 @@ def _checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> str:
 
 def _parameters(arrays: Mapping[str, Mapping[str, Any]]) -> str:
     """A row for each block, in the order of the network."""
+    from snnjax.models.params import block_of, forward_order
+
     blocks: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
     for name, array in arrays.items():
         kind, _, place = name.partition('/')

@@ -1,6 +1,6 @@
-"""Tells how evenly a network's blocks pass gradients on (section 4.2 and appendix A of the paper).
+r"""Tells how evenly a network's blocks pass gradients on (section 4.2 and appendix A of the paper).
 
-  python -m snnjax.tools.isometry --models ms_resnet20 vanilla_resnet20 --dataset=cifar10 \
+  python -m snnjax.tools.isometry --models ms_resnet20 vanilla_resnet20 --data.name=cifar10 \
       --num_steps=2 --figure=isometry.png
   python -m snnjax.tools.isometry --weights runs/cifar10 --json=isometry.json
 
@@ -13,19 +13,15 @@ surrogate's window, and p / a^2. Last, the norm of the loss's gradient by the pa
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from snnjax.analysis.figures import save_isometry
-from snnjax.analysis.isometry import measure_isometry
-from snnjax.analysis.outputs import write_output
-from snnjax.tools.paths import figure_file, output_file
-from snnjax.tools.weights_arguments import make_parser, open_each, parse_and_run
-from snnjax.train.config import ConfigError
+from snnjax.errors import ConfigError
+from snnjax.tools.command_line import add_json_argument, parse_and_run
+from snnjax.tools.paths import figure_file
+from snnjax.tools.weights_arguments import make_parser, open_each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,11 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--residual_scale', type=float, help='gamma of all residual paths, instead of their own'
     )
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='file to write')
+    add_json_argument(parser)
     return parse_and_run(_isometry, parser, argv)
 
 
 def _isometry(args: argparse.Namespace) -> None:
+    from snnjax.analysis.figures import save_isometry
+    from snnjax.analysis.isometry import measure_isometry
+
     if args.probes < 2:
         raise ConfigError(f'--probes={args.probes} must be at least 2')
     measured = {}
@@ -49,7 +48,7 @@ def _isometry(args: argparse.Namespace) -> None:
         measured[name] = measure_isometry(trained, args.probes, args.residual_scale)
         print(describe(measured[name]), flush=True)
     if args.json:
-        write_output(args.json, json.dumps(measured, indent=2) + '\n')
+        args.json.write(measured)
     if args.figure:
         save_isometry(measured, len(trained.examples), args.figure)
 
@@ -64,7 +63,7 @@ def describe(measured: dict[str, Any]) -> str:
             + (f'{predicted:15.3f}' if predicted else f'{"-":>15}')
             + f'{block["spread"]:9.2f}{measured["gradient_norms"][block["name"]]:12.4f}'
         )
-    product = np.prod([block['phi'] for block in measured['blocks']])
+    product = math.prod(block['phi'] for block in measured['blocks'])
     lines.append(f'{"product of all":22}{product:8.3g}')
     lines.append(f'{"firing decision":22}{"phi":>9}{"p / a^2":>10}')
     for gate in measured['gates']:

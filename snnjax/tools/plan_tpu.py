@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
-import json
 import math
 import os
 import re
@@ -27,6 +26,7 @@ from absl import logging
 
 from snnjax.errors import ConfigError
 from snnjax.spelling import count, suggest
+from snnjax.tools.command_line import add_json_argument
 from snnjax.tools.config_arguments import ConfigParser, run_with_config
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def make_parser(description: str | None, usage: str) -> ConfigParser:
     parser.add_argument(
         '--largest', action='store_true', help='find the largest batch that fits, too'
     )
-    parser.add_argument('--json', action='store_true', help='print JSON')
+    add_json_argument(parser, optional=True)
     return parser
 
 
@@ -135,8 +135,8 @@ def print_plan(args: argparse.Namespace, config: ml_collections.ConfigDict) -> N
             first=max(1, plan.images // unit),
         )
     if args.json:
-        print(json.dumps(dataclasses.asdict(plan) | {'largest_images': most}))
-    else:
+        args.json.write(dataclasses.asdict(plan) | {'largest_images': most})
+    if not (args.json and args.json.is_stdout):
         print(describe(config, plan, most))
 
 

@@ -14,58 +14,49 @@ event (.bin); each is taken whole.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from snnjax.analysis.inference import LoadedModel, Result, load
-from snnjax.analysis.outputs import write_output
-from snnjax.analysis.runs import write_table
 from snnjax.data.sources.file_names import PHOTO, RECORDING, is_hidden
-from snnjax.data.transforms.preprocessing import InputError
+from snnjax.errors import ConfigError
 from snnjax.paths import expand
 from snnjax.spelling import natural_order
+from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
 from snnjax.tools.paths import output_file
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
+    add_weights_argument,
     data_changes,
-    new_parser,
-    parse_and_run,
 )
-from snnjax.train.config import ConfigError
+
+if TYPE_CHECKING:
+    from snnjax.analysis.inference import LoadedModel, Result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        '--weights',
-        required=True,
-        type=expand,
-        metavar='DIR',
-        help='a work directory or folder of weights',
-    )
+    add_weights_argument(parser)
     parser.add_argument(
         'files', nargs='+', type=expand, metavar='FILE', help='a photo, a recording or a folder'
     )
     add_checkpoint_argument(parser)
     parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
     parser.add_argument('--batch_size', type=int, default=32, help='files at once; default 32')
-    parser.add_argument('--json', type=_output, metavar='FILE|-', help='file to write; - to print')
+    add_json_argument(parser)
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     add_data_arguments(parser)
     return parse_and_run(_predict, parser, argv)
 
 
-def _output(text: str) -> Path:
-    return Path('-') if text == '-' else output_file(text)
-
-
 def _predict(args: argparse.Namespace) -> None:
+    from snnjax.analysis.inference import load
+    from snnjax.analysis.runs import write_table
+
     if args.batch_size < 1:
         raise ConfigError(f'--batch_size={args.batch_size} must be at least 1')
     loaded = load(
@@ -77,18 +68,13 @@ def _predict(args: argparse.Namespace) -> None:
     files = list(find_inputs(args.files, loaded))
     for note in loaded.notes:
         print(f'note: {note}', file=sys.stderr)
-    to_stdout = args.json == Path('-')
     found = []
     results = loaded.classify_each(files, batch_size=args.batch_size)
     for file, result in zip(files, results, strict=True):
         found.append(describe(file, result))
-        if not to_stdout:
-            print(_line(file, result), flush=True)
-    text = json.dumps(found, indent=2) + '\n'
-    if to_stdout:
-        print(text, end='')
-    elif args.json:
-        write_output(args.json, text)
+        print(_line(file, result), flush=True)
+    if args.json:
+        args.json.write(found)
     if args.csv:
         write_table(args.csv, [_row(one) for one in found])
 
@@ -99,6 +85,8 @@ def find_inputs(paths: Sequence[Path], loaded: LoadedModel) -> Iterator[Path]:
     Raises:
       InputError: for what is not there, or a folder without such files.
     """
+    from snnjax.data.transforms.preprocessing import InputError
+
     ending = RECORDING if loaded.preprocessing.is_events else PHOTO
     for path in paths:
         if not path.is_dir():

@@ -1,7 +1,7 @@
 """Makes a data set's files, ready for training, from its official download or from your own files.
 
-  python -m snnjax.tools.prepare cifar10 --source=~/Downloads --data_dir=~/snnjax_data
-  python -m snnjax.tools.prepare folder --name=flowers --source=~/flowers --data_dir=~/snnjax_data
+  python -m snnjax.tools.prepare cifar10 --source=~/Downloads --data.dir=~/snnjax_data
+  python -m snnjax.tools.prepare folder --name=flowers --source=~/flowers --data.dir=~/snnjax_data
 
 A preparation that was stopped, however it was, goes on when the same command is given again.
 """
@@ -13,30 +13,42 @@ import contextlib
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from absl import logging
-
-from snnjax.data import records
-from snnjax.data.datasets import NAMED_BY_USER, PLANS, READY
-from snnjax.errors import UserError, run_command
+from snnjax.errors import UserError
 from snnjax.paths import expand
 from snnjax.spelling import suggest
+from snnjax.tools.command_line import add_argument, new_parser, parse_and_run
 from snnjax.tools.paths import output_path
+
+if TYPE_CHECKING:
+    from snnjax.data.records import Prepared
+
+# Those of `snnjax.data.datasets`, which takes long to import.
+DATASETS = (
+    *('cifar10', 'cifar100', 'cifar10_dvs', 'dvs_gesture', 'events_folder', 'folder'),
+    *('imagenet', 'nmnist'),
+)
 
 _SHOWN_CLASSES = 20
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('dataset', help=f'one of {", ".join(sorted(PLANS))}')
+    parser = new_parser(__doc__)
+    parser.add_argument('dataset', help=f'one of {", ".join(DATASETS)}')
     parser.add_argument(
         '--source', required=True, type=expand, help='the download: an archive, or its folder'
     )
-    parser.add_argument(
-        '--data_dir', required=True, type=output_path, help='where the files are to go'
+    add_argument(
+        parser,
+        '--data.dir',
+        '--data_dir',
+        dest='data_dir',
+        required=True,
+        type=output_path,
+        metavar='DIR',
+        help='where the files are to go',
     )
     parser.add_argument('--name', help='folder, events_folder: what to call the data set')
     parser.add_argument(
@@ -51,8 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--partial', action='store_true', help='imagenet: take what there is of the images'
     )
-    logging.set_verbosity(logging.ERROR)  # TFDS warns of what is about to be made.
-    return run_command(lambda: _prepare(parser.parse_args(argv)))
+    return parse_and_run(_prepare, parser, argv)
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -71,6 +82,8 @@ def _sensor_size(text: str) -> tuple[int, int]:
 
 def _options(args: argparse.Namespace) -> dict[str, object]:
     """The arguments that a plan takes beside its source."""
+    from snnjax.data.datasets import NAMED_BY_USER, PLANS, READY
+
     options: dict[str, object] = {}
     for given, option, value, datasets in (
         (args.name is not None, 'name', args.name, NAMED_BY_USER),
@@ -106,6 +119,9 @@ def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> No
         official ones.
       OSError: where ``source`` has not the files, or there is not enough space for them.
     """
+    from snnjax.data import records
+    from snnjax.data.datasets import PLANS, READY
+
     if dataset in READY:
         raise ValueError(f'{dataset} is read as it is: there is nothing to prepare')
     if dataset not in PLANS:
@@ -125,7 +141,7 @@ def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> No
     print(f'written to {folder}')
 
 
-def _print_classes(prepared: records.Prepared) -> None:
+def _print_classes(prepared: Prepared) -> None:
     """Prints how many examples each split and each class has."""
     for split, size in prepared.sizes.items():
         print(f'{prepared.folder.parent.name} {split}: {size:,} examples')

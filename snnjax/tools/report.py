@@ -1,7 +1,7 @@
 """Makes one page of a run: learning curves, firing rates, energy, similarity, confusion matrix.
 
-  python -m snnjax.tools.report runs/cifar10
-  python -m snnjax.tools.report runs/cifar10 --images=1000 --out=report.html
+  python -m snnjax.tools.report --weights=runs/cifar10
+  python -m snnjax.tools.report --weights=runs/cifar10 --images=1000 --out=report.html
 
 The page holds its figures in itself: it can be moved, sent, and read without a network. It is
 written to report.html in the work directory if --out does not name another file. What a run has not
@@ -19,36 +19,28 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from snnjax.analysis import figures
-from snnjax.analysis.activity import Activity, measure_activity
-from snnjax.analysis.energy import SCOPE, estimate_energy, times_less
-from snnjax.analysis.outputs import write_output
-from snnjax.analysis.runs import mean_test_accuracy
-from snnjax.analysis.similarity import Similarity, measure_similarity
-from snnjax.analysis.trained import Trained, UnsuitableModelError
-from snnjax.paths import expand
+from snnjax.tools.command_line import new_parser, parse_and_run
 from snnjax.tools.paths import output_file
 from snnjax.tools.weights_arguments import (
     add_example_arguments,
-    new_parser,
+    add_weights_argument,
     open_arguments,
-    parse_and_run,
 )
-from snnjax.train.metric_writer import read_lines, read_metrics
-from snnjax.train.run_directory import read_config
-from snnjax.train.state import count_parameters
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from snnjax.analysis.activity import Activity
+    from snnjax.analysis.similarity import Similarity
+    from snnjax.analysis.trained import Trained
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        'weights', type=expand, metavar='workdir', help='of a run, or a folder of weights'
-    )
+    add_weights_argument(parser, 'weights')
     parser.add_argument(
         '--out', type=output_file, metavar='FILE', help='default: report.html in the work directory'
     )
@@ -57,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(args: argparse.Namespace) -> None:
+    from snnjax.analysis.outputs import write_output
+
     workdir = args.weights
     trained = open_arguments(args)
     out = args.out or output_file(str(workdir / 'report.html'))
@@ -72,6 +66,11 @@ def make_page(workdir: Path, trained: Trained) -> str:
       workdir: of the run, for its metrics, configuration and environment.
       trained: the model that it trained, and the images to look at it on.
     """
+    from snnjax.analysis import figures
+    from snnjax.analysis.activity import measure_activity
+    from snnjax.analysis.energy import estimate_energy
+    from snnjax.train.metric_writer import read_metrics
+
     # What is damaged is found before the work.
     records = read_metrics(workdir)
     configuration = _configuration(workdir)
@@ -102,6 +101,10 @@ def make_page(workdir: Path, trained: Trained) -> str:
 def _overview(
     workdir: Path, records: Sequence[dict[str, Any]], trained: Trained, activity: Activity
 ) -> str:
+    from snnjax.analysis.runs import mean_test_accuracy
+    from snnjax.train.metric_writer import read_lines
+    from snnjax.train.state import count_parameters
+
     facts = {
         'model': f'{trained.name}, {trained.num_steps} time steps',
         'parameters': f'{count_parameters(trained.variables["params"]):,}',
@@ -138,7 +141,9 @@ def _learning_curves(records: Sequence[dict[str, Any]]) -> list[str]:
         return []
 
     def save(file: Any) -> None:
-        figures.save_learning_curves(records, file)
+        from snnjax.analysis.figures import save_learning_curves
+
+        save_learning_curves(records, file)
 
     return [_section('Learning curves', _figure('learning curves', save))]
 
@@ -150,12 +155,16 @@ def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
         return []
 
     def save(file: Any) -> None:
-        figures.save_gradient_norms(records, file)
+        from snnjax.analysis.figures import save_gradient_norms
+
+        save_gradient_norms(records, file)
 
     return [_section('Gradient norms', _figure('gradient norms by block', save))]
 
 
 def _firing_rates(activity: Activity) -> str:
+    from snnjax.analysis.figures import save_firing_rates
+
     rows = [
         (
             layer.name,
@@ -172,13 +181,16 @@ def _firing_rates(activity: Activity) -> str:
         'saturated ones in every time step of every image.</p>',
         _figure(
             'firing rates by layer',
-            lambda file: figures.save_firing_rates(activity.neurons, activity.images, file),
+            lambda file: save_firing_rates(activity.neurons, activity.images, file),
         ),
         _details('all layers', ['layer', 'neurons', 'rate', 'dead', 'saturated'], rows),
     )
 
 
 def _energy(energy: dict[str, Any]) -> str:
+    from snnjax.analysis.energy import SCOPE, times_less
+    from snnjax.analysis.figures import save_layer_energy
+
     paper, layers = energy['energy_by_mean_rate'], energy['energy_by_layer']
 
     def row(what: str, operations: str, joules: float, ann: float) -> tuple[str, ...]:
@@ -215,12 +227,16 @@ def _energy(energy: dict[str, Any]) -> str:
         'Energy',
         f'<p>Of the operations for an image, 45 nm: 4.6 pJ a MAC, 0.9 pJ an AC. {SCOPE}.</p>',
         _table(['what is counted', 'operations', 'energy (µJ)', 'an ANN takes, times'], rows),
-        _figure('energy by layer', lambda file: figures.save_layer_energy(energy, file)),
+        _figure('energy by layer', lambda file: save_layer_energy(energy, file)),
         _details('all layers', ['layer', 'sees', 'share not zero', 'energy (µJ)'], of_layers),
     )
 
 
 def _similarity(name: str, trained: Trained) -> str:
+    from snnjax.analysis.figures import save_similarity
+    from snnjax.analysis.similarity import measure_similarity
+    from snnjax.analysis.trained import UnsuitableModelError
+
     try:
         blocks = measure_similarity(trained)
     except UnsuitableModelError as error:
@@ -238,7 +254,7 @@ def _similarity(name: str, trained: Trained) -> str:
         f'{unchanged} of {len(blocks)} blocks leave all rates as they are.</p>',
         _figure(
             'similarity by block',
-            lambda file: figures.save_similarity({name: blocks}, len(trained.examples), file),
+            lambda file: save_similarity({name: blocks}, len(trained.examples), file),
         ),
         _details('all blocks', ['block', 'SSIM', 'images without change'], map(cells, blocks)),
     )
@@ -258,6 +274,8 @@ def _classes(confusion: np.ndarray, names: Sequence[str]) -> str:
 
 def _configuration(workdir: Path) -> list[str]:
     """Returns a section for a run, but none for a folder of weights."""
+    from snnjax.train.run_directory import read_config
+
     config = read_config(workdir)
     if config is None:
         return []

@@ -11,26 +11,30 @@ resolution have none. The figure is a radar chart as the paper's figure 2b.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from snnjax.analysis.figures import save_similarity
-from snnjax.analysis.outputs import write_output
-from snnjax.analysis.similarity import Similarity, measure_similarity
-from snnjax.tools.paths import figure_file, output_file
-from snnjax.tools.weights_arguments import make_parser, open_each, parse_and_run
+from snnjax.tools.command_line import add_json_argument, parse_and_run
+from snnjax.tools.paths import figure_file
+from snnjax.tools.weights_arguments import make_parser, open_each
+
+if TYPE_CHECKING:
+    from snnjax.analysis.similarity import Similarity
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = make_parser(__doc__, several=True)
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='file to write')
+    add_json_argument(parser)
     return parse_and_run(_similarity, parser, argv)
 
 
 def _similarity(args: argparse.Namespace) -> None:
+    from snnjax.analysis.figures import save_similarity
+    from snnjax.analysis.similarity import measure_similarity
+
     measured = {}
     for name, trained in open_each(args):
         print(trained.describe(), flush=True)
@@ -39,7 +43,7 @@ def _similarity(args: argparse.Namespace) -> None:
     images = len(trained.examples)
     if args.json:
         lists = {name: to_json(blocks) for name, blocks in measured.items()}
-        write_output(args.json, json.dumps({'images': images, 'blocks': lists}, indent=2) + '\n')
+        args.json.write({'images': images, 'blocks': lists})
     if args.figure:
         save_similarity(measured, images, args.figure)
 

@@ -2,6 +2,7 @@
 
   python -m snnjax.tools.summary --model=ms_resnet20
   python -m snnjax.tools.summary --model=ms_resnet34 --size=288 --num_steps=6
+  python -m snnjax.tools.summary --model=ms_resnet20 --set widths=8,16,32 --json=layers.json
 
 Operations are multiply-accumulates for one image and one time step. Where the input is spikes,
 each stands for an addition, made only where there is a spike.
@@ -10,14 +11,19 @@ each stands for an addition, made only where there is a spike.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from snnjax.models import Network, ResNet, create_model
-from snnjax.models.summary import LayerSummary, spiking_macs, summarise
+from snnjax.errors import ConfigError
 from snnjax.spelling import count
-from snnjax.tools.weights_arguments import new_parser, parse_and_run
-from snnjax.train.config import ConfigError
+from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
+from snnjax.tools.model_arguments import add_set_argument, model_options
+
+if TYPE_CHECKING:
+    from snnjax.models import Network
+    from snnjax.models.summary import LayerSummary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,20 +34,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--size', type=int, help='height and width of the images; default: those of the data'
     )
     parser.add_argument('--num_steps', type=int, help='time steps; default 6, and 1 for an ANN')
+    add_set_argument(parser)
+    add_json_argument(parser)
     return parse_and_run(_summary, parser, argv)
 
 
 def _summary(args: argparse.Namespace) -> None:
+    from snnjax.models import create_model
+    from snnjax.models.summary import spiking_macs, summarise
+
     for name in ('size', 'num_steps'):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ConfigError(f'--{name}={value} must be at least 1')
     try:
-        model = create_model(args.model, num_steps=args.num_steps)
+        options = model_options(args.model, args.set)
+        if args.num_steps is not None:
+            options['num_steps'] = args.num_steps
+        model = create_model(args.model, **options)
         size = args.size or default_size(model)
         layers = summarise(model, (size, size, model.in_channels))
     except (OverflowError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
+    if args.json:
+        args.json.write([dataclasses.asdict(layer) for layer in layers])
     print(table(layers))
     print()
     parameters = sum(layer.parameters for layer in layers)
@@ -56,6 +72,8 @@ def _summary(args: argparse.Namespace) -> None:
 
 def default_size(model: Network) -> int:
     """32 for CIFAR, 128 for an event camera, 224 for ImageNet."""
+    from snnjax.models import ResNet
+
     if model.in_channels == 2:
         return 128
     return 224 if isinstance(model, ResNet) and model.stem_stride > 1 else 32

@@ -20,40 +20,34 @@ the same command goes on; 2 when a run, or the sweep, cannot be run as it was gi
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
-from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
 from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
 from snnjax.paths import expand
+from snnjax.tools.config_arguments import ConfigParser
 from snnjax.train.config_file import call_config_file, split_config
-from snnjax.train.metric_writer import read_metrics
-from snnjax.train.run_directory import lock
 from snnjax.train.signals import end_on_signals, handle_signals
 
 TABLE = 'results.csv'
+_USAGE = 'python -m snnjax.tools.sweep --config=configs/NAME.py --workdir=DIR'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--config', required=True, help='FILE or FILE:ARGUMENTS of get_runs')
-    parser.add_argument('--workdir', required=True)
+    parser = ConfigParser(__doc__, _USAGE)
+    parser.add_argument('--workdir', metavar='DIR', required=True, help='directory of the sweep')
 
     def command() -> int:
-        args, changes = parser.parse_known_args(argv)
-        for change in changes:
-            if not change.startswith('--config.') or '=' not in change:
-                raise ConfigError(f'unknown argument {change}; changes are --config.KEY=VALUE')
+        args, changes = parser.parse(argv)
         path, arguments = split_config(args.config)
         runs = get_runs(path, arguments)
+        # What takes long to import follows when the arguments are known to be right.
+        from snnjax.train.run_directory import lock
+
         workdir = expand(args.workdir)
         with lock(workdir):
             return sweep(path, runs, changes, workdir)
@@ -82,6 +76,8 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
     Raises:
       ConfigError: where the table has a run of the same name with other arguments.
     """
+    from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
+
     rows = {row['run']: row for row in read_runs(workdir / TABLE)}
     described = {name: ' '.join([text, *changes]) for name, text in runs.items()}
     for name, arguments in described.items():
@@ -134,6 +130,9 @@ def _run(command: Sequence[str]) -> int:
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
+    from snnjax.analysis.figures import save_accuracy_by_depth, save_curves_by_depth
+    from snnjax.train.metric_writer import read_metrics
+
     metrics = {row['run']: read_metrics(workdir / row['run']) for row in rows}
     try:
         save_accuracy_by_depth(rows, workdir / 'depth.png')
@@ -142,6 +141,11 @@ def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
         print("no figures: they need matplotlib, pip install 'snnjax[plots]'")
 
 
-if __name__ == '__main__':
+def run_process() -> NoReturn:
+    """Runs the command as all that this process does, which hears signals from here to its end."""
     end_on_signals()
     sys.exit(main())
+
+
+if __name__ == '__main__':
+    run_process()

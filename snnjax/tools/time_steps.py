@@ -1,4 +1,4 @@
-"""Tells what the same weights reach, and cost, at one time step, at two, and so on.
+r"""Tells what the same weights reach, and cost, at one time step, at two, and so on.
 
   python -m snnjax.tools.time_steps --weights=runs/cifar10 --max_steps=6 --figure=time_steps.png
   python -m snnjax.tools.time_steps --weights=runs/imagenet --max_steps=6 --csv=time_steps.csv \
@@ -14,12 +14,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from snnjax.analysis.figures import save_time_steps
-from snnjax.analysis.runs import write_table
-from snnjax.analysis.time_steps import measure_time_steps
+from snnjax.errors import ConfigError
+from snnjax.tools.command_line import add_json_argument, parse_and_run
 from snnjax.tools.paths import figure_file, output_file
-from snnjax.tools.weights_arguments import make_parser, open_arguments, parse_and_run
-from snnjax.train.config import ConfigError
+from snnjax.tools.weights_arguments import make_parser, open_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,10 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--max_steps', type=int, default=6, help='from 1 up to this; default 6')
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    add_json_argument(parser)
     return parse_and_run(_time_steps, parser, argv)
 
 
 def _time_steps(args: argparse.Namespace) -> None:
+    from snnjax.analysis.figures import save_time_steps
+    from snnjax.analysis.runs import write_table
+    from snnjax.analysis.time_steps import measure_time_steps
+
     if args.max_steps < 1:
         raise ConfigError(f'--max_steps={args.max_steps} must be at least 1')
     steps = range(1, args.max_steps + 1)
@@ -50,6 +53,8 @@ def _time_steps(args: argparse.Namespace) -> None:
             f'{1e6 * row["joules_by_layer"]:9.2f} uJ',
             flush=True,
         )
+    if args.json:
+        args.json.write(rows)
     if args.csv:
         write_table(args.csv, rows)
     if args.figure:

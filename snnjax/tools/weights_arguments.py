@@ -5,26 +5,20 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import jax
-from absl import logging
-
-from snnjax.analysis.trained import Trained, open_initial, open_trained
-from snnjax.data import DataOptions
-from snnjax.data.options import EVALUATION
-from snnjax.errors import run_command
+from snnjax.data.options import EVALUATION, DataOptions
+from snnjax.errors import ConfigError
 from snnjax.paths import expand
+from snnjax.tools.command_line import add_argument, new_parser
+from snnjax.tools.model_arguments import add_set_argument, model_options
 from snnjax.tools.paths import folder_name
-from snnjax.train.config import ConfigError
 
+if TYPE_CHECKING:
+    from snnjax.analysis.trained import Trained
 
-def new_parser(description: str | None) -> argparse.ArgumentParser:
-    """Returns a parser whose help shows the docstring of a command as it is."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+_ONE = 'a work directory or folder of weights'
 
 
 def make_parser(
@@ -39,7 +33,6 @@ def make_parser(
       initial: true for one that also compares models with the parameters that training begins with.
     """
     parser = new_parser(description)
-    one = 'a work directory or folder of weights'
     if several:
         parser.add_argument(
             '--weights',
@@ -48,17 +41,28 @@ def make_parser(
             default=[],
             required=not initial,
             metavar='DIR',
-            help=f'each {one}',
+            help=f'each {_ONE}',
         )
     else:
-        parser.add_argument('--weights', type=expand, required=True, metavar='DIR', help=one)
+        add_weights_argument(parser)
     if initial:
         parser.add_argument(
             '--models', nargs='+', default=[], metavar='NAME', help='with initial parameters'
         )
         parser.add_argument('--seed', type=int, default=0, help='of initial parameters')
+        add_set_argument(parser)
     add_example_arguments(parser, images)
     return parser
+
+
+def add_weights_argument(parser: argparse.ArgumentParser, *others: str) -> None:
+    """Adds ``--weights DIR``, which has to be given.
+
+    Args:
+      parser: parser of the command.
+      *others: other names of the argument, see `add_argument`.
+    """
+    add_argument(parser, '--weights', *others, type=expand, required=True, metavar='DIR', help=_ONE)
 
 
 def add_example_arguments(parser: argparse.ArgumentParser, images: int = 0) -> None:
@@ -94,10 +98,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group('data', 'default: as in training')
     for field in dataclasses.fields(DataOptions):
         if field.name in EVALUATION:
-            flags = {'name': '--dataset', 'dir': '--data_dir'}
-            flag = flags.get(field.name, f'--data.{field.name}')
+            others = {'name': ['--dataset'], 'dir': ['--data_dir']}.get(field.name, [])
             kind = folder_name if field.name == 'dir' else type(field.default)
-            data.add_argument(flag, type=kind, metavar='VALUE', dest=f'data.{field.name}')
+            add_argument(data, f'--data.{field.name}', *others, type=kind, metavar='VALUE')
 
 
 def data_changes(args: argparse.Namespace) -> dict[str, Any]:
@@ -116,6 +119,8 @@ def open_arguments(args: argparse.Namespace, **changes: Any) -> Trained:
       args: arguments of a parser with those of `add_example_arguments`, and ``weights``.
       **changes: other arguments of `open_trained`.
     """
+    from snnjax.analysis.trained import open_trained
+
     return open_trained(
         str(args.weights), **example_options(args) | {'checkpoint': args.checkpoint} | changes
     )
@@ -125,8 +130,10 @@ def open_each(args: argparse.Namespace) -> Iterator[tuple[str, Trained]]:
     """Opens all weights and models of a command that compares; yields their names and them.
 
     Raises:
-      ConfigError: if there is none.
+      ConfigError: if there is none, or an option is none of a model.
     """
+    from snnjax.analysis.trained import open_initial, open_trained
+
     models = vars(args).get('models', [])
     if not args.weights and not models:
         raise ConfigError('nothing to look at: give --weights or --models')
@@ -138,7 +145,12 @@ def open_each(args: argparse.Namespace) -> Iterator[tuple[str, Trained]]:
         names[name] += 1
         yield name if names[name] == 1 else f'{name} ({names[name]})', trained
     for name in models:
-        yield f'{name}, initial', open_initial(name, **example_options(args), seed=args.seed)
+        try:
+            options = model_options(name, args.set)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        choice = example_options(args) | {'seed': args.seed, 'options': options}
+        yield f'{name}, initial', open_initial(name, **choice)
 
 
 def example_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -151,30 +163,3 @@ def example_options(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f'--batch_size={args.batch_size} must be at least 1')
     names = ('split', 'num_steps', 'batch_size', 'images')
     return {'data': data_changes(args), **{name: getattr(args, name) for name in names}}
-
-
-def parse_and_run(
-    command: Callable[[argparse.Namespace], None],
-    parser: argparse.ArgumentParser,
-    argv: Sequence[str] | None,
-) -> int:
-    """Runs a command with the arguments that it was given; returns its exit status.
-
-    Args:
-      command: function of the arguments.
-      parser: parser of the arguments.
-      argv: arguments; None for those of this process.
-    """
-    # The help may be too much for whatever reads it, too.
-    return run_command(lambda: _run(command, parser.parse_args(argv)))
-
-
-def _run(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    logging.set_verbosity(logging.ERROR)
-    try:
-        command(args)
-    except jax.errors.JaxRuntimeError as error:
-        if 'RESOURCE_EXHAUSTED' not in str(error):
-            raise
-        reason = str(error).partition('\n')[0]
-        raise MemoryError(f'{reason}; a smaller --batch_size needs less') from error

@@ -21,11 +21,14 @@ _PROCESSES.set_forkserver_preload(
     [
         'tests.faults.commands',
         'tests.faults.kills',
+        'snnjax.analysis.inference',
         'snnjax.main',
         'snnjax.train.dry_run',
         'snnjax.tools.evaluate',
         'snnjax.tools.import_torch',
         'snnjax.tools.prepare',
+        'snnjax.weights.torch_file',
+        'snnjax.weights.torch_state',
     ]
 )
 

@@ -1,14 +1,13 @@
 """What all commands have in common: where they may write to, and how they end."""
 
 import importlib
-import pkgutil
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from snnjax import tools
+from snnjax import cli
 from snnjax.analysis.runs import read_table
 from snnjax.tools import evaluate, inspect, summary
 from tests.conftest import ROOT
@@ -44,10 +43,7 @@ REQUIRED = OPENS_WEIGHTS | {
     'import_torch': ['{run}', '--model=ms_resnet8', '--out=out'],
     'prepare': ['digits', '--source=.', '--data_dir=out'],
 }
-COMMANDS = sorted(
-    {module.name for module in pkgutil.iter_modules(tools.__path__)}
-    - {'paths', 'weights_arguments'}
-)
+COMMANDS = sorted(cli.COMMANDS.keys() - {'train'})
 
 
 def main_of(command):
@@ -241,7 +237,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(command, monkeypatch, tmp_pat
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('snnjax.tools.weights_arguments.open_trained', interrupted)
+    monkeypatch.setattr('snnjax.analysis.trained.open_trained', interrupted)
     assert status_of(command, arguments_of(command, tmp_path)) == 130
     assert capsys.readouterr() == ('', '')
 

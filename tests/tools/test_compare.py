@@ -51,7 +51,8 @@ def test_networks_are_measured_beside_each_other(sweep_dir, tmp_path, capsys):
 def test_what_cannot_be_compared_is_refused(
     arguments, message, sweep_dir, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(compare, 'measure_steps', lambda *_: pytest.fail('measured'))
+    measure = 'snnjax.analysis.comparison.measure_steps'
+    monkeypatch.setattr(measure, lambda *_: pytest.fail('measured'))
     folders = {'tmp': tmp_path, 'sweep': sweep_dir}
     assert compare.main([text.format(**folders) for text in arguments]) == 2
     assert message in capsys.readouterr().err

@@ -168,7 +168,8 @@ def test_nothing_is_written_over(safetensors, tmp_path, capsys):
 
 def test_a_graph_that_is_another_network_is_not_kept(safetensors, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        export, 'simulate', lambda graph, inputs, dt: simulate(graph, -inputs, dt=dt)
+        'snnjax.export.nir_simulation.simulate',
+        lambda graph, inputs, dt: simulate(graph, -inputs, dt=dt),
     )
     assert run(safetensors, 'nir', tmp_path / 'x.nir') == 2
     assert 'the graph is not the model' in capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnjax import create_model
-from snnjax.models.params import stack_layers
+from snnjax.models.params import by_name, stack_layers
 from snnjax.tools import inspect
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.metric_writer import read_metrics
@@ -135,7 +135,7 @@ def test_stacked_blocks_are_in_their_place():
     variables = stack_layers(zeros('ms_resnet20', blocks=(1, 3, 1), widths=(2, 3, 4)))
     arrays = {
         name: {'shape': leaf.shape, 'dtype': str(leaf.dtype)}
-        for name, leaf in inspect.by_name(variables).items()
+        for name, leaf in by_name(variables).items()
     }
     text = inspect.describe({'model': {'name': 'm', 'options': {'a': 1}}, 'arrays': arrays})
     blocks = re.findall(r'^  (stage\S+)', text, re.MULTILINE)

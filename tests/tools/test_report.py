@@ -85,7 +85,8 @@ def test_a_folder_of_weights_has_a_page_of_the_data_that_is_named(digits_run, tm
 
 
 def test_what_is_damaged_is_said_before_the_work(digits_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(report, 'measure_activity', lambda trained: pytest.fail('measured'))
+    measure = 'snnjax.analysis.activity.measure_activity'
+    monkeypatch.setattr(measure, lambda trained: pytest.fail('measured'))
     run = shutil.copytree(digits_run[0], tmp_path / 'run')
     config = json.loads((run / 'config.json').read_text())
     (run / 'metrics.jsonl').write_text('{"cut off\n{}\n')

@@ -1,0 +1,10 @@
+"""Runs a command: ``python -m snnjax COMMAND``, see `snnjax.cli`."""
+
+from __future__ import annotations
+
+import sys
+
+from snnjax.cli import main
+
+if __name__ == '__main__':
+    sys.exit(main(program='python -m snnjax'))
