@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 
-from snnjax.models import Network, ResNet, create_model
+from snnjax.models import Network, create_model
 from snnjax.models.summary import LayerSummary, spiking_macs, summarise
 from snnjax.spelling import count
 from snnjax.tools.weights_arguments import new_parser, parse_and_run
@@ -56,9 +56,7 @@ def _summary(args: argparse.Namespace) -> None:
 
 def default_size(model: Network) -> int:
     """32 for CIFAR, 128 for an event camera, 224 for ImageNet."""
-    if model.in_channels == 2:
-        return 128
-    return 224 if isinstance(model, ResNet) and model.stem_stride > 1 else 32
+    return model.default_image_size
 
 
 def table(layers: Iterable[LayerSummary]) -> str:
