@@ -19,7 +19,6 @@ from snnjax.models.blocks import BLOCKS
 from snnjax.models.registry import FAMILIES
 from snnjax.models.summary import spiking_macs, summarise
 from snnjax.neurons import SURROGATES
-from snnjax.tools.summary import default_size
 from tests.conftest import ROOT
 from tests.documents import DOCUMENTS, blocks, blocks_of, commands, name_of
 from tests.processes import run
@@ -213,7 +212,7 @@ def test_the_table_of_models_has_them_all():
 )
 def test_the_table_of_models_has_their_sizes(name, parameters, operations):
     model = create_model(name)
-    size = 34 if name == 'plif_nmnist' else default_size(model)
+    size = 34 if name == 'plif_nmnist' else model.default_image_size
     layers = summarise(model, (size, size, model.in_channels))
     assert f'{sum(layer.parameters for layer in layers):,}' == parameters
     assert f'{spiking_macs(layers):,}' == operations

@@ -13,8 +13,8 @@ import numpy as np
 
 from snnjax.analysis.trained import Trained, UnsuitableModelError
 from snnjax.models.blocks import Block
-from snnjax.models.layers import LIF
-from snnjax.models.observation import Call, block_names, observed
+from snnjax.models.layers import SpikingNeurons
+from snnjax.models.observation import Call, observed
 from snnjax.neurons.precision import at_least_float32
 
 # The usual constants for values between 0 and 1 (Wang et al. 2004); the paper does not state its.
@@ -91,7 +91,7 @@ def measure_similarity(trained: Trained) -> list[Similarity]:
     model = trained.model
 
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
-        with observed(Block, LIF) as calls:
+        with observed(Block, SpikingNeurons) as calls:
             model.apply(variables, trained.normalised(batch))
         # Rates in float32: those of bfloat16 spikes would be rounded to three digits.
         patterns = [
@@ -118,7 +118,7 @@ def measure_similarity(trained: Trained) -> list[Similarity]:
             np.concatenate([part['ssim'] for part in parts]),
             float(np.concatenate([part['same'] for part in parts]).mean()),
         )
-        for name, *parts in zip(block_names(model), *batches, strict=True)
+        for name, *parts in zip(model.block_names, *batches, strict=True)
     ]
 
 
@@ -127,7 +127,7 @@ def _patterns(calls: Sequence[Call]) -> list[jax.Array]:
     blocks = [call for call in calls if isinstance(call.module, Block)]
     if not blocks:
         raise UnsuitableModelError('the network has no blocks')
-    neurons = [call for call in calls if isinstance(call.module, LIF)]
+    neurons = [call for call in calls if isinstance(call.module, SpikingNeurons)]
     spikes = {id(call.output): call.output for call in neurons}
     spikes |= {id(call.input): call.output for call in neurons}
     stream = [*(block.input for block in blocks), blocks[-1].output]

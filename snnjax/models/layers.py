@@ -16,11 +16,14 @@ from typing import Any, Literal, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
 from jax.ad_checkpoint import checkpoint_name
 
 from snnjax.models.convolution import Conv
 from snnjax.neurons import lif
 from snnjax.neurons.precision import at_least_float32
+from snnjax.neurons.registry import as_neuron
 
 Branch = Literal['residual', 'shortcut', 'spiking'] | None
 """See `ConvNorm`."""
@@ -253,8 +256,8 @@ class TemporalAttention(nn.Module):
         return weighted.astype(x.dtype)
 
 
-class LIF(nn.Module):
-    """A layer of spiking neurons: `snnjax.neurons.lif` over the time axis.
+class SpikingNeurons(nn.Module):
+    """A layer of spiking neurons: a function of `snnjax.neurons.NEURONS` over the time axis.
 
     Each call leaves its firing rate in the collection ``firing_rates``, where that is mutable:
     ``rate``, one number an image (B,), the mean over time and neurons; and ``neurons``, how many
@@ -262,38 +265,85 @@ class LIF(nn.Module):
 
     Attributes:
       num_steps: time steps that a constant current, one with ``T = 1``, is presented for.
-      neuron: ``(current, decay=..., threshold=...) -> spikes``, the current ``(B, T, H, W, C)``.
-      decay: of the membrane potential.
-      threshold: for firing.
-      learnable_decay: make the decay a parameter of the layer, ``sigmoid(decay_logit)``.
-      learnable_threshold: make the threshold a parameter of the layer, ``threshold``.
+      neuron: ``(current, **options) -> spikes``, the current ``(B, T, H, W, C)``.
+      options: options of the neuron; those that are not here have their defaults.
+      learnable: options that are a parameter of the layer, which starts at their value. The
+        parameter has the option's name; a share, see `snnjax.neurons.Neuron`, is the sigmoid of a
+        parameter ``<name>_logit``.
     """
 
     num_steps: int
     neuron: Callable[..., jax.Array] = lif
-    decay: float = 0.25
-    threshold: float = 0.5
-    learnable_decay: bool = False
-    learnable_threshold: bool = False
+    options: Mapping[str, Any] = FrozenDict()
+    learnable: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, current: jax.Array) -> jax.Array:
         """(B, 1 or T, H, W, C) -> (B, T, H, W, C), in the same dtype."""
         current = over_time(current, self.num_steps)
-        decay: Any = self.decay
-        if self.learnable_decay:
-            logit = math.log(self.decay / (1 - self.decay))
-            decay = nn.sigmoid(self._learnable('decay_logit', logit))
-        threshold: Any = self.threshold
-        if self.learnable_threshold:
-            threshold = self._learnable('threshold', self.threshold)
-        spikes = self.neuron(current, decay=decay, threshold=threshold)
+        options = dict(self.options)
+        for option in self.learnable:
+            key, is_share = self._parameter(option)
+            start = self._start(option)
+            start = math.log(start / (1 - start)) if is_share else start
+            value = self.param(key, nn.initializers.constant(start), (), jnp.float32)
+            options[option] = nn.sigmoid(value) if is_share else value
+        spikes = self.neuron(current, **options)
         record_rate(self, spikes)
         return spikes
 
     @nn.nowrap
-    def _learnable(self, name: str, start: float) -> jax.Array:
-        return self.param(name, nn.initializers.constant(start), (), jnp.float32)
+    def all_options(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns all options of the neuron, the learned ones from the parameters of the layer.
+
+        Args:
+          params: float arrays by name, as NumPy or JAX has them. Options are computed in their
+            dtype.
+        """
+        options = as_neuron(self.neuron).options | dict(self.options)
+        for option in self.learnable:
+            key, is_share = self._parameter(option)
+            value = params[key]
+            if is_share:
+                value = (
+                    nn.sigmoid(value) if isinstance(value, jax.Array) else 1 / (1 + np.exp(-value))
+                )
+            options[option] = value
+        return options
+
+    @nn.nowrap
+    def _parameter(self, option: str) -> tuple[str, bool]:
+        """Returns the name of an option's parameter, and whether that is a logit."""
+        is_share = option in as_neuron(self.neuron).shares
+        return (f'{option}_logit' if is_share else option), is_share
+
+    @nn.nowrap
+    def _start(self, option: str) -> float:
+        """Returns the value that a learnable option starts with."""
+        return (as_neuron(self.neuron).options | dict(self.options))[option]
+
+
+class LIF(SpikingNeurons):
+    """`SpikingNeurons` whose decay and threshold are attributes, by the name that they had first.
+
+    Attributes:
+      decay: share of the membrane potential that is left one time step later.
+      threshold: firing threshold.
+      learnable_decay: make the decay a parameter of the layer.
+      learnable_threshold: make the threshold a parameter of the layer.
+    """
+
+    decay: float = 0.25
+    threshold: float = 0.5
+    learnable_decay: bool = False
+    learnable_threshold: bool = False
+
+    def __post_init__(self) -> None:
+        names = ('decay', 'threshold')
+        self.options = FrozenDict({name: getattr(self, name) for name in names} | {**self.options})
+        learned = [name for name in names if getattr(self, f'learnable_{name}')]
+        self.learnable = tuple(dict.fromkeys([*learned, *self.learnable]))
+        super().__post_init__()
 
 
 class ReLU(nn.Module):

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import numbers
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Self, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 
-from snnjax.models.layers import LIF
-from snnjax.neurons import SURROGATES, lif
+from snnjax.models.layers import SpikingNeurons
+from snnjax.neurons import NEURONS, SURROGATES, Neuron
+from snnjax.neurons.registry import REQUIRED, as_neuron
 from snnjax.spelling import suggest
 
 DEFAULT_NUM_STEPS = 6
 """Time steps that a static image is presented for where nothing is said: the paper's (B.3)."""
+
+_OPTION_OF_FIELD = {
+    **{name: name for name in ('decay', 'decay_input', 'threshold', 'reset', 'soft_reset')},
+    **{name: name for name in ('strict', 'detach_reset', 'surrogate')},
+    'surrogate_width': 'width',
+}
+"""The options of a neuron that fields of a network say."""
 
 
 class Network(nn.Module):
@@ -33,11 +44,17 @@ class Network(nn.Module):
         mean over time.
       dropout: share of what a fully connected layer sees that training leaves out, the same in all
         time steps; needs an rng 'dropout'.
+      neuron: a key of `snnjax.neurons.NEURONS`. It is given those of the options below that it has;
+        one that it has not must be left at its default.
+      neuron_options: options of the neuron that have no field here, by name.
+      learnable: names of options of the neuron, with commas between them, that training changes;
+        each layer of neurons has a parameter of its own.
       decay: of the membrane potential, ``tau_mem``; the defaults of the neurons are table 6. With 1
         they integrate and fire without a leak.
       decay_input: charge by ``(1 - decay)`` times the current, see `snnjax.neurons.lif`.
       threshold: of firing, ``V_th``, where the scales of normalisation start, too.
       reset: membrane potential after a spike, ``V_reset``.
+      soft_reset: subtract the threshold after a spike, see `snnjax.neurons.lif`.
       learnable_decay: a decay of its own for each layer of neurons, which training changes.
       learnable_threshold: likewise for the threshold.
       surrogate: a key of `snnjax.neurons.SURROGATES`.
@@ -56,10 +73,14 @@ class Network(nn.Module):
     in_channels: int = 3
     step_logits: bool = False
     dropout: float = 0.0
+    neuron: str = 'lif'
+    neuron_options: Mapping[str, Any] = FrozenDict()
+    learnable: str = ''
     decay: float = 0.25
     decay_input: bool = False
     threshold: float = 0.5
     reset: float = 0.0
+    soft_reset: bool = False
     learnable_decay: bool = False
     learnable_threshold: bool = False
     surrogate: str = 'rectangular'
@@ -69,7 +90,7 @@ class Network(nn.Module):
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        self._check_names(surrogate=SURROGATES)
+        self._check_names(neuron=NEURONS, surrogate=SURROGATES)
         self._check_positive('num_classes', 'in_channels', largest=2**20)
         if self.num_steps is not None:
             self._check_positive('num_steps', largest=2**16)
@@ -85,12 +106,37 @@ class Network(nn.Module):
         ):
             if not holds:
                 raise ValueError(f'{option}={getattr(self, option)} must be {expected}')
+        self.neuron_options = FrozenDict(self.neuron_options)
+        self._check_neuron()
         super().__post_init__()
 
     @property
     def scans_layers(self) -> bool:
         """Whether repeated blocks are scanned, on this machine."""
         return False
+
+    @property
+    def is_spiking(self) -> bool:
+        """Whether the network has neurons that spike."""
+        return True
+
+    @property
+    def block_names(self) -> list[str]:
+        """The names of the blocks, ``stage1/block1``, in order; none if the network has none."""
+        return []
+
+    @property
+    def default_image_size(self) -> int:
+        """Height and width of the images that the network was made for."""
+        return 128 if self.in_channels == 2 else 32
+
+    @nn.nowrap
+    def unrolled(self) -> Self:
+        """Returns the network with each layer run, and kept, by itself.
+
+        Its variables are those with unstacked layers, see `snnjax.models.params`.
+        """
+        return self
 
     @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
@@ -126,25 +172,91 @@ class Network(nn.Module):
                 raise ValueError(f'{option}={value} must be at most {largest}')
 
     @nn.nowrap
+    def _check_neuron(self) -> None:
+        """Raises ValueError for options that the neuron does not have."""
+        options = self._neuron.options
+        fields = {option: field for field, option in _OPTION_OF_FIELD.items()}
+        for option in self.neuron_options:
+            if option in fields:
+                field = fields[option]
+                raise ValueError(f'neuron_options: say {option!r} by the option {field!r}')
+            if option not in options:
+                others = options.keys() - fields.keys()
+                raise ValueError(
+                    f'neuron_options: the neuron {self.neuron!r} has no option {option!r}; '
+                    + (suggest(option, others) if others else 'it has none but those of networks')
+                )
+            value, default = self.neuron_options[option], options[option]
+            if isinstance(default, float) and not _is_number(value):
+                raise ValueError(f'neuron_options: {option}={value!r} must be a number')
+        for field, option in _OPTION_OF_FIELD.items():
+            value = getattr(self, field)
+            if option not in options and value != _default(type(self), field):
+                raise ValueError(
+                    f'{field}={value}: the neuron {self.neuron!r} has no option {option!r}; leave '
+                    f'{field} at {_default(type(self), field)}'
+                )
+        given = self._options_of_neuron()
+        for option, default in options.items():
+            if option not in given and default is REQUIRED:
+                raise ValueError(
+                    f'the neuron {self.neuron!r} has no default for {option!r}: give it in '
+                    f"neuron_options, as {{'{option}': 0.5}}"
+                )
+        self._check_learnable()
+
+    @nn.nowrap
+    def _check_learnable(self) -> None:
+        """Raises ValueError for options that cannot be learned."""
+        neuron = self._neuron
+        for option in ('decay', 'threshold'):
+            if option in _words(self.learnable):
+                raise ValueError(
+                    f'learnable={self.learnable!r}: say {option!r} by learnable_{option}'
+                )
+        for option in self._learned_options:
+            if option not in neuron.learnable:
+                raise ValueError(
+                    f'{option!r} of the neuron {self.neuron!r} cannot be learned; '
+                    + (suggest(option, neuron.learnable) if neuron.learnable else 'nor can others')
+                )
+            value = self._options_of_neuron().get(option, neuron.options[option])
+            if option in neuron.shares and not 0 < value < 1:
+                raise ValueError(f'{option}={value} must be above 0 and below 1 to be learnt')
+
+    @property
+    def _neuron(self) -> Neuron:
+        return as_neuron(NEURONS[self.neuron])
+
+    @property
+    def _learned_options(self) -> tuple[str, ...]:
+        """The options of the neuron that are parameters of each layer."""
+        by_field = {'decay': self.learnable_decay, 'threshold': self.learnable_threshold}
+        own = [option for option, learned in by_field.items() if learned]
+        return tuple(dict.fromkeys([*own, *_words(self.learnable)]))
+
+    @nn.nowrap
+    def _options_of_neuron(self) -> dict[str, Any]:
+        """Returns the options that the network gives its neuron."""
+        known = self._neuron.options
+        options = {
+            option: getattr(self, field)
+            for field, option in _OPTION_OF_FIELD.items()
+            if option in known
+        }
+        if 'surrogate' in options:
+            options['surrogate'] = SURROGATES[self.surrogate]
+        return options | dict(self.neuron_options)
+
+    @nn.nowrap
     def _spike(self, num_steps: int) -> Callable[..., nn.Module]:
-        """A layer of the network's neurons, complete but for its name."""
-        neuron = functools.partial(
-            lif,
-            reset=self.reset,
-            width=self.surrogate_width,
-            strict=self.strict,
-            detach_reset=self.detach_reset,
-            decay_input=self.decay_input,
-            surrogate=SURROGATES[self.surrogate],
-        )
+        """Returns a layer of the network's neurons, complete but for its name."""
         return functools.partial(
-            LIF,
+            SpikingNeurons,
             num_steps,
-            neuron,
-            decay=self.decay,
-            threshold=self.threshold,
-            learnable_decay=self.learnable_decay,
-            learnable_threshold=self.learnable_threshold,
+            self._neuron,
+            options=FrozenDict(self._options_of_neuron()),
+            learnable=self._learned_options,
         )
 
     @nn.nowrap
@@ -177,6 +289,19 @@ class Network(nn.Module):
                 f'num_steps={self.num_steps}'
             )
         return images, images.shape[1]
+
+
+def _default(network: type[nn.Module], field: str) -> Any:
+    return next(f.default for f in dataclasses.fields(cast(Any, network)) if f.name == field)
+
+
+def _words(text: str) -> list[str]:
+    """Returns what stands between commas."""
+    return [word.strip() for word in text.split(',') if word.strip()]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _is_floating(dtype: Any) -> bool:

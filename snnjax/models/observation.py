@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax
 
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import LIF, ReLU
-from snnjax.models.resnets import ResNet
+from snnjax.models.layers import ReLU, SpikingNeurons
+from snnjax.models.network import Network
 
-NEURONS = (LIF, ReLU)
+NEURONS = (SpikingNeurons, ReLU)
 SYNAPSES = (Conv, nn.Dense)
 
 
@@ -57,19 +57,11 @@ def observed(*kinds: type[nn.Module]) -> Iterator[list[Call]]:
         yield calls
 
 
-def unrolled(model: Any) -> Any:
-    """The network with every layer run, and kept, for itself; its variables are unstacked ones."""
-    if not isinstance(model, ResNet):
-        return model
-    return model.clone(scan_layers=False, remat='nothing')
+def unrolled(model: Network) -> Network:
+    """Returns `Network.unrolled`."""
+    return model.unrolled()
 
 
-def block_names(model: Any) -> list[str]:
-    """The names of a network's blocks, ``stage1/block1``, in order; none where it has no blocks."""
-    if not isinstance(model, ResNet):
-        return []
-    return [
-        f'stage{stage}/block{block}'
-        for stage, number in enumerate(model.blocks, start=1)
-        for block in range(1, number + 1)
-    ]
+def block_names(model: Network) -> list[str]:
+    """Returns `Network.block_names`."""
+    return model.block_names

@@ -7,7 +7,10 @@ import fnmatch
 import math
 import numbers
 import re
+from collections.abc import Mapping
 from typing import Any, cast
+
+from flax.core import FrozenDict
 
 from snnjax.models.conv_nets import ConvNet
 from snnjax.models.network import Network
@@ -179,12 +182,18 @@ def create_model(name: str, **options: Any) -> Network:
     for option in options:
         if option not in known:
             raise TypeError(f'{name} has no option {option!r}; {suggest(option, known)}')
-    # Configurations have lists where modules, which are hashed, need tuples.
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    options = {option: _hashable(value) for option, value in options.items()}
     for field in option_fields(network):
         if field.name in options and field.name not in _CHECKED_BY_NETWORKS:
             _check_type(name, field, options[field.name])
     return network(**form | options)
+
+
+def _hashable(value: Any) -> Any:
+    """Returns tuples for lists and `FrozenDict` for mappings, since modules are hashed."""
+    if isinstance(value, Mapping):
+        return FrozenDict({key: _hashable(inner) for key, inner in value.items()})
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 _CHECKED_BY_NETWORKS = ('dtype', 'scan_layers')
@@ -209,6 +218,8 @@ def _check_type(name: str, field: dataclasses.Field[Any], value: Any) -> None:
         case tuple():
             are_whole = isinstance(value, tuple) and all(map(is_whole, value))
             expected, holds = 'whole numbers, as (16, 32)', are_whole
+        case Mapping():
+            expected, holds = "options by name, as {'adaptation': 0.2}", isinstance(value, Mapping)
         case _:
             expected, holds = 'a whole number or none', value is None or is_whole(value)
     if not holds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import flax.linen as nn
 import jax
@@ -164,6 +164,30 @@ class ResNet(Network):
         if self.scan_layers == 'auto':
             return jax.default_backend() != 'cpu'
         return bool(self.scan_layers)
+
+    @property
+    def is_spiking(self) -> bool:
+        """Whether the network has neurons that spike: all kinds but 'ann'."""
+        return self.kind != 'ann'
+
+    @property
+    def block_names(self) -> list[str]:
+        """The names of the blocks, ``stage1/block1``, in order."""
+        return [
+            f'stage{stage}/block{block}'
+            for stage, number in enumerate(self.blocks, start=1)
+            for block in range(1, number + 1)
+        ]
+
+    @property
+    def default_image_size(self) -> int:
+        """Height and width: 32 for CIFAR, 128 for an event camera, 224 for ImageNet."""
+        return 224 if self.in_channels != 2 and self.stem_stride > 1 else super().default_image_size
+
+    @nn.nowrap
+    def unrolled(self) -> Self:
+        """Returns the network without scanned or rematerialized layers."""
+        return self.clone(scan_layers=False, remat='nothing')
 
     @nn.nowrap
     def _stem(self, conv_norm: Layer, train: bool) -> nn.Module:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import LIF, TDBN, Flatten, MaxPool, ReLU
+from snnjax.models.layers import TDBN, Flatten, MaxPool, ReLU, SpikingNeurons
 from snnjax.models.network import Network
-from snnjax.models.observation import SYNAPSES, Call, observed, unrolled
+from snnjax.models.observation import SYNAPSES, Call, observed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with observed(*_KINDS, *_SELECTIONS) as calls:
-        init = functools.partial(unrolled(model).init, train=False)
+        init = functools.partial(model.unrolled().init, train=False)
         jax.eval_shape(init, jax.random.key(0), images)
     # The very arrays that neurons put out.
     spikes: set[int] = set()
@@ -74,7 +74,7 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
     for call in calls:
         sees_spikes = id(call.input) in spikes
         selects = isinstance(call.module, _SELECTIONS)
-        if isinstance(call.module, LIF) or (selects and sees_spikes):
+        if isinstance(call.module, SpikingNeurons) or (selects and sees_spikes):
             spikes.add(id(call.output))
         if not selects:
             layers.append(_summarise(call, sees_spikes=sees_spikes))
@@ -86,7 +86,7 @@ def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
     computes = isinstance(call.module, SYNAPSES)
     return LayerSummary(
         path=call.path,
-        kind=_KINDS[type(call.module)],
+        kind=next(_KINDS[kind] for kind in type(call.module).mro() if kind in _KINDS),
         input=('spikes' if sees_spikes else 'real') if computes else '',
         shape=out.shape[2:] if out.ndim == 5 else out.shape[1:],
         runs=out.shape[1] if out.ndim == 5 else 1,
@@ -98,7 +98,7 @@ def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
 _KINDS: dict[type[nn.Module], Any] = {
     Conv: 'convolution',
     TDBN: 'normalisation',
-    LIF: 'neurons',
+    SpikingNeurons: 'neurons',
     ReLU: 'ReLU',
     nn.Dense: 'dense',
 }

@@ -16,9 +16,10 @@ def membrane_potential(
     reset: float = 0.0,
     strict: bool = False,
     decay_input: bool = False,
+    soft_reset: bool = False,
     time_axis: int = 1,
 ) -> jax.Array:
-    """The potential ``u[t]`` that decides whether a neuron fires, see `snnjax.neurons.lif`.
+    """Returns the potential ``u[t]`` that decides whether a neuron fires, see `snnjax.neurons.lif`.
 
     To look at, not to train through: it has no surrogate gradient.
 
@@ -29,6 +30,7 @@ def membrane_potential(
       reset: potential after a spike.
       strict: fire above the threshold, not at it.
       decay_input: charge with ``(1 - decay) * x[t]``.
+      soft_reset: subtract the threshold after a spike.
       time_axis: the axis of ``current`` that is time.
 
     Returns:
@@ -41,7 +43,7 @@ def membrane_potential(
     def advance(left: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         u = decay * left + gain * x
         fires = u > threshold if strict else u >= threshold
-        return jnp.where(fires, reset, u), u
+        return jnp.where(fires, u - threshold if soft_reset else reset, u), u
 
     _, potentials = jax.lax.scan(advance, jnp.zeros_like(steps[0]), steps)
     return jnp.moveaxis(potentials, 0, time_axis)

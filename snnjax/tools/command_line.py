@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.errors import run_command
+from snnjax.modules import load_modules
 from snnjax.tools.paths import output_file
 
 # How `snnjax.cli` calls a command in `sys.argv`.
@@ -165,6 +166,7 @@ def _run(
     logging.set_verbosity(logging.ERROR)
     try:
         with prints_aside(args):
+            load_modules(getattr(args, 'imports', ''))
             return command(args)
     # That of JAX, which need not have been imported.
     except RuntimeError as error:

@@ -22,7 +22,6 @@ from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_r
 from snnjax.tools.model_arguments import add_set_argument, model_options
 
 if TYPE_CHECKING:
-    from snnjax.models import Network
     from snnjax.models.summary import LayerSummary
 
 
@@ -52,7 +51,7 @@ def _summary(args: argparse.Namespace) -> None:
         if args.num_steps is not None:
             options['num_steps'] = args.num_steps
         model = create_model(args.model, **options)
-        size = args.size or default_size(model)
+        size = args.size or model.default_image_size
         layers = summarise(model, (size, size, model.in_channels))
     except (OverflowError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
@@ -68,15 +67,6 @@ def _summary(args: argparse.Namespace) -> None:
     print(f'  that the paper counts (tables 5 and 10) {spiking_macs(layers):,}')
     for kind in ('spikes', 'real'):
         print(f'  on {kind} {sum(layer.macs for layer in layers if layer.input == kind):,}')
-
-
-def default_size(model: Network) -> int:
-    """32 for CIFAR, 128 for an event camera, 224 for ImageNet."""
-    from snnjax.models import ResNet
-
-    if model.in_channels == 2:
-        return 128
-    return 224 if isinstance(model, ResNet) and model.stem_stride > 1 else 32
 
 
 def table(layers: Iterable[LayerSummary]) -> str:

@@ -84,12 +84,18 @@ def add_example_arguments(parser: argparse.ArgumentParser, images: int = 0) -> N
 
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument that says which checkpoint of a run is opened."""
+    """Adds the arguments that say which checkpoint of a run is opened, and what it needs."""
     parser.add_argument(
         '--checkpoint',
         default='newest',
         metavar='best|STEP',
         help='of a run: the one with the best test accuracy, or of a step; default: the newest',
+    )
+    parser.add_argument(
+        '--imports',
+        default='',
+        metavar='MODULES',
+        help='modules that the weights need, with commas between; you need not name your own',
     )
 
 

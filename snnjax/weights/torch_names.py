@@ -51,7 +51,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from snnjax.models.network import Network
-from snnjax.models.resnets import ResNet
 from snnjax.spelling import suggest
 
 Path = tuple[str, ...]
@@ -168,7 +167,7 @@ def check_scheme(model: Network, scheme: Scheme) -> None:
     """
     if scheme not in _MODULES:
         raise ValueError(f'unknown scheme {scheme!r}; {suggest(scheme, _MODULES)}')
-    if not isinstance(model, ResNet):
+    if not model.block_names:
         raise ValueError(
             f'only residual networks have names in PyTorch, not a {type(model).__name__}'
         )

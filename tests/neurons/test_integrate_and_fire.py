@@ -9,22 +9,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snnjax.neurons import SURROGATES, Surrogate, lif
+from snnjax.neurons import SURROGATES, Surrogate, lif, membrane_potential
 
 
-def reference_spikes(current, *, decay, threshold, reset=0.0, strict=False):
+def reference_spikes(current, *, decay, threshold, reset=0.0, strict=False, soft_reset=False):
     """Equations 1 and 2 written down in NumPy, time first."""
     spikes = np.zeros_like(current)
     potential = np.zeros_like(current[0])
     for t, x in enumerate(current):
         potential = decay * potential + x
         spikes[t] = potential > threshold if strict else potential >= threshold
-        potential = np.where(spikes[t], reset, potential)
+        potential = np.where(spikes[t], potential - threshold if soft_reset else reset, potential)
     return spikes
 
 
 def autodiff_lif(
-    current, *, decay, threshold, reset, width, strict, detach_reset, surrogate, decay_input=False
+    current,
+    *,
+    decay,
+    threshold,
+    reset,
+    width,
+    strict,
+    detach_reset,
+    surrogate,
+    decay_input=False,
+    soft_reset=False,
 ):
     """The neuron with JAX's own differentiation through time, time first."""
 
@@ -42,6 +52,8 @@ def autodiff_lif(
         potential = decay * potential + ((1 - decay) * x if decay_input else x)
         out = spike(potential - threshold)
         gate = jax.lax.stop_gradient(out) if detach_reset else out
+        if soft_reset:
+            return potential - threshold * gate, out
         return potential * (1 - gate) + reset * gate, out
 
     # Not a scan, which loses the rule of `spike` in derivatives of a gradient.
@@ -143,6 +155,60 @@ def test_learnable_decay_and_threshold_get_their_gradients(num_steps, detach_res
     chex.assert_trees_all_close(ours, spikes_and_gradients(autodiff_lif), rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize('num_steps', [1, 9, 37])
+@pytest.mark.parametrize('strict', [False, True])
+def test_a_soft_reset_subtracts_the_threshold(num_steps, strict):
+    current = np.random.default_rng(num_steps).integers(-2, 6, (num_steps, 35)) / np.float32(4)
+    constants = {'decay': 0.5, 'threshold': 0.5, 'strict': strict, 'soft_reset': True}
+    spikes = jax.jit(functools.partial(lif, time_axis=0, **constants))(current)
+    np.testing.assert_array_equal(spikes, reference_spikes(current, **constants))
+    potential = membrane_potential(current, time_axis=0, **constants)
+    np.testing.assert_array_equal(potential > 0.5 if strict else potential >= 0.5, spikes == 1)
+
+
+@pytest.mark.usefixtures('x64')
+@pytest.mark.parametrize('num_steps', [1, 6, 37])
+@pytest.mark.parametrize('detach_reset', [True, False])
+@pytest.mark.parametrize(('name', 'decay_input'), [('rectangular', False), ('sigmoid', True)])
+def test_gradients_of_a_soft_reset_are_those_of_differentiation(
+    num_steps, detach_reset, name, decay_input
+):
+    rng = np.random.default_rng(3)
+    current = jnp.asarray(rng.normal(0.4, 0.8, (num_steps, 40)))
+    cotangent = jnp.asarray(rng.normal(size=current.shape))
+    options = {
+        'width': 0.8,
+        'strict': False,
+        'detach_reset': detach_reset,
+        'decay_input': decay_input,
+        'soft_reset': True,
+        'surrogate': SURROGATES[name],
+    }
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def spikes_and_gradients(neuron, learned):
+        def spikes(current, decay, threshold):
+            constants = {'decay': decay, 'threshold': threshold} if learned else {}
+            constants = {'decay': 0.7, 'threshold': 0.6, **constants}
+            return neuron(current, reset=0.0, **constants, **options)
+
+        out, pullback = jax.vjp(spikes, current, jnp.array(0.7), jnp.array(0.6))
+        return out, pullback(cotangent)
+
+    ours = functools.partial(lif, time_axis=0)
+    for learned in (True, False):
+        found, expected = (spikes_and_gradients(f, learned) for f in (ours, autodiff_lif))
+        assert 0 < found[0].mean() < 1
+        chex.assert_trees_all_close(found, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_a_soft_reset_keeps_bits_even_if_the_gradient_passes_through_it():
+    current = jnp.ones((2, 4, 100))
+    neuron = functools.partial(lif, soft_reset=True, detach_reset=False)
+    kept = [leaf for leaf in jax.tree.leaves(jax.vjp(neuron, current)[1]) if leaf.ndim]
+    assert [str(leaf.dtype) for leaf in kept] == ['uint8']
+
+
 def _bell(distance, width):
     return jnp.exp(-(distance**2) / width)
 
@@ -184,6 +250,8 @@ def second_derivatives(neuron, learnable, inputs, direction):
         ('sigmoid', True, {'detach_reset': False}),
         ('arctan', False, {'detach_reset': False}),
         ('arctan', True, {'decay_input': True, 'detach_reset': False}),
+        ('rectangular', False, {'soft_reset': True, 'detach_reset': False, 'reset': 0.0}),
+        ('arctan', True, {'soft_reset': True, 'detach_reset': False, 'reset': 0.0}),
         (HALVED, False, {}),
         (HALVED, True, {}),
     ],
@@ -331,6 +399,12 @@ def _double(distance, width):
         (np.ones(3, np.float32), {}, ValueError, 'time_axis=1 is not an axis'),
         (np.ones((2, 0), np.float32), {}, ValueError, 'no time step on axis 1'),
         (np.ones((2, 3), np.float32), {'width': 0.0}, ValueError, 'width must be positive'),
+        (
+            np.ones((2, 3), np.float32),
+            {'reset': 0.3, 'soft_reset': True},
+            ValueError,
+            'reset=0.3 has no effect with soft_reset',
+        ),
         (
             np.ones((2, 3), np.float32),
             {'decay': np.ones(3)},

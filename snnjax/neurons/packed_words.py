@@ -1,0 +1,120 @@
+"""Bits of time steps, packed into words: two bits a neuron and step, at most 16 steps a word.
+
+A neuron's loop over time is a ``lax.scan`` over words; inside a word the steps are unrolled, so
+that XLA fuses them into one pass. Up to 16 time steps there is one word, and no loop at all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_STEPS_PER_WORD = 16
+
+
+class Packed(NamedTuple):
+    """Holds what a forward pass keeps of one word's time steps.
+
+    Attributes:
+      word: bit ``t`` is the spike of step ``t``, bit ``num_steps + t`` its residual if that is
+        boolean.
+      residuals: the residuals that are not, stacked along the time axis, or None.
+    """
+
+    word: jax.Array
+    residuals: jax.Array | None
+
+    def spike(self, t: int) -> jax.Array:
+        """Returns the spikes of step ``t``, as booleans."""
+        return ((self.word >> t) & 1).astype(bool)
+
+    def residual(self, t: int, num_steps: int, axis: int) -> jax.Array:
+        """Returns the residual of step ``t``, one of ``num_steps`` of the word."""
+        if self.residuals is None:
+            return ((self.word >> (num_steps + t)) & 1).astype(bool)
+        return at(self.residuals, t, axis)
+
+
+class Packer:
+    """Packs the steps of one word, from the first to the last.
+
+    Args:
+      shape: of the neurons.
+      num_steps: steps of the word.
+      axis: the time axis of ``residuals``.
+    """
+
+    def __init__(self, shape: tuple[int, ...], num_steps: int, axis: int) -> None:
+        self._word = jnp.zeros(shape, _word_dtype(num_steps))
+        self._num_steps, self._axis = num_steps, axis
+        self._unpacked: list[jax.Array] = []
+
+    def add(self, t: int, spike: jax.Array, residual: jax.Array) -> None:
+        """Adds step ``t``: its spikes, as booleans, and its residuals of any dtype."""
+        self._word |= spike.astype(self._word.dtype) << t
+        if residual.dtype == bool:
+            self._word |= residual.astype(self._word.dtype) << (self._num_steps + t)
+        else:
+            self._unpacked.append(residual)
+
+    def packed(self) -> Packed:
+        """Returns all steps that were added."""
+        return Packed(self._word, jnp.stack(self._unpacked, self._axis) if self._unpacked else None)
+
+
+def unpack(word: jax.Array, axis: int, like: jax.Array) -> jax.Array:
+    """Reads the spikes of words, (words, ...), in the shape and dtype of ``like``."""
+    total = like.shape[axis]
+    _, num_steps = _count_words(total)
+    steps = jnp.arange(num_steps, dtype=word.dtype)
+    steps = jnp.expand_dims(steps, [i for i in range(word.ndim + 1) if i != axis + 1])
+    spikes = ((jnp.expand_dims(word, axis + 1) >> steps) & 1).astype(like.dtype)
+    return join_time(spikes, axis, total)
+
+
+def _word_dtype(num_steps: int) -> Any:
+    """Returns the smallest unsigned integer that holds two bits a step."""
+    return next(
+        d for d in (jnp.uint8, jnp.uint16, jnp.uint32) if 2 * num_steps <= jnp.iinfo(d).bits
+    )
+
+
+def at(array: jax.Array, t: int, axis: int) -> jax.Array:
+    """Returns step ``t`` of an array whose time is on ``axis``."""
+    return lax.index_in_dim(array, t, axis, keepdims=False)
+
+
+def _count_words(total: int) -> tuple[int, int]:
+    """Returns the number of words that T time steps take, and the steps of each."""
+    num_words = math.ceil(total / _STEPS_PER_WORD)
+    return num_words, math.ceil(total / num_words)
+
+
+def split_time(array: jax.Array, axis: int) -> jax.Array:
+    """Splits (..., T, ...) into (words, ..., steps, ...), as few and as equal words as possible.
+
+    If T does not divide, zeros are added after the last step: they cannot act on earlier ones.
+    """
+    total = array.shape[axis]
+    num_words, num_steps = _count_words(total)
+    if num_words == 1:
+        return jnp.expand_dims(array, 0)
+    padding = [(0, 0)] * array.ndim
+    padding[axis] = (0, num_words * num_steps - total)
+    array = jnp.pad(array, padding)
+    array = array.reshape(*array.shape[:axis], num_words, num_steps, *array.shape[axis + 1 :])
+    return jnp.moveaxis(array, axis, 0)
+
+
+def join_time(chunks: jax.Array, axis: int, total: int) -> jax.Array:
+    """Joins (words, ..., steps, ...) to (..., T, ...), the inverse of `split_time`."""
+    if len(chunks) == 1:
+        return jnp.squeeze(chunks, 0)
+    array = jnp.moveaxis(chunks, 0, axis)
+    steps = math.prod(array.shape[axis : axis + 2])
+    array = array.reshape(*array.shape[:axis], steps, *array.shape[axis + 2 :])
+    return lax.slice_in_dim(array, 0, total, axis=axis)

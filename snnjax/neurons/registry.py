@@ -1,0 +1,73 @@
+"""Neurons by name, and what a network asks of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from snnjax.neurons.adaptive import adaptive_lif
+from snnjax.neurons.integrate_and_fire import lif
+
+
+@dataclasses.dataclass(frozen=True)
+class Neuron:
+    """A spiking neuron, and which of its options training can change.
+
+    A plain function in `NEURONS` does, too. Of that, each option whose default is a float can be
+    learned, and ``decay`` is a share.
+
+    Attributes:
+      function: ``(current, *, time_axis=1, **options) -> spikes``, in the shape of the current. The
+        options of a network are given to it by the names in its signature.
+      learnable: the options that can be JAX scalars.
+      shares: those of them that stay between 0 and 1: what is learned is their logit.
+    """
+
+    function: Callable[..., jax.Array]
+    learnable: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
+
+    def __call__(self, current: jax.Array, **options: Any) -> jax.Array:
+        """Returns the spikes of a current."""
+        return self.function(current, **options)
+
+    @functools.cached_property
+    def options(self) -> dict[str, Any]:
+        """The options by name with their defaults, `REQUIRED` for none."""
+        first, *others = inspect.signature(self.function).parameters.values()
+        del first
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return {
+            other.name: other.default
+            for other in others
+            if other.kind in named and other.name != 'time_axis'
+        }
+
+
+REQUIRED: Any = inspect.Parameter.empty
+"""The default of an option that has none."""
+
+
+NEURONS: dict[str, Neuron | Callable[..., jax.Array]] = {
+    'lif': Neuron(lif, learnable=('decay', 'threshold'), shares=('decay',)),
+    'adaptive_lif': Neuron(
+        adaptive_lif,
+        learnable=('decay', 'threshold', 'adaptation', 'adaptation_decay'),
+        shares=('decay', 'adaptation_decay'),
+    ),
+}
+"""Neurons by the name that networks take, ``create_model(..., neuron=name)``."""
+
+
+def as_neuron(neuron: Neuron | Callable[..., jax.Array]) -> Neuron:
+    """Returns a neuron as it is, or one of a plain function, see `Neuron`."""
+    if isinstance(neuron, Neuron):
+        return neuron
+    options = Neuron(neuron).options
+    learnable = tuple(name for name, default in options.items() if isinstance(default, float))
+    return Neuron(neuron, learnable, shares=('decay',))
