@@ -17,7 +17,7 @@ import numpy as np
 
 from snnjax.analysis.activity import Activity, measure_activity
 from snnjax.analysis.trained import Trained
-from snnjax.models.params import by_name
+from snnjax.models.params import by_name, is_kernel
 from snnjax.models.summary import LayerSummary, spiking_macs, summarise
 
 MAC_JOULES = 4.6e-12
@@ -189,7 +189,7 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
     inputs = {layer.name: layer.input for layer in layers}
     once, every_step = (by_layer(layers, rates, steps, every_step=e) for e in (False, True))
     leaves = by_name(jax.device_get(dict(trained.variables)))
-    kernels = [leaf for name, leaf in leaves.items() if name.endswith('kernel')]
+    kernels = [leaf for name, leaf in leaves.items() if is_kernel(name)]
     zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels)
     return {
         **neurobench_metrics(

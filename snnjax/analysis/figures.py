@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import io
-import re
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from snnjax.analysis.outputs import write_output
-from snnjax.analysis.runs import accuracies_by_depth, by_network
+from snnjax.analysis.runs import accuracies_by_depth, by_network, norms_by_block
 from snnjax.spelling import count
 
 if TYPE_CHECKING:
@@ -91,16 +90,13 @@ def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) ->
     """
     import matplotlib
 
-    key = 'train/gradient_norm/stage'
-    lines = [record for record in records if any(name.startswith(key) for name in record)]
+    lines = [record for record in records if norms_by_block(record)]
     chosen = sorted({round(i) for i in np.linspace(0, len(lines) - 1, 6)})
     colours = matplotlib.colormaps['viridis'](np.linspace(0, 0.9, len(chosen)))
     figure, (ax,) = new_figure(7, 3.8)
     for number, colour in zip(chosen, colours, strict=True):
         record = lines[number]
-        # In the order of the network: block 10 behind block 9.
-        blocks = sorted((name for name in record if name.startswith(key)), key=_numbers)
-        norms = [record[name] for name in blocks]
+        norms = list(norms_by_block(record).values())
         ax.plot(range(1, len(norms) + 1), norms, color=colour, label=f'epoch {record["epoch"]:.2g}')
     ax.set_yscale('log')
     ax.set_xlabel('block')
@@ -108,10 +104,6 @@ def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) ->
     ax.locator_params(axis='x', integer=True)
     ax.legend(fontsize=8)
     _save(figure, path)
-
-
-def _numbers(name: str) -> list[int]:
-    return [int(number) for number in re.findall(r'\d+', name)]
 
 
 def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from snnjax.analysis.outputs import write_output
 from snnjax.errors import UserError
+from snnjax.models.params import forward_order, is_in_stage
 from snnjax.models.registry import family_and_depth
 from snnjax.train.metric_writer import read_lines, read_metrics
 from snnjax.train.run_directory import read_config
@@ -255,3 +256,18 @@ def by_network(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
     for row in rows:
         networks.setdefault(row['run'].partition('_seed')[0], []).append(row)
     return networks
+
+
+def norms_by_block(record: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the norms of the gradient in a line of ``metrics.jsonl``, by block in their order.
+
+    Those of the stem and of the classifier are left out.
+    """
+    prefix = 'train/gradient_norm/'
+    norms = {
+        name.removeprefix(prefix): value
+        for name, value in record.items()
+        if name.startswith(prefix) and is_in_stage(name.removeprefix(prefix))
+    }
+    # Block 10 behind block 9.
+    return {block: norms[block] for block in sorted(norms, key=forward_order)}

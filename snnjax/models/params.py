@@ -72,6 +72,23 @@ def block_of(name: str) -> str:
     return f'{first}/{second}' if first.startswith('stage') else first
 
 
+def layer_of(name: str) -> str:
+    """Returns the layer of an array: ``stage1/block2/conv1/conv/kernel`` is of
+    ``stage1/block2/conv1``.
+    """
+    return re.sub(r'/(conv|norm)/\w+$|/\w+$', '', name)
+
+
+def is_in_stage(name: str) -> bool:
+    """Tells if a layer or an array is part of a stage's block."""
+    return name.startswith('stage')
+
+
+def is_kernel(name: str) -> bool:
+    """Tells if an array is that of a convolution or a fully connected layer, without the bias."""
+    return name.rpartition('/')[2] == 'kernel'
+
+
 _LAYER = re.compile(r'(?P<dense>dense_)?(?P<role>[a-z]+)(?P<number>\d*)')
 
 

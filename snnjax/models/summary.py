@@ -14,6 +14,7 @@ from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, Flatten, MaxPool, ReLU, SpikingNeurons
 from snnjax.models.network import Network
 from snnjax.models.observation import SYNAPSES, Call, observed
+from snnjax.models.params import is_in_stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,11 @@ class LayerSummary:
     @property
     def in_residual_path(self) -> bool:
         """Whether it is a convolution of a residual path, which the paper's energy counts."""
-        in_block = self.path[0].startswith('stage')
-        return in_block and self.kind == 'convolution' and self.path[-2].startswith('conv')
+        return (
+            is_in_stage(self.name)
+            and self.kind == 'convolution'
+            and self.path[-2].startswith('conv')
+        )
 
 
 def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary]:

@@ -150,8 +150,9 @@ def _learning_curves(records: Sequence[dict[str, Any]]) -> list[str]:
 
 def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
     """A section, for a run that wrote them."""
-    written = {name for record in records for name in record}
-    if not any(name.startswith('train/gradient_norm/stage') for name in written):
+    from snnjax.analysis.runs import norms_by_block
+
+    if not any(map(norms_by_block, records)):
         return []
 
     def save(file: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from snnjax.errors import EXIT_FAILED, UserError
-from snnjax.models.params import by_name, forward_order, unstack_layers
+from snnjax.models.params import by_name, forward_order, layer_of, unstack_layers
 from snnjax.train.state import TrainState
 
 
@@ -104,6 +103,5 @@ def _by_layer(tree: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Arrays by the layer that they are of, as ``stage1/block2/conv1``, in the forward order."""
     layers: dict[str, list[Any]] = {}
     for name, leaf in by_name(tree).items():
-        layer = re.sub(r'/(conv|norm)/\w+$|/\w+$', '', name)
-        layers.setdefault(layer, []).append(leaf)
+        layers.setdefault(layer_of(name), []).append(leaf)
     return {layer: layers[layer] for layer in sorted(layers, key=forward_order)}

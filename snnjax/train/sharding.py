@@ -15,6 +15,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from snnjax.models.params import is_kernel, place
+
 BATCH_AXES = ('data', 'fsdp')
 
 
@@ -59,9 +61,8 @@ def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
     parts = mesh.shape['fsdp']
 
     def choose(path: tuple, leaf: Any) -> NamedSharding:
-        is_kernel = jax.tree_util.keystr(path[-1:], simple=True) == 'kernel'
         divisible = [(side, axis) for axis, side in enumerate(leaf.shape) if side % parts == 0]
-        if parts == 1 or not is_kernel or not divisible:
+        if parts == 1 or not is_kernel(place(path)) or not divisible:
             return replicated(mesh)
         _, chosen = max(divisible)
         return NamedSharding(mesh, PartitionSpec(*[None] * chosen, 'fsdp'))
