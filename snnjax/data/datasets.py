@@ -51,8 +51,7 @@ class Dataset:
 
 
 PLANS: dict[str, Callable[..., Plan]] = {
-    'cifar10': functools.partial(cifar.plan, 'cifar10', cifar.CIFAR10),
-    'cifar100': functools.partial(cifar.plan, 'cifar100', cifar.CIFAR100),
+    **{name: functools.partial(cifar.plan, name, d) for name, d in cifar.DOWNLOADS.items()},
     'imagenet': image_sets.plan_imagenet,
     'folder': image_sets.plan_folder,
     'nmnist': event_sets.plan_nmnist,
@@ -63,15 +62,11 @@ PLANS: dict[str, Callable[..., Plan]] = {
 """What `snnjax.tools.prepare` makes, ``source -> plan``; some take a name, too."""
 
 NAMED_BY_USER = ('folder', 'events_folder')
-# Of the pixels of the training images. For CIFAR-100 255 times the (0.5071, 0.4865, 0.4409) and
-# (0.2673, 0.2564, 0.2762) in common use; for photos likewise (0.485, 0.456, 0.406) and (0.229,
-# 0.224, 0.225), of ImageNet.
-STATISTICS = {
-    'cifar10': ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
-    'cifar100': ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
-}
+STATISTICS = {name: (download.mean, download.std) for name, download in cifar.DOWNLOADS.items()}
+"""Mean and standard deviation of the training pixels of small images, by channel."""
 SMALL_IMAGES = (*STATISTICS, 'digits')
 """Data sets whose images are used as they are stored, not resized."""
+# 255 times the (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) in common use, of ImageNet.
 _PHOTO_STATISTICS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375))
 
 

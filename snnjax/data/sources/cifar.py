@@ -36,6 +36,8 @@ class Download:
       md5: of each file of each split.
       label_keys: our name of each kind of label, and the files'.
       class_names: for each kind of label.
+      mean: of the training pixels, by channel.
+      std: likewise.
     """
 
     archive: str
@@ -44,6 +46,8 @@ class Download:
     md5: Mapping[str, Mapping[str, str]]
     label_keys: Mapping[str, bytes]
     class_names: Mapping[str, list[str]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 CIFAR10 = Download(
@@ -62,6 +66,8 @@ CIFAR10 = Download(
     },
     label_keys={'label': b'labels'},
     class_names={'label': 'airplane automobile bird cat deer dog frog horse ship truck'.split()},
+    mean=(125.307, 122.950, 113.865),
+    std=(62.993, 62.089, 66.705),
 )
 
 CIFAR100 = Download(
@@ -93,7 +99,12 @@ CIFAR100 = Download(
             small_mammals trees vehicles_1 vehicles_2
         """.split(),
     },
+    # 255 times the (0.5071, 0.4865, 0.4409) and (0.2673, 0.2564, 0.2762) in common use.
+    mean=(129.304, 124.070, 112.434),
+    std=(68.170, 65.392, 70.418),
 )
+
+DOWNLOADS = {'cifar10': CIFAR10, 'cifar100': CIFAR100}
 
 
 def read_official(source: str | Path, download: Download, split: str) -> Iterator[dict[str, Any]]:
