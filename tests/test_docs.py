@@ -18,7 +18,7 @@ from snnjax import cli, create_model, list_models
 from snnjax.models.blocks import BLOCKS
 from snnjax.models.registry import FAMILIES
 from snnjax.models.summary import spiking_macs, summarise
-from snnjax.neurons import SURROGATES
+from snnjax.neurons import NEURONS, SURROGATES
 from tests.conftest import ROOT
 from tests.documents import DOCUMENTS, blocks, blocks_of, commands, name_of
 from tests.processes import run
@@ -56,7 +56,7 @@ def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {'__name__': 'page'}
     with contextlib.ExitStack() as stack:
-        for registry in (BLOCKS, FAMILIES, SURROGATES):  # Pages add to them.
+        for registry in (BLOCKS, FAMILIES, NEURONS, SURROGATES):  # Pages add to them.
             stack.enter_context(mock.patch.dict(registry))
         for code in PYTHON[page]:
             exec(compile(code, page, 'exec'), names)
@@ -65,7 +65,12 @@ def test_python_runs(page, tmp_path, monkeypatch):
 def test_what_is_not_checked_has_a_reason_and_is_little():
     unchecked = [block for block in blocks('python') + blocks('sh') if block.reason]
     pages = collections.Counter(block.page for block in unchecked)
-    assert pages == {'README.md': 1, 'docs/howto/network.md': 1, 'docs/export.md': 3}
+    assert pages == {
+        'README.md': 1,
+        'docs/howto/network.md': 1,
+        'docs/howto/neuron.md': 1,
+        'docs/export.md': 3,
+    }
 
 
 @pytest.fixture(scope='module')

@@ -10,16 +10,16 @@ scores of each; the logits are their mean over time. In it
 - they fire at ``v > v_threshold``. The threshold of neurons that fire at it, too, as these do
   unless they are strict, is the next smaller number of the graph's dtype.
 
-Other software reads a part of NIR. For some of it, see `READERS`, a graph is written otherwise, and
-computes the same.
+`NIR_NEURONS` has the nodes of neurons by name. Other software reads a part of NIR. For some of it,
+see `READERS`, a graph is written otherwise, and computes the same.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import flax.linen as nn
 import jax
@@ -28,14 +28,15 @@ import numpy as np
 
 from snnjax.models.blocks import BLOCKS
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import LIF, TDBN
+from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import DEFAULT_NUM_STEPS, Network
-from snnjax.models.observation import observed, unrolled
-from snnjax.models.resnets import ResNet
+from snnjax.models.observation import observed
 from snnjax.spelling import suggest
 
 if TYPE_CHECKING:
     import nir
+
+    from snnjax.models.resnets import ResNet
 
 Path = tuple[str, ...]
 Stream = tuple[str, ...]  # Names of the nodes that it is the sum of.
@@ -77,6 +78,64 @@ READERS = {
 """Software that reads NIR, by name."""
 
 
+@dataclasses.dataclass(frozen=True)
+class NeuronLayer:
+    """A layer of neurons that is to be a node.
+
+    Attributes:
+      options: of the neuron, by name; those that were learned have their values.
+      shape: (C, H, W).
+      dt: length of a time step.
+      dtype: of the node's arrays.
+      unit_resistance: see `Reader`.
+    """
+
+    options: Mapping[str, Any]
+    shape: tuple[int, int, int]
+    dt: float
+    dtype: Any
+    unit_resistance: bool = False
+
+    def full(self, value: Any) -> np.ndarray:
+        """Returns an array of the layer's shape and dtype."""
+        return np.full(self.shape, np.asarray(value, self.dtype))
+
+
+def lif_node(layer: NeuronLayer) -> nir.NIRNode:
+    """Returns the node of a layer of `snnjax.neurons.lif`.
+
+    Raises:
+      ValueError: for neurons without a leak, or with a soft reset.
+    """
+    import nir
+
+    options = layer.options
+    decay = options['decay']
+    if not 0 <= decay < 1:
+        raise ValueError(
+            f'neurons of decay {decay} cannot be written: those of NIR have one of 0 to 1'
+        )
+    if options['soft_reset']:
+        raise ValueError('soft_reset=True cannot be written: neurons of NIR have a hard reset')
+    r = 1 if options['decay_input'] else 1 / (1 - decay)
+    # What the potential is divided by, so that neurons of r = 1 do the same.
+    unit = r if layer.unit_resistance else 1
+    threshold = np.asarray(options['threshold'] / unit, layer.dtype)
+    if not options['strict']:
+        threshold = np.nextafter(threshold, np.asarray(-np.inf, layer.dtype))
+    return nir.LIF(
+        tau=layer.full(layer.dt / (1 - decay)),
+        r=layer.full(r / unit),
+        v_leak=layer.full(0),
+        v_threshold=layer.full(threshold),
+        v_reset=layer.full(options['reset'] / unit),
+    )
+
+
+NIR_NEURONS: dict[str, Callable[[NeuronLayer], nir.NIRNode]] = {'lif': lif_node}
+"""Functions that make the node of a layer, by the neuron's name in `snnjax.neurons.NEURONS`."""
+
+
 def to_graph(
     model: Network,
     variables: Mapping[str, Any],
@@ -101,11 +160,12 @@ def to_graph(
 
     Raises:
       ImportError: without the package ``nir``.
-      ValueError: for a network that NIR has no nodes for, or a reader that is not known or has
-        another time step.
+      ValueError: for a network or a neuron that NIR has no nodes for, or a reader that is not known
+        or has another time step.
     """
-    if not isinstance(model, ResNet):
+    if not model.block_names:
         raise ValueError('only residual networks can be written to NIR')
+    model = cast('ResNet', model)
     missing = {
         f"the block of kind '{model.kind}'": model.kind not in _RESIDUAL_PATHS,
         'a bottleneck': model.bottleneck,
@@ -116,6 +176,11 @@ def to_graph(
     for what, has in missing.items():
         if has:
             raise ValueError(f'{what} cannot be written to NIR')
+    if model.neuron not in NIR_NEURONS:
+        raise ValueError(
+            f'the neuron {model.neuron!r} cannot be written to NIR: no function makes its node in '
+            f'snnjax.export.nir_graph.NIR_NEURONS, which has {", ".join(NIR_NEURONS)}'
+        )
     if reader and reader not in READERS:
         raise ValueError(f'unknown reader {reader!r}; {suggest(reader, READERS)}')
     form = READERS.get(reader, Reader())
@@ -193,9 +258,9 @@ class _Builder:
         self._model, self._variables, self._dt, self._dtype = model, variables, dt, dtype
         self._reader = reader
         # Shapes and what modules are made with; nothing is computed.
-        with observed(Conv, TDBN, LIF, nn.Dense) as calls:
+        with observed(Conv, TDBN, SpikingNeurons, nn.Dense) as calls:
             jax.eval_shape(
-                functools.partial(unrolled(model).clone(dtype=None).apply, train=False),
+                functools.partial(model.unrolled().clone(dtype=None).apply, train=False),
                 variables,
                 jax.ShapeDtypeStruct((1, *image_shape), jnp.float32),
             )
@@ -256,7 +321,7 @@ class _Builder:
         height, width, channels = next(
             call.output.shape[2:]
             for call in reversed(self._calls.values())
-            if isinstance(call.module, LIF)
+            if isinstance(call.module, SpikingNeurons)
         )
         arrays = self._arrays('params', 'classifier')
         if self._reader.pools_by_convolution:
@@ -282,33 +347,17 @@ class _Builder:
         self._add('output', nir.Output({'output': np.array(arrays['bias'].shape)}), x)
 
     def _spike(self, x: Stream, path: Path) -> Stream:
-        import nir
-
         call = self._calls[path]
-        learned = self._arrays('params', *path)
-        decay, threshold = call.module.decay, call.module.threshold
-        if 'decay_logit' in learned:
-            decay = 1 / (1 + np.exp(-learned['decay_logit']))
-        if not 0 <= decay < 1:
-            raise ValueError(
-                f'neurons of decay {decay} cannot be written: those of NIR have one of 0 to 1'
-            )
-        r = 1 if self._model.decay_input else 1 / (1 - decay)
-        # What the potential is divided by, so that neurons of r = 1 do the same.
-        unit = r if self._reader.unit_resistance else 1
-        threshold = self._cast(learned.get('threshold', threshold) / unit)
-        if not self._model.strict:
-            threshold = np.nextafter(threshold, self._cast(-np.inf))
+        layer = cast(SpikingNeurons, call.module)
         height, width, channels = call.output.shape[2:]
-        full = functools.partial(np.full, (channels, height, width))
-        node = nir.LIF(
-            tau=full(self._cast(self._dt / (1 - decay))),
-            r=full(self._cast(r / unit)),
-            v_leak=full(self._cast(0)),
-            v_threshold=full(threshold),
-            v_reset=full(self._cast(self._model.reset / unit)),
+        neurons = NeuronLayer(
+            layer.all_options(self._arrays('params', *path)),
+            (channels, height, width),
+            self._dt,
+            self._dtype,
+            self._reader.unit_resistance,
         )
-        return self._add(node_name(path), node, x)
+        return self._add(node_name(path), NIR_NEURONS[self._model.neuron](neurons), x)
 
     def _pool(self, x: Stream, path: Path, size: tuple[int, int]) -> Stream:
         import nir

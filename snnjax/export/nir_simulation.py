@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnjax.export.nir_graph import node_name
-from snnjax.models.layers import LIF
+from snnjax.models.layers import SpikingNeurons
 from snnjax.models.network import Network
 from snnjax.models.observation import observed, unrolled
 
@@ -141,7 +141,7 @@ def run_model(
     model = unrolled(model).clone(dtype=None)
 
     def run(variables: Any, images: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        with observed(LIF) as calls:
+        with observed(SpikingNeurons) as calls:
             logits = model.apply(variables, images)
         spikes = {node_name(call.path): call.output > 0 for call in calls}
         return logits, {name: jnp.moveaxis(fired, -1, 2) for name, fired in spikes.items()}

@@ -201,12 +201,17 @@ def test_another_length_of_time_steps_is_the_same_network():
         ('tdbn_resnet8', {'bottleneck': True}, 'a bottleneck cannot be written'),
         ('ms_resnet8', {'hidden': (8,)}, 'a hidden layer cannot be written'),
         ('ms_resnet8', {'decay': 1.0}, 'neurons of decay 1.0 cannot be written'),
+        ('ms_resnet8', {'soft_reset': True}, 'soft_reset=True cannot be written'),
+        ('ms_resnet8', {'neuron': 'adaptive_lif'}, "neuron 'adaptive_lif' .*NIR_NEURONS"),
+        ('plif_nmnist', {}, 'only residual networks'),
     ],
 )
 def test_what_nir_cannot_say_is_refused(name, options, message):
-    model = create_model(name, **NARROW, **options)
+    narrow = {} if name == 'plif_nmnist' else NARROW
+    model = create_model(name, **narrow, **options)
+    variables = {} if name == 'plif_nmnist' else firing_variables(model, 8)
     with pytest.raises(ValueError, match=message):
-        to_graph(model, firing_variables(model, 8), (8, 8))
+        to_graph(model, variables, (8, 8))
 
 
 def test_graphs_that_cannot_be_simulated_are_refused():
