@@ -246,7 +246,8 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
             'markersize': 4,
             'label': _plain(name),
         }
-        blocks, gates = results['blocks'], results['gates']
+        blocks = results['blocks']
+        gates = [gate for gate in results['gates'] if gate['predicted'] is not None]
         numbers = range(1, len(blocks) + 1)
         of_blocks.errorbar(
             numbers, [b['phi'] for b in blocks], yerr=[b['error'] for b in blocks], **style

@@ -23,10 +23,10 @@ import numpy as np
 import optax
 
 from snnjax.analysis.trained import Trained, UnsuitableModelError
-from snnjax.models import Network, ResNet
+from snnjax.models import Network
 from snnjax.models.blocks import Block
-from snnjax.models.layers import LIF
-from snnjax.models.observation import Call, block_names, observed, unrolled
+from snnjax.models.layers import SpikingNeurons
+from snnjax.models.observation import Call, observed
 from snnjax.models.params import by_name
 from snnjax.neurons import membrane_potential
 from snnjax.neurons.precision import at_least_float32
@@ -71,19 +71,26 @@ class BlockMoments:
 
 @dataclasses.dataclass(frozen=True)
 class GateMoments:
-    """Of the Jacobian of a layer's firing decision, without its memory (eq. 13).
+    """Moments of the Jacobian of a layer of neurons.
+
+    For `snnjax.neurons.lif` it is that of the firing decision, without its memory (eq. 13). The
+    membrane potential of other neurons is not known; theirs is the Jacobian of all spikes with
+    respect to all currents, over time.
 
     Attributes:
       name: of the layer.
-      inside: share ``p`` of the membrane potentials inside the surrogate's window.
-      predicted: ``p / a^2``, with ``a`` its width.
+      inside: share ``p`` of the membrane potentials inside the surrogate's window; None if the
+        surrogate is not the rectangle, or the potential is not known.
+      predicted: ``p / a^2``, with ``a`` its width; likewise.
       phi: measured.
+      over_time: True if ``phi`` is that of the layer over time, with its memory.
     """
 
     name: str
-    inside: float
-    predicted: float
+    inside: float | None
+    predicted: float | None
     phi: float
+    over_time: bool
 
 
 def jacobian_moments(
@@ -159,7 +166,7 @@ def measure_blocks(
     results = []
     with compiling('passing images'):
         inputs = run(variables, images)
-    named = list(zip(block_names(model), modules, strict=True))
+    named = list(zip(model.block_names, modules, strict=True))
     for number, (name, module) in enumerate(watched(named, 'measuring blocks', unit='block')):
         if blocks is not None and name not in blocks:
             continue
@@ -180,59 +187,55 @@ def measure_blocks(
 def measure_gates(
     model: Network, variables: Variables, images: jax.Array, key: jax.Array
 ) -> list[GateMoments]:
-    """Moments of the firing decisions of all layers of neurons; see `measure_blocks`.
+    """Returns moments of all layers of neurons, see `GateMoments` and `measure_blocks`.
 
-    The Jacobian is that of `snnjax.neurons.lif`, for a single time step whose current is the
-    membrane potential; the share inside the window is counted.
+    The Jacobian of a firing decision is that of `snnjax.neurons.lif`, for a single time step whose
+    current is the membrane potential; the share inside the window is counted.
 
     Raises:
-      UnsuitableModelError: for other neurons than those with the rectangular surrogate and constant
-        decay and threshold.
+      UnsuitableModelError: for a network without spiking neurons.
     """
-    if (
-        (isinstance(model, ResNet) and model.kind == 'ann')
-        or model.surrogate != 'rectangular'
-        or model.learnable_decay
-        or model.learnable_threshold
-    ):
-        raise UnsuitableModelError(
-            'p / a^2 is about constant neurons with the rectangular surrogate'
-        )
+    if not model.is_spiking:
+        raise UnsuitableModelError('the network has no spiking neurons')
     model, images = _in_float32(model, images)
     names: list[str] = []
 
     @jax.jit
     def run(variables: Variables, images: jax.Array) -> list[dict[str, jax.Array]]:
-        calls = _training_calls(model, variables, images, LIF)
+        calls = _training_calls(model, variables, images, SpikingNeurons)
         names.extend('/'.join(call.path) for call in calls)
         return [_gate_moments(model, call, key) for call in calls]
 
     measured = run(variables, images)
     return [
-        GateMoments(name, **{moment: float(value) for moment, value in values.items()})
-        for name, values in zip(names, measured, strict=True)
+        GateMoments(
+            name,
+            inside=float(moments['inside']) if 'inside' in moments else None,
+            predicted=float(moments['predicted']) if 'predicted' in moments else None,
+            phi=float(moments['phi']),
+            over_time=model.neuron != 'lif',
+        )
+        for name, moments in zip(names, measured, strict=True)
     ]
 
 
 def _gate_moments(model: Network, call: Call, key: jax.Array) -> dict[str, jax.Array]:
-    neuron: Any = call.module
-    constants: dict[str, Any] = {'decay': model.decay, 'threshold': model.threshold}
+    layer: Any = call.module
+    options = layer.all_options(call.variables.get('params', {}))
     current = jnp.broadcast_to(call.input, call.output.shape)
-    potential = membrane_potential(
-        current,
-        reset=model.reset,
-        strict=model.strict,
-        decay_input=model.decay_input,
-        **constants,
-    ).reshape(-1, 1)
-    distance, half = jnp.abs(potential - model.threshold), model.surrogate_width / 2
-    inside = jnp.mean(distance < half if model.strict else distance <= half)
-    decide = functools.partial(neuron.neuron, decay_input=False, **constants)
-    return {
-        'inside': inside,
-        'predicted': inside / model.surrogate_width**2,
-        'phi': jnp.mean(jacobian_moments(decide, potential, key, probes=2)['phi']),
-    }
+    if model.neuron != 'lif':
+        neurons = functools.partial(layer.neuron, **options)
+        return {'phi': jnp.mean(jacobian_moments(neurons, current, key, probes=2)['phi'])}
+    of_potential = ('decay', 'threshold', 'reset', 'strict', 'decay_input', 'soft_reset')
+    potential = membrane_potential(current, **{name: options[name] for name in of_potential})
+    potential = potential.reshape(-1, 1)
+    decide = functools.partial(layer.neuron, **options | {'decay_input': False})
+    moments = {'phi': jnp.mean(jacobian_moments(decide, potential, key, probes=2)['phi'])}
+    if model.surrogate == 'rectangular':
+        distance, half = jnp.abs(potential - options['threshold']), options['width'] / 2
+        inside = jnp.mean(distance < half if options['strict'] else distance <= half)
+        moments |= {'inside': inside, 'predicted': inside / options['width'] ** 2}
+    return moments
 
 
 def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:
@@ -274,13 +277,13 @@ def gradient_norms(
         return norms_by_block(jax.grad(loss)(params))
 
     measured = norms(variables['params'])
-    return {block: float(measured[block]) for block in block_names(model)}
+    return {block: float(measured[block]) for block in model.block_names}
 
 
 def _in_float32(model: Network, images: jax.Array) -> tuple[Network, jax.Array]:
     """Returns the unrolled network and images, to compute in float32, or in float64 as they do."""
     images = jnp.asarray(images)
-    return unrolled(model).clone(dtype=None), images.astype(at_least_float32(images.dtype))
+    return model.unrolled().clone(dtype=None), images.astype(at_least_float32(images.dtype))
 
 
 def _training_calls(
@@ -303,9 +306,9 @@ def measure_isometry(
       residual_scale: see `scale_residuals`; None for the model's own.
 
     Raises:
-      UnsuitableModelError: for a network without blocks, or of another neuron than measured here.
+      UnsuitableModelError: for a network without blocks, or without spiking neurons.
     """
-    if not block_names(trained.model):
+    if not trained.model.block_names:
         raise UnsuitableModelError('the network has no blocks')
     batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
     images = trained.normalised(batch)

@@ -83,11 +83,11 @@ class NeuronLayer:
     """A layer of neurons that is to be a node.
 
     Attributes:
-      options: of the neuron, by name; those that were learned have their values.
+      options: the options of the neuron by name, with learned values.
       shape: (C, H, W).
       dt: length of a time step.
-      dtype: of the node's arrays.
-      unit_resistance: see `Reader`.
+      dtype: the dtype of the node's arrays.
+      unit_resistance: True for neurons with ``r`` = 1, see `Reader`.
     """
 
     options: Mapping[str, Any]

@@ -117,7 +117,7 @@ class Network(nn.Module):
 
     @property
     def is_spiking(self) -> bool:
-        """Whether the network has neurons that spike."""
+        """True if the network has neurons that spike."""
         return True
 
     @property

@@ -137,12 +137,12 @@ class _Neuron(Firing):
 
     @property
     def keeps_distance(self) -> bool:
-        """Whether the backward pass needs the membrane potential itself."""
+        """True if the backward pass needs the membrane potential itself."""
         return 'decay' in self.learned or not self.detach_reset
 
     @property
     def keeps_spikes(self) -> bool:
-        """Whether the backward pass needs the adaptation, and so spikes that it can differentiate.
+        """True if the backward pass needs the adaptation, and so spikes that it can differentiate.
 
         Bits would do for a gradient, but have no derivative that a derivative of it could use.
         """

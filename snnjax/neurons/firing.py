@@ -23,7 +23,7 @@ class Firing:
 
     Attributes:
       width: width of the surrogate's window.
-      strict: whether to fire above the threshold only, and to take the window as open.
+      strict: True to fire only above the threshold, with an open window.
       surrogate: the derivative of the decision.
     """
 
@@ -33,7 +33,7 @@ class Firing:
 
     @property
     def keeps_distance(self) -> bool:
-        """Whether the backward pass needs the distance itself."""
+        """True if the backward pass needs the distance itself."""
         return False
 
     def spike(self, distance: jax.Array) -> jax.Array:

@@ -43,7 +43,7 @@ class Packer:
     """Packs the steps of one word, from the first to the last.
 
     Args:
-      shape: of the neurons.
+      shape: the shape of the neurons.
       num_steps: steps of the word.
       axis: the time axis of ``residuals``.
     """

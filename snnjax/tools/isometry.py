@@ -67,7 +67,8 @@ def describe(measured: dict[str, Any]) -> str:
     lines.append(f'{"product of all":22}{product:8.3g}')
     lines.append(f'{"firing decision":22}{"phi":>9}{"p / a^2":>10}')
     for gate in measured['gates']:
-        lines.append(f'{gate["name"]:22}{gate["phi"]:9.4f}{gate["predicted"]:10.4f}')
+        predicted = '-' if gate['predicted'] is None else f'{gate["predicted"]:.4f}'
+        lines.append(f'{gate["name"]:22}{gate["phi"]:9.4f}{predicted:>10}')
     return '\n'.join(lines)
 
 

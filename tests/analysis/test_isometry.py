@@ -98,9 +98,31 @@ def test_the_firing_decision_passes_p_over_a_squared(name, width):
         assert gate.phi == pytest.approx(gate.predicted, rel=1e-5)
 
 
-def test_gates_are_those_of_the_rectangular_surrogate():
-    model, variables = network('ms_resnet8', surrogate='triangular')
-    with pytest.raises(UnsuitableModelError, match='rectangular'):
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'surrogate': 'triangular'},
+        {'neuron': 'adaptive_lif', 'learnable': 'adaptation'},
+    ],
+)
+def test_other_neurons_are_measured_without_a_prediction(options):
+    model, variables = network('ms_resnet8', widths=(4, 4, 8), **options)
+    for gate in measure_gates(model, variables, IMAGES, jax.random.key(3)):
+        assert (gate.inside, gate.predicted) == (None, None)
+        assert gate.phi > 0
+        assert gate.over_time == ('neuron' in options)
+
+
+def test_a_learned_threshold_moves_the_window():
+    model, variables = network('ms_resnet8', widths=(4, 4, 8), learnable_threshold=True)
+    variables['params']['spike']['threshold'] = jnp.float32(100)
+    gates = measure_gates(model, variables, IMAGES, jax.random.key(3))
+    assert [gate.inside > 0 for gate in gates] == [True] * 6 + [False]
+
+
+def test_an_ann_has_no_gates():
+    model, variables = network('ann_resnet8', widths=(4, 4, 8))
+    with pytest.raises(UnsuitableModelError, match='no spiking neurons'):
         measure_gates(model, variables, IMAGES, jax.random.key(3))
 
 
