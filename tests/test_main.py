@@ -12,12 +12,12 @@ import time
 
 import pytest
 
-from snnjax import data, files, main
+from snnjax import data, main
 from snnjax.analysis import figures
 from snnjax.train import checkpoints, finite, loop
 from snnjax.train.config_file import read_config
 from snnjax.train.metric_writer import read_metrics
-from snnjax.train.run_directory import lock
+from snnjax.train.run_directory import WorkdirError, lock
 from snnjax.train.signals import SIGNALS
 from tests import processes
 from tests.conftest import ROOT
@@ -202,7 +202,7 @@ IN_PROCESS = [
     [
         (checkpoints.CheckpointWriteError('full'), 1, ''),
         (checkpoints.CheckpointError('damaged'), 2, ''),
-        (files.WorkdirError('read-only'), 2, ''),
+        (WorkdirError('read-only'), 2, ''),
         (finite.NonFiniteError(3, 'the loss is'), 1, '--config.on_non_finite=skip'),
         (data.WorkerLostError('killed'), 75, 'the same command goes on from the last checkpoint'),
         (KeyboardInterrupt(), 75, 'the same command goes on from the last checkpoint'),

@@ -13,7 +13,6 @@ from snnjax.spelling import count
 from snnjax.train.experiment import Phase, open_experiment
 from snnjax.train.loop import describe_run
 from snnjax.train.run_directory import check_config
-from snnjax.train.sharding import make_mesh
 from snnjax.train.state import count_parameters
 
 
@@ -32,7 +31,7 @@ def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) ->
       ConfigError: where the run cannot be; see `snnjax.train.loop.train`.
       DatasetNotPreparedError: where the data has to be made first.
     """
-    experiment = open_experiment(config, make_mesh(fsdp=config.fsdp))
+    experiment = open_experiment(config)
     check_config(workdir, config)
     phases = experiment.phases
     lines = [describe_run(experiment, 0, [])]

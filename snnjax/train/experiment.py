@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import jax
 import ml_collections
-from jax.sharding import Mesh
 
 from snnjax.data import DataOptions, Dataset, Split, open_dataset
 from snnjax.data.pipeline import TrainingBatches
@@ -25,6 +24,7 @@ from snnjax.spelling import count
 from snnjax.train.checkpoints import CheckpointError
 from snnjax.train.config import build_model, check_kinds, check_values, phase_configs
 from snnjax.train.program import Program, build_program
+from snnjax.train.sharding import make_mesh
 from snnjax.train.state import count_parameters
 
 
@@ -107,21 +107,22 @@ class Experiment:
         return step == phase.last_step or any(of_phase % period == 0 for period in phase.periods)
 
 
-def open_experiment(config: ml_collections.ConfigDict, mesh: Mesh) -> Experiment:
+def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
     """Builds everything that a run needs.
 
     Args:
-      config: of the run.
-      mesh: of the devices.
+      config: of the run, which takes all devices.
 
     Raises:
       ConfigError: where the configuration cannot be run, see `check`; for a phase with fewer images
         than a batch, with another network, or with numbers that are too large.
       DatasetNotPreparedError: where the data has to be made first.
     """
+    setups = check(config, jax.device_count())
+    mesh = make_mesh(fsdp=config.fsdp)
     phases: list[Phase] = []
     step = epoch = 0
-    for setup in check(config, mesh.size):
+    for setup in setups:
         batches = training_batches(setup)
         phase = Phase(
             name=setup.name,

@@ -41,7 +41,7 @@ from snnjax.train.run_directory import (
     write_config,
     write_environment,
 )
-from snnjax.train.sharding import make_mesh, put_batch
+from snnjax.train.sharding import put_batch
 from snnjax.train.signals import StopRequest
 from snnjax.train.state import TrainState, count_parameters
 from snnjax.weights.fit import fit_weights
@@ -95,7 +95,7 @@ def train(
 def _train(
     config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest, verbose: bool
 ) -> TrainingResult:
-    experiment = open_experiment(config, make_mesh(fsdp=config.fsdp))
+    experiment = open_experiment(config)
     phases, model = experiment.phases, experiment.last.program.model
     shown = is_first() and verbose
 

@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint(directory, state):
 def test_a_work_directory_has_room_for_one_command(tmp_path):
     command = (
         'import pathlib, sys\n'
-        'from snnjax.files import lock\n'
+        'from snnjax.train.run_directory import lock\n'
         'with lock(pathlib.Path(sys.argv[1])):\n'
         '    print("locked", flush=True)\n'
         '    sys.stdin.read()\n'

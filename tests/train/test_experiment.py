@@ -14,7 +14,6 @@ from snnjax.train import loop
 from snnjax.train.config import differences, phase_configs
 from snnjax.train.experiment import check, open_experiment
 from snnjax.train.loop import train
-from snnjax.train.sharding import make_mesh
 from tests.runs import metrics_without_times, outcome
 
 STEPS_PER_EPOCH = 17
@@ -82,7 +81,7 @@ def test_numbers_that_are_too_large_are_found_before_anything_is_compiled(
     config.update_from_flattened_dict({keys: value})
     check(config, num_devices=8)
     with pytest.raises(ConfigError, match=message):
-        open_experiment(config, make_mesh())
+        open_experiment(config)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_a_phase_that_cannot_run_is_named_before_anything_is_loaded(config, keys
 def test_phases_of_different_networks_are_refused(two_phases):
     two_phases.earlier_phases.first.model = {'name': 'ms_resnet14'}
     with pytest.raises(ConfigError, match=r'phases\.first: has another network than the run'):
-        open_experiment(two_phases, make_mesh())
+        open_experiment(two_phases)
 
 
 @pytest.fixture(scope='module')
@@ -191,7 +190,7 @@ def test_another_phase_makes_another_run(two_phases, tmp_path):
 
 
 def test_the_first_phase_begins_with_the_seed(two_phases):
-    first, last = open_experiment(two_phases, make_mesh()).phases
+    first, last = open_experiment(two_phases).phases
     chex.assert_trees_all_equal(
         jax.device_get(first.program.init().params), jax.device_get(last.program.init().params)
     )
