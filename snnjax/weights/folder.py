@@ -143,7 +143,7 @@ def _check_options(path: Path, options: Mapping[str, Any]) -> None:
     """Raises WeightsError for an option of another type than the networks have it."""
     defaults = {f.name: f.default for network in (ResNet, ConvNet) for f in option_fields(network)}
     # None stands for more than one type.
-    defaults |= {'num_steps': 0, 'scan_layers': None}
+    defaults |= {'num_steps': 0, 'scan_layers': None, 'neuron_options': {}}
     for key, value in options.items():
         holds, expected = {
             bool: (isinstance(value, bool), 'true or false'),
@@ -151,6 +151,7 @@ def _check_options(path: Path, options: Mapping[str, Any]) -> None:
             float: (isinstance(value, float) or _is_whole(value), 'a number'),
             str: (isinstance(value, str), 'text'),
             tuple: (isinstance(value, list) and all(map(_is_whole, value)), 'whole numbers'),
+            dict: (isinstance(value, dict), 'options by name'),
         }.get(type(defaults.get(key)), (True, ''))
         if not (holds or value is None):
             raise WeightsError(
