@@ -74,7 +74,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
     from snnjax.tools.command_line import as_called
     from snnjax.train import processes
     from snnjax.train.config_file import read_config
-    from snnjax.train.dry_run import describe_dry_run
+    from snnjax.train.description import describe_dry_run
     from snnjax.train.loop import train
 
     logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell much that is of no use here.

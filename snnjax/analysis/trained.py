@@ -26,7 +26,7 @@ from snnjax.paths import expand
 from snnjax.spelling import count, suggest
 from snnjax.train import metrics
 from snnjax.train.config import describe_split
-from snnjax.train.loop import evaluate
+from snnjax.train.evaluation import evaluate
 from snnjax.train.losses import LOSSES
 from snnjax.train.program import Inference, build_inference
 from snnjax.train.progress import watched
@@ -112,7 +112,7 @@ class Trained:
         )
 
     def evaluate(self) -> dict[str, float]:
-        """Loss, accuracy and firing rate over the examples; see `snnjax.train.loop.evaluate`."""
+        """Returns means over the examples; see `snnjax.train.evaluation.evaluate`."""
         return evaluate(
             self.inference,
             self.variables,

@@ -22,7 +22,8 @@ from snnjax.models.params import by_name
 from snnjax.modules import load_modules
 from snnjax.spelling import count
 from snnjax.train.checkpoints import CheckpointError
-from snnjax.train.config import build_model, check_kinds, check_values, phase_configs
+from snnjax.train.config import build_model, phase_configs
+from snnjax.train.config_values import check_kinds, check_values
 from snnjax.train.program import Program, build_program
 from snnjax.train.sharding import make_mesh
 from snnjax.train.state import count_parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,25 +15,24 @@ import ml_collections
 import numpy as np
 
 from snnjax import known
-from snnjax.data import DataOptions, Split
+from snnjax.data import DataOptions
 from snnjax.data.datasets import class_names
-from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.transforms.preprocessing import preprocessing_of
 from snnjax.errors import ConfigError, WeightsError
 from snnjax.models import Network
 from snnjax.models.params import CLASSIFIER
 from snnjax.modules import note_modules
-from snnjax.spelling import count
-from snnjax.train import metrics
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
-from snnjax.train.config import describe_split, flatten, logger_names, model_options
+from snnjax.train.config import flatten, logger_names, model_options
+from snnjax.train.description import describe_phase, describe_run
+from snnjax.train.evaluation import evaluate
 from snnjax.train.experiment import Experiment, Phase, open_experiment
 from snnjax.train.finite import NonFiniteError, passed_over, places
-from snnjax.train.log import START, TrainingLog, check_skipped
+from snnjax.train.log import START, TrainingLog
 from snnjax.train.metric_writer import METRICS_FILE, MetricWriter, read_metrics
 from snnjax.train.processes import is_first
-from snnjax.train.program import Inference, Program
-from snnjax.train.progress import Progress, watched
+from snnjax.train.program import Program
+from snnjax.train.progress import Progress
 from snnjax.train.run_directory import (
     LOCK_FILE,
     check_config,
@@ -43,7 +42,7 @@ from snnjax.train.run_directory import (
 )
 from snnjax.train.sharding import put_batch
 from snnjax.train.signals import StopRequest
-from snnjax.train.state import TrainState, count_parameters
+from snnjax.train.state import TrainState
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import load_weights, trained_otherwise, write_description
 
@@ -137,7 +136,7 @@ def _train(
                 phases[number:], [*phases[number + 1 :], None], strict=True
             ):
                 if len(phases) > 1:
-                    progress.say(_describe_phase(phase))
+                    progress.say(describe_phase(phase))
                 begin = max(0, start - phase.first_step)
                 point = _Point(state, position, begin, done=begin)
                 state, finished = _train_phase(run, phase, following, point)
@@ -357,46 +356,6 @@ def _train_steps(
     return state, last and not (following and log.stopping)
 
 
-def evaluate(
-    inference: Inference,
-    variables: Mapping[str, Any],
-    split: Split,
-    batch_size: int,
-    data: DataOptions | ml_collections.ConfigDict,
-    *,
-    shown: str = '',
-) -> dict[str, float]:
-    """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once.
-
-    Args:
-      inference: of the network.
-      variables: of the model, as they lie on the devices.
-      split: the images.
-      batch_size: over all devices.
-      data: for ``workers`` and ``max_skipped``.
-      shown: text in front of a progress bar; '' for no bar.
-
-    Returns:
-      The means; also ``eval/skipped`` where photos could not be decoded, and do not count.
-
-    Raises:
-      DecodeError: for a photo that cannot be decoded, or too many of them to skip.
-    """
-    batches = EvaluationBatches(
-        split, batch_size, process_index=jax.process_index(), process_count=jax.process_count()
-    )
-    made = batches.iterate(data.workers)
-    if shown:
-        made = watched(made, shown, len(batches))
-    total: dict[str, float] = {}
-    results = (inference.eval_step(variables, put_batch(b, inference.batch_sharding)) for b in made)
-    for sums in metrics.fetch_late(results):
-        total = metrics.add(total, sums)
-    skipped = len(split) - int(total['images'])
-    check_skipped(skipped, data.max_skipped)
-    return metrics.means(total, 'eval') | ({'eval/skipped': skipped} if skipped else {})
-
-
 def _start(program: Program, variables: Mapping[str, Any]) -> TrainState:
     """A new state but for its weights."""
     state = program.init()._replace(**jax.device_put(variables, program.state_sharding.variables))
@@ -420,35 +379,6 @@ def _describe_inputs(phase: Phase) -> dict[str, Any]:
     preprocessing = preprocessing_of(phase.dataset, phase.test_split, options)
     modules = {'imports': phase.config.imports} if phase.config.imports else {}
     return preprocessing.to_json() | {'classes': names} | modules
-
-
-def describe_run(experiment: Experiment, start: int, notes: Sequence[str]) -> str:
-    """Model, data, steps and devices of a run at its start, in lines, with ``notes`` as more."""
-    phases, last = experiment.phases, experiment.last
-    config = last.config
-    parameters = count_parameters(last.program.abstract_state().params)
-    devices = jax.devices()
-    begin = f'continuing at step {start:,}' if start else 'starting a run'
-    sizes = {phase.config.batch_size for phase in phases}
-    of_images = f' of {count(config.batch_size, "image")}' if len(sizes) == 1 else ''
-    return (
-        f'{config.model.name}: {parameters:,} parameters, '
-        f'{count(config.model.num_steps, "time step")}\n'
-        f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
-        f'test images{describe_split(config.data.split)}\n'
-        f'{begin} of {count(last.last_step, "step")}{of_images} '
-        f'on {count(len(devices), f"{devices[0].device_kind} device")}'
-        + (f' of {count(jax.process_count(), "process")}' if jax.process_count() > 1 else '')
-        + ''.join(f'\n{note}' for note in notes)
-    )
-
-
-def _describe_phase(phase: Phase) -> str:
-    return (
-        f'{f"phase {phase.name}" if phase.name else "last phase"}: '
-        f'{count(phase.config.epochs, "epoch")} at '
-        f'{count(phase.config.model.num_steps, "time step")}, to step {phase.last_step:,}'
-    )
 
 
 def _report(what: str, evaluation: dict[str, float]) -> str:

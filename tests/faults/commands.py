@@ -23,7 +23,7 @@ _PROCESSES.set_forkserver_preload(
         'tests.faults.kills',
         'snnjax.analysis.inference',
         'snnjax.main',
-        'snnjax.train.dry_run',
+        'snnjax.train.description',
         'snnjax.tools.evaluate',
         'snnjax.tools.import_torch',
         'snnjax.tools.prepare',

@@ -15,7 +15,7 @@ from snnjax.data.pipeline import TrainingBatches
 from snnjax.models.params import unstack_layers
 from snnjax.tools.plan_tpu import count_collectives
 from snnjax.train.checkpoints import Checkpoints
-from snnjax.train.loop import evaluate
+from snnjax.train.evaluation import evaluate
 from snnjax.train.sharding import make_mesh, put_batch
 from snnjax.train.step import normalise
 from tests.runs import program_of

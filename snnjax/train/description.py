@@ -1,19 +1,51 @@
-"""What a run would be, without training."""
+"""A run in words: at its start, and without training it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_collections
 
 from snnjax.models.params import block_of, by_name
 from snnjax.spelling import count
-from snnjax.train.experiment import Phase, open_experiment
-from snnjax.train.loop import describe_run
+from snnjax.train.config import describe_split
+from snnjax.train.experiment import Experiment, Phase, open_experiment
 from snnjax.train.run_directory import check_config
 from snnjax.train.state import count_parameters
+
+
+def describe_run(experiment: Experiment, start: int, notes: Sequence[str]) -> str:
+    """Model, data, steps and devices of a run at its start, in lines, with ``notes`` as more."""
+    phases, last = experiment.phases, experiment.last
+    config = last.config
+    parameters = count_parameters(last.program.abstract_state().params)
+    devices = jax.devices()
+    begin = f'continuing at step {start:,}' if start else 'starting a run'
+    sizes = {phase.config.batch_size for phase in phases}
+    of_images = f' of {count(config.batch_size, "image")}' if len(sizes) == 1 else ''
+    return (
+        f'{config.model.name}: {parameters:,} parameters, '
+        f'{count(config.model.num_steps, "time step")}\n'
+        f'{config.data.name}: {len(last.batches.split):,} training and {len(last.test_split):,} '
+        f'test images{describe_split(config.data.split)}\n'
+        f'{begin} of {count(last.last_step, "step")}{of_images} '
+        f'on {count(len(devices), f"{devices[0].device_kind} device")}'
+        + (f' of {count(jax.process_count(), "process")}' if jax.process_count() > 1 else '')
+        + ''.join(f'\n{note}' for note in notes)
+    )
+
+
+def describe_phase(phase: Phase) -> str:
+    """Says which phase begins, and up to which step it goes."""
+    return (
+        f'{f"phase {phase.name}" if phase.name else "last phase"}: '
+        f'{count(phase.config.epochs, "epoch")} at '
+        f'{count(phase.config.model.num_steps, "time step")}, to step {phase.last_step:,}'
+    )
 
 
 def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) -> str:
