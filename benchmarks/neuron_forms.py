@@ -26,10 +26,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
-from snnjax.models import network
 from snnjax.models.blocks import BLOCKS, MSBlock
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, record_rate
+from snnjax.neurons import NEURONS
 from snnjax.neurons.apart import apart
 from snnjax.tools import plan_tpu
 from snnjax.tools.config_arguments import run_with_config
@@ -47,7 +47,7 @@ def main() -> int:
 def print_plan(args: argparse.Namespace, config: Any) -> None:
     """Prints a plan of the network with other neurons."""
     if args.form == 'autodiff':
-        network.lif = autodiff_lif
+        NEURONS['lif'] = autodiff_lif
     else:
         plan_tpu.describe_topology = one_chip(plan_tpu.describe_topology)
     if args.form in FUSED_BLOCKS:
@@ -76,7 +76,9 @@ _spike.defvjp(
 )
 
 
-def autodiff_lif(current: jax.Array, *, decay: Any, threshold: Any, **_: Any) -> jax.Array:
+def autodiff_lif(
+    current: jax.Array, *, decay: Any = 0.25, threshold: Any = 0.5, **_: Any
+) -> jax.Array:
     """`snnjax.neurons.lif` with its defaults, as it is written in a few lines."""
 
     def step(potential: jax.Array, current: jax.Array) -> tuple[jax.Array, jax.Array]:

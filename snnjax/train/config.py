@@ -317,7 +317,7 @@ def model_options(
     options = {
         key: value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
         for key, value in config.model.items()
-        if value is not None and value != {}
+        if value is not None and value != ml_collections.ConfigDict()
     }
     options |= {'num_classes': dataset.num_classes, 'in_channels': dataset.image_shape[-1]}
     return options.pop('name'), options

@@ -67,7 +67,7 @@ def test_isometry_of_initial_parameters(tmp_path, capsys):
     [
         (isometry, [], 'give --weights or --models'),
         (similarity, ['--weights', 'nowhere'], 'nowhere has no weights'),
-        (isometry, ['--models', 'ann_resnet8', '--images=8', '--probes=2'], 'rectangular'),
+        (isometry, ['--models', 'ann_resnet8', '--images=8', '--probes=2'], 'no spiking neurons'),
         (isometry, ['--models', 'ms_resnet8', '--images=400'], 'to 360, the test examples'),
         (isometry, ['--models', 'ms_resnet9'], 'the nearest are ms_resnet8'),
         (energy, ['--weights=nowhere'], 'nowhere has no weights'),
