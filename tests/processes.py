@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 # Seconds after which a test takes a process for hung. No test is about how fast a process is: the
@@ -47,3 +48,13 @@ def wait_until(holds: Callable[[], Any], *processes: subprocess.Popen) -> None:
             assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def exit_status(process: BaseProcess) -> int | None:
+    """Waits for a process of `multiprocessing`, and returns how it ended; none is left behind."""
+    try:
+        process.join(timeout=HANG)
+    finally:
+        process.kill()
+        process.join()
+    return process.exitcode

@@ -12,21 +12,21 @@ import jax
 import numpy as np
 
 from snnjax import known
-from snnjax.data import DataOptions, Dataset, Split, open_dataset
+from snnjax.data import DataOptions, Dataset, Split
 from snnjax.data.datasets import READY, SMALL_IMAGES, class_names
 from snnjax.data.options import EVALUATION, max_workers
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.data.splits import EvenlySpaced
 from snnjax.data.transforms.preprocessing import read_preprocessing
 from snnjax.errors import ConfigError, UserError
-from snnjax.models import Network, compiler_options, create_model
+from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
-from snnjax.models.observation import unrolled
 from snnjax.paths import expand
 from snnjax.spelling import count, suggest
 from snnjax.train import metrics
 from snnjax.train.config import describe_split
 from snnjax.train.evaluation import evaluate
+from snnjax.train.experiment import open_network
 from snnjax.train.losses import LOSSES
 from snnjax.train.program import Inference, build_inference
 from snnjax.train.progress import watched
@@ -80,7 +80,7 @@ class Trained:
     @property
     def model(self) -> Network:
         """The network, each of its layers for itself."""
-        return unrolled(self.inference.model)
+        return self.inference.model.unrolled()
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -312,26 +312,12 @@ def _open(
     batch_size: int | None = None,
     images: int = 0,
 ) -> Trained:
-    mesh, num_steps = make_mesh(), options['num_steps']
+    mesh = make_mesh()
     if batch_size is not None and batch_size % mesh.size:
         raise ConfigError(
             f'--batch_size={batch_size} must be a multiple of the {count(mesh.size, "device")}'
         )
-    try:
-        of_data = DataOptions(**data)
-        expand(of_data.dir)
-        dataset = open_dataset(of_data, num_steps)
-        model = create_model(
-            name,
-            num_classes=dataset.num_classes,
-            in_channels=dataset.image_shape[-1],
-            **options,
-        )
-        model.check_size(*dataset.image_shape[-3:-1])
-    except UserError:
-        raise
-    except (TypeError, ValueError, OSError) as error:
-        raise ConfigError(str(error)) from error
+    dataset, model = open_network(data, name, options)
     inference = build_inference(model, dataset, mesh, LOSSES[loss])
     examples = dataset.load(split)
     if not 0 <= images <= len(examples):
@@ -343,8 +329,8 @@ def _open(
     most = -(-len(examples) // mesh.size) * mesh.size
     return Trained(
         name=name,
-        num_steps=num_steps,
-        data=of_data,
+        num_steps=options['num_steps'],
+        data=DataOptions(**data),
         inference=inference,
         variables=make_variables(inference),
         split_name=split,

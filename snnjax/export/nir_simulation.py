@@ -17,7 +17,7 @@ import numpy as np
 from snnjax.export.nir_graph import node_name
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.network import Network
-from snnjax.models.observation import observed, unrolled
+from snnjax.models.observation import observed
 
 if TYPE_CHECKING:
     import nir
@@ -138,7 +138,7 @@ def run_model(
     Returns:
       Logits (B, classes), and the spikes of its neurons by the name of their node.
     """
-    model = unrolled(model).clone(dtype=None)
+    model = model.unrolled().clone(dtype=None)
 
     def run(variables: Any, images: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
         with observed(SpikingNeurons) as calls:

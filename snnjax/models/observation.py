@@ -11,7 +11,6 @@ import jax
 
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import ReLU, SpikingNeurons
-from snnjax.models.network import Network
 
 NEURONS = (SpikingNeurons, ReLU)
 SYNAPSES = (Conv, nn.Dense)
@@ -40,8 +39,8 @@ def observed(*kinds: type[nn.Module]) -> Iterator[list[Call]]:
     """A list that gets, inside of the context, every call of a module of these kinds, in order.
 
     The arrays are those of the program that is traced: use them inside of the function that is
-    compiled. Repeated layers have to be unrolled, see `unrolled`: a scanned one is traced once for
-    all.
+    compiled. Repeated layers have to be unrolled, see `Network.unrolled`: a scanned one is traced
+    once for all.
     """
     calls: list[Call] = []
 
@@ -55,13 +54,3 @@ def observed(*kinds: type[nn.Module]) -> Iterator[list[Call]]:
 
     with nn.intercept_methods(intercept):
         yield calls
-
-
-def unrolled(model: Network) -> Network:
-    """Returns `Network.unrolled`."""
-    return model.unrolled()
-
-
-def block_names(model: Network) -> list[str]:
-    """Returns `Network.block_names`."""
-    return model.block_names

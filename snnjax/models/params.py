@@ -69,7 +69,7 @@ def block_of(name: str) -> str:
     ``stage1/block2``, ``stem/conv/kernel`` of ``stem``.
     """
     first, second, *_ = name.split('/')
-    return f'{first}/{second}' if first.startswith('stage') else first
+    return f'{first}/{second}' if is_in_stage(name) else first
 
 
 def layer_of(name: str) -> str:
@@ -107,8 +107,8 @@ def forward_order(layer: str) -> tuple[Any, ...]:
         return 0, 0, 0, natural_order(layer)
     role = match['role']
     part = _PARTS.get('dense' if match['dense'] else role, 0)
-    place = _ROLES.index(role) if role in _ROLES else 0
-    return part, int(match['number'] or 0), place, natural_order(layer)
+    rank = _ROLES.index(role) if role in _ROLES else 0
+    return part, int(match['number'] or 0), rank, natural_order(layer)
 
 
 def place(path: Any) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from snnjax.data import DataOptions, Dataset
+from snnjax.data import DataOptions
 from snnjax.errors import ConfigError
-from snnjax.models import ConvNet, Network, ResNet, create_model
+from snnjax.models import ConvNet, ResNet
 from snnjax.models.registry import option_fields
 from snnjax.spelling import suggest
 
@@ -310,24 +310,18 @@ def describe_split(split: str) -> str:
     return '' if split == 'official' else f', split {split}'
 
 
-def model_options(
-    config: ml_collections.ConfigDict, dataset: Dataset
-) -> tuple[str, dict[str, Any]]:
-    """Returns name and options of the model of a configuration, as `create_model` takes them."""
+def model_options(config: ml_collections.ConfigDict) -> tuple[str, dict[str, Any]]:
+    """Returns name and options of the model of a configuration, as `create_model` takes them.
+
+    Classes and channels, which are those of the data set, are not among them.
+    """
     options = {
         key: value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
         for key, value in config.model.items()
         if value is not None and value != ml_collections.ConfigDict()
     }
-    options |= {'num_classes': dataset.num_classes, 'in_channels': dataset.image_shape[-1]}
-    return options.pop('name'), options
-
-
-def build_model(config: ml_collections.ConfigDict, dataset: Dataset) -> Network:
-    """Builds the model of a configuration, for the classes and channels of its data set."""
-    name, options = model_options(config, dataset)
     if 'scan_layers' in options:
         # True and false are words on the command line, where 'auto' may stand, too.
         word = options['scan_layers']
         options['scan_layers'] = {'true': True, 'false': False}.get(word, word)
-    return create_model(name, **options)
+    return options.pop('name'), options

@@ -145,5 +145,4 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
             'a multiple of twice the number of processes: neighbours are mixed',
             lambda value: value % (2 * jax.process_count()) == 0,
         )
-    expand(config.data.dir)
     expand(config.init_from)

@@ -9,7 +9,8 @@ anywhere.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import ml_collections
@@ -17,12 +18,13 @@ import ml_collections
 from snnjax.data import DataOptions, Dataset, Split, open_dataset
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.errors import ConfigError, UserError
-from snnjax.models import Network
+from snnjax.models import Network, create_model
 from snnjax.models.params import by_name
 from snnjax.modules import load_modules
+from snnjax.paths import expand
 from snnjax.spelling import count
 from snnjax.train.checkpoints import CheckpointError
-from snnjax.train.config import build_model, phase_configs
+from snnjax.train.config import model_options, phase_configs
 from snnjax.train.config_values import check_kinds, check_values
 from snnjax.train.program import Program, build_program
 from snnjax.train.sharding import make_mesh
@@ -202,15 +204,39 @@ def set_up(config: ml_collections.ConfigDict) -> Setup:
 
 
 def _set_up(name: str, config: ml_collections.ConfigDict) -> Setup:
+    return Setup(name, config, *open_network(config.data, *model_options(config)))
+
+
+def open_network(
+    data: Mapping[str, Any], name: str, options: Mapping[str, Any]
+) -> tuple[Dataset, Network]:
+    """Opens a data set, and makes a network for its classes and channels.
+
+    Args:
+      data: fields of `DataOptions`.
+      name: name of the network.
+      options: options of `create_model`, with ``num_steps``.
+
+    Raises:
+      ConfigError: for options that cannot be, or images that are too small for the network.
+      DatasetNotPreparedError: where the data has to be made first.
+    """
     try:
-        dataset = open_dataset(DataOptions(**config.data), config.model.num_steps)
-        model = build_model(config, dataset)
+        of_data = DataOptions(**data)
+        expand(of_data.dir)
+        dataset = open_dataset(of_data, options['num_steps'])
+        model = create_model(
+            name,
+            num_classes=dataset.num_classes,
+            in_channels=dataset.image_shape[-1],
+            **options,
+        )
         model.check_size(*dataset.image_shape[-3:-1])
     except UserError:
         raise
     except (TypeError, ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    return Setup(name, config, dataset, model)
+    return dataset, model
 
 
 def training_batches(setup: Setup) -> TrainingBatches:

@@ -367,9 +367,11 @@ def _start(program: Program, variables: Mapping[str, Any]) -> TrainState:
 
 def _describe_model(phase: Phase) -> tuple[str, dict]:
     """What another program has to know to use the weights."""
-    name, options = model_options(phase.config, phase.dataset)
+    name, options = model_options(phase.config)
     of_machine = ('scan_layers', 'remat')
-    return name, {key: value for key, value in options.items() if key not in of_machine}
+    kept = {key: value for key, value in options.items() if key not in of_machine}
+    model = phase.program.model
+    return name, kept | {'num_classes': model.num_classes, 'in_channels': model.in_channels}
 
 
 def _describe_inputs(phase: Phase) -> dict[str, Any]:

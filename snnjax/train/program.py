@@ -97,6 +97,12 @@ def build_inference(model: Network, dataset: Dataset, mesh: Mesh, loss: Loss) ->
     """
     init = functools.partial(init_variables, model, dataset.image_shape, 0)
     of_variables = sharding.parameter_shardings(jax.eval_shape(init), mesh)
+    return _inference(model, dataset, mesh, loss, of_variables)
+
+
+def _inference(
+    model: Network, dataset: Dataset, mesh: Mesh, loss: Loss, of_variables: dict[str, Any]
+) -> Inference:
     by_image = sharding.batch_sharded(mesh)
     return Inference(
         model=model,
@@ -138,8 +144,8 @@ def build_program(
         config.seed,
         average=config.average_decay > 0,
     )
-    inference = build_inference(model, dataset, mesh, loss)
     of_state = sharding.parameter_shardings(jax.eval_shape(init), mesh)
+    inference = _inference(model, dataset, mesh, loss, of_state.variables)
     options = StepOptions(
         loss=loss,
         label_smoothing=config.label_smoothing,

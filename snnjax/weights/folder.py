@@ -27,7 +27,6 @@ import orbax.checkpoint as ocp
 from snnjax.errors import WeightsError
 from snnjax.files import LocalPath, check_name, write_whole
 from snnjax.models import ConvNet, Network, ResNet, create_model
-from snnjax.models.observation import unrolled
 from snnjax.models.params import by_name, unstack_layers
 from snnjax.models.registry import option_fields
 from snnjax.modules import load_modules_of_weights
@@ -180,7 +179,7 @@ def open_weights(
     if num_steps is not None:
         options['num_steps'] = num_steps
     try:
-        model = unrolled(create_model(name, **options))
+        model = create_model(name, **options).unrolled()
         variables = load_weights(source, checkpoint)
         like = _expected(model, model.image_size(variables['params']))
     except WeightsError:
@@ -262,7 +261,7 @@ def _check_arrays(
     given = jax.tree.unflatten(jax.tree.structure(described), shapes.values())
     given = jax.eval_shape(unstack_layers, {key: given[key] for key in ('params', 'batch_stats')})
     try:
-        model = unrolled(create_model(name, **options))
+        model = create_model(name, **options).unrolled()
         expected = _expected(model, model.image_size(given['params']))
     except (TypeError, ValueError) as error:
         raise WeightsError(f'{path.parent}: {error}') from error

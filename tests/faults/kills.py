@@ -32,7 +32,7 @@ import numpy as np
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.config import default_config
 from snnjax.train.loop import train
-from tests.processes import HANG
+from tests.processes import exit_status
 from tests.runs import assert_same_outcome, outcome
 
 # What is preloaded has begun no computation when it is forked.
@@ -70,7 +70,7 @@ def kill_at_random(folder: Path, kills: int, seed: int) -> Tally:
     """Kills runs in ``folder``, an empty one; AssertionError where one loses anything."""
     rng, tally = random.Random(seed), Tally()
     start = time.monotonic()
-    assert _wait(_start(folder / 'whole')) == 0, _output(folder / 'whole')
+    assert exit_status(_start(folder / 'whole')) == 0, _output(folder / 'whole')
     # Half of it is compiling, which is done now.
     seconds = (time.monotonic() - start) / 2
     expected = outcome(folder / 'whole')
@@ -134,20 +134,11 @@ def _start(workdir: Path) -> multiprocessing.process.BaseProcess:
     return process
 
 
-def _wait(process: multiprocessing.process.BaseProcess) -> int | None:
-    try:
-        process.join(timeout=HANG)
-    finally:
-        process.kill()
-        process.join()
-    return process.exitcode
-
-
 def _kill(workdir: Path, rng: random.Random | None, seconds: float, tally: Tally) -> bool:
     """Starts the run and kills it, if there is ``rng`` to tell when; False where it ended."""
     process = _start(workdir)
     if rng is None:
-        assert _wait(process) == 0, _output(workdir)
+        assert exit_status(process) == 0, _output(workdir)
         return False
     while_saving = rng.random() < 0.5
     if while_saving:
@@ -155,7 +146,7 @@ def _kill(workdir: Path, rng: random.Random | None, seconds: float, tally: Tally
     process.join(timeout=rng.uniform(0, 0.03 if while_saving else seconds))
     stop = rng.random() < 0.5
     process.terminate() if stop else process.kill()
-    if _wait(process) == 0:
+    if exit_status(process) == 0:
         return False
     # Before training has begun there is nothing to be saved.
     expected = (75, -signal.SIGTERM) if stop else (-signal.SIGKILL,)

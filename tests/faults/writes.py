@@ -25,7 +25,7 @@ import jax
 from snnjax.errors import run_command
 from snnjax.train.config import default_config
 from snnjax.train.loop import train
-from tests.processes import HANG
+from tests.processes import exit_status
 from tests.runs import assert_same_outcome, outcome
 
 _PROCESSES = multiprocessing.get_context('forkserver')
@@ -79,12 +79,7 @@ def _run(workdir: Path, point: int | None = None, number: int = 0) -> int | None
     """Trains in a process of its own; returns its exit status."""
     process = _PROCESSES.Process(target=_train, args=(workdir, point, number))
     process.start()
-    try:
-        process.join(timeout=HANG)
-    finally:
-        process.kill()
-        process.join()
-    return process.exitcode
+    return exit_status(process)
 
 
 def _train(workdir: Path, point: int | None, number: int) -> None:
