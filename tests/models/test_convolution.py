@@ -1,9 +1,18 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import pytest
 
-from snnjax.models.convolution import Conv, _folded, _with_time, convolve
+from snnjax.models.convolution import (
+    Conv,
+    _folded,
+    _of_images,
+    _with_plain_gradients,
+    _with_time,
+    convolve,
+)
 
 
 @pytest.mark.usefixtures('x64')
@@ -17,7 +26,8 @@ def test_the_form_for_tpus_computes_what_the_folded_one_does(kernel_size, stride
         y, pullback = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
         return y, pullback(jnp.cos(y))
 
-    folded, with_time = outputs_and_gradients(_folded), outputs_and_gradients(_with_time)
+    folded = outputs_and_gradients(functools.partial(_folded, of_images=_of_images))
+    with_time = outputs_and_gradients(_with_time)
     assert folded[0].shape == (2, 3, -(-9 // stride), 8 // stride, 5)
     chex.assert_trees_all_close(with_time, folded, rtol=1e-12, atol=1e-12)
 
@@ -30,6 +40,32 @@ def test_time_is_an_axis_of_the_convolution_on_tpus_only(platform, rank):
     lines = [line for line in program.splitlines() if 'stablehlo.convolution' in line]
     assert len(lines) == 1
     assert lines[0].count('[b, 0, 1, ' + ('2, f]' if rank == 5 else 'f]')) == 2
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize(('kernel_size', 'height'), [(1, 7), (3, 8), (3, 2), (7, 9)])
+def test_gradients_on_cpus_are_those_that_jax_derives_bit_for_bit(kernel_size, height, stride):
+    x = jax.random.normal(jax.random.key(0), (3, height, 6, 2))
+    kernel = jax.random.normal(jax.random.key(1), (kernel_size, kernel_size, 2, 4))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def gradients(form):
+        y, pullback = jax.vjp(lambda x, kernel: form(x, kernel, stride), x, kernel)
+        return y, pullback(jnp.cos(y))
+
+    chex.assert_trees_all_equal(gradients(_with_plain_gradients), gradients(_of_images))
+
+
+def test_gradients_on_cpus_are_convolutions_of_images_by_kernels():
+    # XLA has fast ones for these roles of the axes only, within loops.
+    x, kernel = jnp.ones((2, 3, 8, 8, 4)), jnp.ones((3, 3, 4, 5))
+    traced = jax.jit(jax.grad(lambda *args: jnp.sum(convolve(*args, 2) ** 2), (0, 1))).trace(
+        x, kernel
+    )
+    program = traced.lower(lowering_platforms=('cpu',)).as_text()
+    lines = [line for line in program.splitlines() if 'stablehlo.convolution' in line]
+    assert len(lines) == 3
+    assert all('[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]' in line for line in lines)
 
 
 def test_a_bias_is_added_to_each_channel():
