@@ -21,8 +21,8 @@ import grain
 import numpy as np
 from absl import flags
 
-from snnjax.data.splits import Batch, Split
-from snnjax.data.transforms.mixing import mix
+from snnjax.data.splits import ArraySplit, Batch, Split
+from snnjax.data.transforms.mixing import Mixing, draw_mixing, mix
 from snnjax.errors import EXIT_INTERRUPTED, UserError
 
 
@@ -45,7 +45,7 @@ class TrainingBatches:
       batch_size: images in a batch, over all processes.
       seed: of the order and the augmentation.
       num_batches: how many there are.
-      mixup: see `snnjax.data.transforms.mixing.mix`; 0 for none.
+      mixup: see `snnjax.data.transforms.mixing.draw_mixing`; 0 for none.
       cutmix: likewise.
       process_index: which process this is, of
       process_count: processes that share each batch, in equal parts.
@@ -73,14 +73,45 @@ class TrainingBatches:
 
         Also ``mask`` where images may be missing, and what `mix` adds.
         """
-        epoch, place = divmod(number, self.per_epoch)
-        chosen = self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
-        share = self._share()
+        chosen, share = self._chosen(number), self._share()
         batch = self.split.training_batch(chosen, (self.seed, 1, number), share)
         if self.mixup or self.cutmix:
-            key = (self.seed, 2, number)
-            batch = mix(batch, self.mixup, self.cutmix, key, self.batch_size, share)
+            batch = mix(batch, self._draw_mixing(number, batch['image'], batch.get('mask')))
         return batch
+
+    def recipe(self, number: int) -> Batch:
+        """What the batch of a number is made of, without pixels.
+
+        Returns:
+          What `snnjax.data.ArraySplit.recipe` has, with ``mix_weight`` (B,) float32, ``mix_box``
+          (B, 4) int32 and ``label_weight`` (B,) float32 where images are mixed; see
+          `snnjax.data.transforms.mixing.Mixing`.
+
+        Raises:
+          TypeError: for a split that is no `ArraySplit`.
+        """
+        if not isinstance(self.split, ArraySplit):
+            raise TypeError(f'{type(self.split).__name__} has no recipes: its images are made here')
+        recipe = self.split.recipe(self._chosen(number), (self.seed, 1, number), self._share())
+        if self.mixup or self.cutmix:
+            mixing = self._draw_mixing(number, self.split.images)
+            recipe |= {
+                'mix_weight': mixing.weight,
+                'mix_box': mixing.box,
+                'label_weight': mixing.label_weight,
+            }
+        return recipe
+
+    def _draw_mixing(
+        self, number: int, images: np.ndarray, mask: np.ndarray | None = None
+    ) -> Mixing:
+        key, sides = (self.seed, 2, number), images.shape[-3:-1]
+        options = (self.mixup, self.cutmix, key, self.batch_size, self._share())
+        return draw_mixing(*options, (sides[0], sides[1]), mask)
+
+    def _chosen(self, number: int) -> np.ndarray:
+        epoch, place = divmod(number, self.per_epoch)
+        return self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (the batches live as long as the run)
     def _order(self, epoch: int) -> np.ndarray:

@@ -17,7 +17,13 @@ from absl import logging
 from snnjax.data.records import Records
 from snnjax.data.sources.event_files import Events
 from snnjax.data.sources.event_sets import unpack
-from snnjax.data.transforms.augment import ImageAugmentation, random_crop, random_flip
+from snnjax.data.transforms.augment import (
+    ImageAugmentation,
+    crop,
+    draw_flips,
+    draw_offsets,
+    flip,
+)
 from snnjax.data.transforms.frames import EventAugmentation
 from snnjax.data.transforms.images import DecodeError, centre_crop, random_resized_crop
 
@@ -90,8 +96,8 @@ class ArraySplit:
     Attributes:
       images: (N, H, W, C) uint8.
       labels: (N,) int32.
-      crop_padding: see `random_crop`; 0 for none.
-      flip: whether to `random_flip`.
+      crop_padding: pixels that a training image is moved by at most, see `crop`; 0 for none.
+      flip: whether half of the training images are mirrored.
       augment: changes a training image; None for nothing.
     """
 
@@ -106,18 +112,55 @@ class ArraySplit:
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`."""
-        images = self.images[chosen]
-        # Drawn for the whole batch, so that it does not depend on the share.
-        rng = np.random.default_rng(key)
-        if self.crop_padding:
-            images = random_crop(images, self.crop_padding, rng)
-        if self.flip:
-            images = random_flip(images, rng)
-        images = images[share]
+        recipe = self._draw(chosen, key, share)
+        images = self.images[recipe['number']]
+        if 'offset' in recipe:
+            images = crop(images, recipe['offset'], self.crop_padding)
+        if 'flipped' in recipe:
+            images = flip(images, recipe['flipped'])
         if self.augment:
             rngs = _generators(key, len(chosen), share)
             images = np.stack([self.augment(*pair) for pair in zip(images, rngs, strict=True)])
-        return {'image': images, 'label': self.labels[chosen[share]]}
+        return {'image': images, 'label': recipe['label']}
+
+    def recipe(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
+        """Draws what `training_batch` draws, for somebody else who makes the images.
+
+        There is none for changes that Pillow makes.
+
+        Args:
+          chosen: numbers of all examples of a batch.
+          key: seed of what is random in it.
+          share: which ones are wanted.
+
+        Returns:
+          ``number`` and ``label`` (B,) int32; ``offset`` (B, 2) int32 of `crop`; ``flipped`` (B,)
+          bool; and ``erased`` (B, 4) int32, the rows and columns from, to, from, to, that ``noise``
+          (B, H, W, C) uint8 is put in the place of. What the split does not do is not there.
+        """
+        recipe = self._draw(chosen, key, share)
+        if self.augment and self.augment.random_erasing:
+            shape = self.images.shape[1:]
+            noise = np.zeros((len(recipe['label']), *shape), np.uint8)
+            boxes = np.zeros((len(noise), 4), np.int32)
+            for i, rng in enumerate(_generators(key, len(chosen), share)):
+                erased = self.augment.draw_erased(shape, rng)
+                if erased:
+                    top, bottom, left, right = boxes[i] = erased.box
+                    noise[i, top:bottom, left:right] = erased.pixels
+            recipe |= {'erased': boxes, 'noise': noise}
+        return recipe
+
+    def _draw(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
+        numbers = chosen[share]
+        recipe = {'number': numbers.astype(np.int32), 'label': self.labels[numbers]}
+        # Drawn for the whole batch, so that it does not depend on the share.
+        rng = np.random.default_rng(key)
+        if self.crop_padding:
+            recipe['offset'] = draw_offsets(len(chosen), self.crop_padding, rng)[share]
+        if self.flip:
+            recipe['flipped'] = draw_flips(len(chosen), rng)[share]
+        return recipe
 
     def examples(self, numbers: np.ndarray) -> Batch:
         """See `Split`."""

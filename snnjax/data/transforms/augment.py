@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -10,51 +11,82 @@ from PIL import Image
 from snnjax.data.transforms.auto_augment import auto_augment, rand_augment
 
 
-def random_crop(images: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarray:
+def draw_offsets(count: int, padding: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns where `crop` begins in ``count`` images: rows and columns (B, 2) int32."""
+    offsets = rng.integers(0, 2 * padding, (2, count), endpoint=True)
+    return offsets.T.astype(np.int32)
+
+
+def crop(images: np.ndarray, offsets: np.ndarray, padding: int) -> np.ndarray:
     """Moves each image (B, H, W, C) by up to ``padding`` pixels each way; black comes in.
 
-    The same as padding with zeros on every side and cropping back to the old size at random.
+    The same as padding with zeros on every side and cropping back to the old size.
+
+    Args:
+      images: pixels.
+      offsets: (B, 2), row and column that each begins at in the padded image.
+      padding: pixels on every side.
     """
     batch, height, width, _ = images.shape
-    top, left = rng.integers(0, 2 * padding, (2, batch), endpoint=True)
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    rows = top[:, None] + np.arange(height)
-    columns = left[:, None] + np.arange(width)
+    rows = offsets[:, :1] + np.arange(height)
+    columns = offsets[:, 1:] + np.arange(width)
     return padded[np.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def random_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirrors each image (B, H, W, C) left to right with probability one half."""
-    flipped = rng.integers(0, 2, len(images)).astype(bool)
+def draw_flips(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns which of ``count`` images to mirror, (B,) bool, each with probability one half."""
+    return rng.integers(0, 2, count).astype(bool)
+
+
+def flip(images: np.ndarray, flipped: np.ndarray) -> np.ndarray:
+    """Mirrors the images (B, H, W, C) left to right whose ``flipped`` (B,) is true."""
     return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
-def erase_rectangle(
-    image: np.ndarray, rng: np.random.Generator, max_pixel: int = 255
-) -> np.ndarray:
-    """Fills a rectangle of an image (H, W, C) uint8 with random pixels (Zhong et al. 2020).
+class Erased(NamedTuple):
+    """A rectangle of an image, and what it is filled with.
+
+    Attributes:
+      top: row that it begins at.
+      left: column that it begins at.
+      pixels: (h, w, C) uint8.
+    """
+
+    top: int
+    left: int
+    pixels: np.ndarray
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Rows and columns: from, to, from, to; the second and fourth are not erased."""
+        height, width = self.pixels.shape[:2]
+        return self.top, self.top + height, self.left, self.left + width
+
+
+def draw_erased(
+    shape: tuple[int, ...], rng: np.random.Generator, max_pixel: int = 255
+) -> Erased | None:
+    """Draws a rectangle with random pixels, to erase a part of an image (Zhong et al. 2020).
 
     It has 2 to 33 % of the area, and an aspect ratio from 0.3 to 3.3; where that does not fit ten
     times, nothing is erased.
 
     Args:
-      image: the image.
+      shape: of the image, (H, W, C).
       rng: the generator that the rectangle and its pixels are drawn from.
       max_pixel: the largest value of a pixel.
     """
-    height, width, channels = image.shape
+    height, width, channels = shape
     for _ in range(10):
         area = height * width * rng.uniform(0.02, 1 / 3)
         ratio = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
         h, w = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
         if 0 < h < height and 0 < w < width:
             top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-            image = image.copy()
-            image[top : top + h, left : left + w] = rng.integers(
-                0, max_pixel, (h, w, channels), dtype=np.uint8, endpoint=True
-            )
-            return image
-    return image
+            pixels = rng.integers(0, max_pixel, (h, w, channels), dtype=np.uint8, endpoint=True)
+            return Erased(int(top), int(left), pixels)
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +98,7 @@ class ImageAugmentation:
       auto_augment: name of a policy, see `snnjax.data.transforms.auto_augment.policy`; '' for none.
       rand_augment: changes of RandAugment; 0 for none.
       rand_augment_magnitude: 0 to 30.
-      random_erasing: probability of `erase_rectangle`.
+      random_erasing: probability that `draw_erased` erases a part.
       max_pixel: the largest value of a pixel.
     """
 
@@ -81,13 +113,27 @@ class ImageAugmentation:
         """The changed image; both are (H, W, 3) uint8."""
         if self.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1]
-        if self.auto_augment or self.rand_augment:
+        if self.needs_pillow:
             image = Image.fromarray(pixels)
             if self.auto_augment:
                 image = auto_augment(image, self.auto_augment, rng)
             if self.rand_augment:
                 image = rand_augment(image, self.rand_augment, self.rand_augment_magnitude, rng)
             pixels = np.asarray(image)
-        if self.random_erasing and rng.random() < self.random_erasing:
-            pixels = erase_rectangle(pixels, rng, self.max_pixel)
+        erased = self.draw_erased(pixels.shape, rng)
+        if erased:
+            top, bottom, left, right = erased.box
+            pixels = pixels.copy()
+            pixels[top:bottom, left:right] = erased.pixels
         return pixels
+
+    @property
+    def needs_pillow(self) -> bool:
+        """Whether there are changes that Pillow makes: AutoAugment or RandAugment."""
+        return bool(self.auto_augment or self.rand_augment)
+
+    def draw_erased(self, shape: tuple[int, ...], rng: np.random.Generator) -> Erased | None:
+        """Draws the rectangle that is erased from an image of a shape (H, W, C), if any is."""
+        if self.random_erasing and rng.random() < self.random_erasing:
+            return draw_erased(shape, rng, self.max_pixel)
+        return None

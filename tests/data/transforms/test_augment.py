@@ -1,12 +1,12 @@
 import numpy as np
 
-from snnjax.data.transforms.augment import random_crop, random_flip
+from snnjax.data.transforms.augment import crop, draw_flips, draw_offsets, flip
 
 
 def test_crop_is_a_window_of_the_padded_image():
     rng = np.random.default_rng(0)
     images = rng.integers(1, 256, (200, 6, 5, 2), dtype=np.uint8)
-    cropped = random_crop(images, 2, rng)
+    cropped = crop(images, draw_offsets(len(images), 2, rng), 2)
     assert cropped.shape == images.shape
     assert cropped.dtype == np.uint8
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
@@ -26,7 +26,7 @@ def test_crop_is_a_window_of_the_padded_image():
 def test_flip_mirrors_about_half_of_the_images():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (400, 3, 4, 1), dtype=np.uint8)
-    flipped = random_flip(images, rng)
+    flipped = flip(images, draw_flips(len(images), rng))
     same = (flipped == images).all((1, 2, 3))
     mirrored = (flipped == images[:, :, ::-1]).all((1, 2, 3))
     assert (same ^ mirrored).all()

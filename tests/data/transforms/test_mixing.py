@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from snnjax.data.transforms.mixing import mix
+from snnjax.data.transforms.mixing import draw_mixing, mix
 
 
 def make_batch(size=16, shape=(12, 10, 3)):
@@ -13,11 +13,9 @@ def make_batch(size=16, shape=(12, 10, 3)):
 
 def blend(batch, **options):
     size = len(batch['label'])
-    return mix(
-        batch,
-        **({'mixup': 0, 'cutmix': 0, 'key': (0,), 'total': size} | options),
-        share=slice(0, size),
-    )
+    options = {'mixup': 0, 'cutmix': 0, 'key': (0,), 'total': size, 'share': slice(size)} | options
+    sides = batch['image'].shape[-3:-1]
+    return mix(batch, draw_mixing(**options, sides=sides, mask=batch.get('mask')))
 
 
 @pytest.mark.parametrize('shape', [(12, 10, 3), (4, 12, 10, 2)])
@@ -67,8 +65,7 @@ def test_shares_are_those_of_the_whole_batch(kind, count):
     for i in range(count):
         share = slice(i * size, (i + 1) * size)
         part = {key: value[share] for key, value in batch.items()}
-        options = {'mixup': 0, 'cutmix': 0} | {kind: 1.0}
-        parts.append(mix(part, **options, key=(0,), total=16, share=share))
+        parts.append(blend(part, **{kind: 1.0}, total=16, share=share))
     for key in whole:
         np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), whole[key])
 
