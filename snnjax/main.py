@@ -58,6 +58,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     add('--workdir', metavar='DIR', help='directory that the run is kept in')
     add('--print_config', action='store_true', help='print the configuration, and end')
     add('--dry_run', action='store_true', help='say what would be trained, and end')
+    add('--profile', metavar='FIRST:LAST', help='trace these steps into DIR/profile')
     add('--distributed', action='store_true', help='join the processes of a pod or cluster')
     add('--coordinator', metavar='HOST:PORT', default='', help='of process 0, to join it')
     add('--num_processes', type=int, default=1, help='processes that train together (1)')
@@ -76,6 +77,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
     from snnjax.train.config_file import read_config
     from snnjax.train.description import describe_dry_run
     from snnjax.train.loop import train
+    from snnjax.train.profiling import Window
 
     logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell much that is of no use here.
     # A program that was compiled once starts at once the next time.
@@ -92,7 +94,8 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
         if args.dry_run or not workdir:
             print(describe_dry_run(config, workdir))
             return 0
-        finished = train(config, workdir).finished
+        profile = Window.parse(args.profile) if args.profile else None
+        finished = train(config, workdir, profile=profile).finished
         # All is saved: a signal changes nothing any more.
         with StopRequest(), contextlib.suppress(KeyboardInterrupt):
             if processes.is_first():

@@ -8,7 +8,7 @@ from typing import Any
 
 from snnjax.spelling import suggest
 
-_ALL = ('name', 'dir', 'split', 'workers', 'mixup', 'cutmix')
+_ALL = ('name', 'dir', 'split', 'workers', 'on_device', 'mixup', 'cutmix')
 _CHANGES = ('flip', 'auto_augment', 'rand_augment', 'rand_augment_magnitude', 'random_erasing')
 _PHOTOS = ('crop_scale', 'image_size', 'eval_size', 'eval_resize', 'on_decode_error', 'max_skipped')
 _EVENTS = ('crop_padding', 'flip', 'crop_scale', 'frames_by', 'frame_window', 'event_drop')
@@ -61,6 +61,9 @@ class DataOptions:
     split: str = 'official'
     # Processes that make batches; 0 for threads of this one.
     workers: int = 0
+    # Where batches of small images are made: 'true', on the devices, which then have all of them;
+    # 'false', on the host; 'auto', on accelerators that have room. The batches are the same.
+    on_device: str = 'auto'
     # Of the training examples. Small images: pixels that one is moved by at most, up or down, left
     # or right; likewise frames of events.
     crop_padding: int = 0
@@ -114,6 +117,13 @@ class DataOptions:
         self._require('event_drop', 'at least 0 and below 1', 0 <= self.event_drop < 1)
         self._choose('frames_by', FRAMINGS)
         self._choose('on_decode_error', ('raise', 'skip'))
+        self._choose('on_device', ('auto', 'true', 'false'))
+        for key in ('auto_augment', 'rand_augment'):
+            self._require(
+                key,
+                'left out where data.on_device=true: Pillow makes these changes, on the host',
+                self.on_device != 'true' or not getattr(self, key),
+            )
         if self.auto_augment:
             self._choose('auto_augment', AUTO_AUGMENT_POLICIES)
         kind, _, seed = self.split.partition(':')
@@ -131,6 +141,11 @@ class DataOptions:
 
     def require_meaning(self, kind: str) -> None:
         """Raises ValueError for an option, other than its default, that ``kind`` has no use for."""
+        if kind != 'small images' and self.on_device == 'true':
+            raise ValueError(
+                f'data.on_device=true is for small images, {self.name} has {kind}, which are made '
+                "on the host: leave it at 'auto'"
+            )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value != field.default and field.name not in USED_FOR[kind]:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,6 +77,7 @@ class Checkpoints:
         self._keep = keep
         self._is_due = is_due
         self._superseded: set[int] = set()
+        self._begun = time.monotonic()
         if processes.is_first():
             Path(self._directory).mkdir(parents=True, exist_ok=True)
             _tidy(Path(self._directory))
@@ -119,6 +121,7 @@ class Checkpoints:
         Raises:
           CheckpointWriteError: if this one, or the one before, cannot be written.
         """
+        self._begun = time.monotonic()
         if step in self._evaluations:
             return
         items: dict[str, Any] = {
@@ -134,6 +137,10 @@ class Checkpoints:
             self._superseded = evaluations.keys() - kept(evaluations, self._keep, self._is_due)
             self._checkpointer.save(self._directory / str(step), args=ocp.args.Composite(**items))
         self._evaluations = {s: e for s, e in evaluations.items() if s not in self._superseded}
+
+    def are_due(self, every_minutes: float) -> bool:
+        """Returns whether the last one was begun, or this run, so many minutes ago; 0 for never."""
+        return 0 < every_minutes * 60 <= time.monotonic() - self._begun
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -21,9 +21,11 @@ from snnjax.spelling import suggest
 RUNTIME_KEYS = (
     'data.dir',
     'data.workers',
+    'data.on_device',
     'data.on_decode_error',
     'data.max_skipped',
     'fsdp',
+    'steps_per_call',
     'log_every',
     'loggers',
     'imports',
@@ -46,6 +48,9 @@ def default_config() -> ml_collections.ConfigDict:
             'imports': '',
             # Of the initial parameters, the order of the images and their augmentation.
             'seed': 0,
+            # Whether GPUs have to compute the same bits at each start, without trying which kernels
+            # are fast and without those that add in a changing order; others do so anyway.
+            'deterministic': False,
             # Of the training set.
             'epochs': 100,
             # Images in a step, over all devices.
@@ -54,6 +59,11 @@ def default_config() -> ml_collections.ConfigDict:
             # Parts that a batch is computed in, one after the other, to save memory; the statistics
             # of batch normalisation are then those of a part.
             'microbatches': 1,
+            # Steps that the devices take in a loop of their own, without waiting for the host;
+            # fewer where something is written before. All numbers come to the same, bit for bit.
+            # 0 is no loop on CPUs, where a step may be rounded otherwise by itself, and elsewhere
+            # as many steps as 64 MiB of batches allow, up to 32.
+            'steps_per_call': 0,
             # Devices that share the parameters and the optimiser's state, each with a part of them;
             # with 1, each device has all.
             'fsdp': 1,
@@ -119,6 +129,8 @@ def default_config() -> ml_collections.ConfigDict:
             'checkpoint': {
                 # Steps between two checkpoints, beside the one after each evaluation; 0 for none.
                 'every_steps': 0,
+                # Likewise minutes; only the newest of these is kept, as where a run was stopped.
+                'every_minutes': 0.0,
                 # Checkpoints that are kept, beside the one of the best evaluation.
                 'keep': 2,
             },

@@ -98,8 +98,10 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
         require(key, 'at least 1', lambda value: value >= 1)
     require('seed', 'at least 0 and below 2**64', lambda value: value in SEEDS)
     for key in (
+        'steps_per_call',
         'max_non_finite',
         'checkpoint.every_steps',
+        'checkpoint.every_minutes',
         'optimizer.weight_decay',
         'optimizer.clip_norm',
     ):
@@ -131,6 +133,7 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
         # The one to go back to may be damaged.
         expected = 'at least 2 where on_non_finite is rollback'
         require('checkpoint.keep', expected, lambda value: value >= 2)
+    require('steps_per_call', 'at most 10,000', lambda value: value <= 10_000)
     devices = f'the {count(num_devices, "device")}'
     require('fsdp', f'a divisor of {devices}', lambda value: num_devices % value == 0)
     require_multiple('batch_size', num_devices, devices)

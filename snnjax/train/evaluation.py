@@ -37,7 +37,8 @@ def evaluate(
       shown: text in front of a progress bar; '' for no bar.
 
     Returns:
-      The means; also ``eval/skipped`` where photos could not be decoded, and do not count.
+      The means; also ``eval/accuracy_top5`` where there are more than ten classes, and
+      ``eval/skipped`` where photos could not be decoded, and do not count.
 
     Raises:
       DecodeError: for a photo that cannot be decoded, or too many of them to skip.
@@ -48,9 +49,9 @@ def evaluate(
     made = batches.iterate(data.workers)
     if shown:
         made = watched(made, shown, len(batches))
-    total: dict[str, float] = {}
     results = (inference.eval_step(variables, put_batch(b, inference.batch_sharding)) for b in made)
-    for sums in metrics.fetch_late(results):
+    total: dict[str, float] = {}
+    for sums in metrics.fetch_at_end(results):
         total = metrics.add(total, sums)
     skipped = len(split) - int(total['images'])
     check_skipped(skipped, data.max_skipped)

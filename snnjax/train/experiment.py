@@ -67,6 +67,11 @@ class Phase:
         periods = (config.eval_every_epochs * self.batches.per_epoch, config.checkpoint.every_steps)
         return [period for period in periods if period]
 
+    def next_stop(self, step: int) -> int:
+        """The next step of the phase at which something is evaluated, saved or written."""
+        periods = (*self.periods, self.config.log_every)
+        return min(len(self.batches), *(step // period * period + period for period in periods))
+
     def epoch(self, step: int) -> float:
         """Of the run, after so many steps of the phase."""
         return self.first_epoch + step / self.batches.per_epoch

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 import optax
 
 from snnjax.data import DecodeError
@@ -30,13 +32,39 @@ def check_skipped(skipped: int, max_skipped: int) -> None:
         )
 
 
+class _Call(NamedTuple):
+    """Steps that were taken in one call.
+
+    Attributes:
+      before: the step that they begin at.
+      steps: how many.
+      sums: of each, on the devices, (steps or more,); scalars of a single step.
+    """
+
+    before: int
+    steps: int
+    sums: metrics.Sums
+
+    @property
+    def last(self) -> int:
+        """The step that they end at."""
+        return self.before + self.steps
+
+
+# Calls that the host may be ahead of the devices: one that they work at, and the next one, so that
+# they find something to do whatever holds up the host. Each has the memory of its batches.
+_AHEAD = 2
+# Calls whose sums are left on the devices.
+_MOST_CALLS = 256
+
+
 class TrainingLog:
     """Gathers the sums of training steps, and writes their means every ``log_every`` steps.
 
     The last line of a phase may be of fewer.
 
-    A step's sums are fetched when the next step is under way, so that the device never waits for
-    the host, and the host is never more than one step ahead.
+    Sums stay on the devices until they are written, and are then fetched when the next step is
+    under way, so that the devices never wait for the host, which is at most two calls ahead.
 
     Args:
       write: ``(step, values)``, gets ``train/...`` and ``time/...``: images per second, and the
@@ -49,9 +77,11 @@ class TrainingLog:
       first_step: steps of the run before the phase.
       last_step: steps of the phase.
       position: `START`, or what `flush` gave when the run was saved.
+      measure: gives further values for a line, from the images per second.
 
     Attributes:
       stopping: whether any process of the run has been asked to stop, as all of them know.
+      saving: likewise, whether it is time for a checkpoint.
     """
 
     def __init__(
@@ -65,6 +95,7 @@ class TrainingLog:
         first_step: int,
         last_step: int,
         position: Mapping[str, Any],
+        measure: Callable[[float], Mapping[str, float]] = lambda images_per_second: {},
     ) -> None:
         self._write_line = write
         self._progress = progress
@@ -73,38 +104,54 @@ class TrainingLog:
         self._places = places
         self._first_step = first_step
         self._last_step = last_step
+        self._measure = measure
         position = START | dict(position)
         self._unwritten = dict(position['unwritten'])
         self._skipped = position['skipped']
         self._non_finite = position['non_finite']
-        self.stopping = False
-        self._pending: tuple[int, metrics.Sums] | None = None
+        self.stopping = self.saving = False
+        self._unfetched: list[_Call] = []
+        # The last of them, which may not be done yet.
+        self._under_way: collections.deque[_Call] = collections.deque()
         self.restart_clock()
 
-    def push(self, step: int, sums: metrics.Sums) -> None:
-        """Takes the sums of the step just started, and fetches those of the one before.
+    def push(self, step: int, sums: metrics.Sums, count: int = 1) -> None:
+        """Takes the sums of the steps just started.
+
+        What was due before them is written, and the host waits for the devices if it is too far
+        ahead of them.
+
+        Args:
+          step: that they lead to.
+          sums: of one step, scalars; or of several, (``count`` or more,).
+          count: how many steps.
 
         Raises:
           DecodeError: where more images are missing than may be.
           NonFiniteError: where numbers are not finite, unless the configuration has that skipped.
         """
-        pending, self._pending = self._pending, (step, sums)
-        self._fetch(pending)
+        due = self._unfetched and self._is_due(self._unfetched[-1].last)
+        if due or len(self._unfetched) >= _MOST_CALLS:
+            self._fetch()
+        call = _Call(step - count, count, sums)
+        self._unfetched.append(call)
+        self._under_way.append(call)
+        while len(self._under_way) > _AHEAD:
+            self._wait_for(self._under_way.popleft())
 
     def flush(self) -> dict[str, Any]:
-        """Fetches what is pending; returns what another log goes on from, numbers by name.
+        """Fetches what is left; returns what another log goes on from, numbers by name.
 
         Raises:
           DecodeError: as `push` does.
           NonFiniteError: likewise.
         """
-        pending, self._pending = self._pending, None
-        self._fetch(pending)
+        self._fetch()
         return self.position
 
     @property
     def position(self) -> dict[str, Any]:
-        """What another log goes on from, but for what is pending."""
+        """What another log goes on from, but for what is not fetched."""
         return {
             'unwritten': self._unwritten,
             'skipped': self._skipped,
@@ -124,23 +171,37 @@ class TrainingLog:
         self._clocked_images = 0.0
         self._waited = 0.0
 
-    def _fetch(self, pending: tuple[int, metrics.Sums] | None) -> None:
-        if pending is None:
-            return
-        step, sums = pending
-        host_sums = jax.device_get(sums)
-        self.stopping = host_sums.get('stop', 0) > 0
-        fault = int(host_sums['fault'])
+    def _is_due(self, step: int) -> bool:
+        return step % self._config.log_every == 0 or step == self._last_step
+
+    def _wait_for(self, call: _Call) -> None:
+        """Waits for a call, and takes of it what cannot wait for a line of the log."""
+        jax.block_until_ready(call.sums['images'])
+        if 'stop' in call.sums:
+            self.stopping |= bool(np.any(call.sums['stop']))
+            self.saving |= bool(np.any(call.sums['save']))
+        self._progress.advance(call.steps * self._config.batch_size)
+
+    def _fetch(self) -> None:
+        """Takes in what the devices have, step by step."""
+        while self._under_way:
+            self._wait_for(self._under_way.popleft())
+        calls, self._unfetched = self._unfetched, []
+        for call, fetched in zip(calls, jax.device_get([c.sums for c in calls]), strict=True):
+            for number in range(call.steps):
+                one = jax.tree.map(lambda x, n=number: np.atleast_1d(x)[n], fetched)
+                self._take(call.before + number + 1, one)
+
+    def _take(self, step: int, sums: Any) -> None:
+        fault = int(sums['fault'])
         if fault:
             self._note_fault(step, self._places[fault - 1])
         else:
-            self._unwritten = metrics.add(self._unwritten, host_sums)
-        self._skipped += self._config.batch_size - int(host_sums['images'])
+            self._unwritten = metrics.add(self._unwritten, sums)
+        self._skipped += self._config.batch_size - int(sums['images'])
         check_skipped(self._skipped, self._config.data.max_skipped)
-        self._clocked_images += float(host_sums['images'])
-        self._progress.advance(int(host_sums['images']))
-        due = step % self._config.log_every == 0 or step == self._last_step
-        if due and self._unwritten:
+        self._clocked_images += float(sums['images'])
+        if self._is_due(step) and self._unwritten:
             self._write(step)
 
     def _note_fault(self, step: int, place: str) -> None:
@@ -161,13 +222,15 @@ class TrainingLog:
     def _write(self, step: int) -> None:
         means = metrics.means(self._unwritten, 'train')
         elapsed = time.perf_counter() - self._clock
+        images_per_second = self._clocked_images / elapsed
         self._write_line(
             step,
             {
                 **means,
                 'train/learning_rate': float(self._schedule(step - 1)),
-                'time/images_per_second': self._clocked_images / elapsed,
+                'time/images_per_second': images_per_second,
                 'time/waiting_for_data': self._waited / elapsed,
+                **self._measure(images_per_second),
             },
         )
         self._progress.show(means)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from snnjax import known
 from snnjax.data import DataOptions
@@ -23,14 +22,18 @@ from snnjax.models import Network
 from snnjax.models.params import CLASSIFIER
 from snnjax.modules import note_modules
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
+from snnjax.train.chips import utilisation
 from snnjax.train.config import flatten, logger_names, model_options
 from snnjax.train.description import describe_phase, describe_run
+from snnjax.train.device_images import place_images
 from snnjax.train.evaluation import evaluate
 from snnjax.train.experiment import Experiment, Phase, open_experiment
+from snnjax.train.feed import Feed, steps_per_call
 from snnjax.train.finite import NonFiniteError, passed_over, places
 from snnjax.train.log import START, TrainingLog
 from snnjax.train.metric_writer import METRICS_FILE, MetricWriter, read_metrics
 from snnjax.train.processes import is_first
+from snnjax.train.profiling import Profiler, Window
 from snnjax.train.program import Program
 from snnjax.train.progress import Progress
 from snnjax.train.run_directory import (
@@ -40,7 +43,6 @@ from snnjax.train.run_directory import (
     write_config,
     write_environment,
 )
-from snnjax.train.sharding import put_batch
 from snnjax.train.signals import StopRequest
 from snnjax.train.state import TrainState
 from snnjax.weights.fit import fit_weights
@@ -65,7 +67,11 @@ class TrainingResult:
 
 
 def train(
-    config: ml_collections.ConfigDict, workdir: str | Path, *, verbose: bool = True
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    *,
+    verbose: bool = True,
+    profile: Window | None = None,
 ) -> TrainingResult:
     """Trains a model, or goes on with the training that ``workdir`` holds.
 
@@ -77,6 +83,7 @@ def train(
       workdir: gets ``config.json``, ``model.json``, ``environment.jsonl``, ``metrics.jsonl``,
         ``checkpoints/`` and ``tensorboard/``.
       verbose: print what is trained, its progress and its evaluations. Warnings are printed always.
+      profile: the steps of the run to trace, into the folder ``profile``; None for none.
 
     Raises:
       ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
@@ -88,11 +95,15 @@ def train(
     """
     # Until all is saved a signal is only noted.
     with StopRequest() as stop:
-        return _train(config, Path(workdir), stop, verbose)
+        return _train(config, Path(workdir), stop, verbose, Profiler(profile, Path(workdir)))
 
 
 def _train(
-    config: ml_collections.ConfigDict, workdir: Path, stop: StopRequest, verbose: bool
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    stop: StopRequest,
+    verbose: bool,
+    profiler: Profiler,
 ) -> TrainingResult:
     experiment = open_experiment(config)
     phases, model = experiment.phases, experiment.last.program.model
@@ -129,9 +140,10 @@ def _train(
                 config=flatten(config),
             ) as writer,
             Progress(sum(images), sum(images[:number]) + done, enabled=shown) as progress,
+            profiler.ended(),
         ):
             progress.say(describe_run(experiment, start, notes))
-            run = _Run(checkpoints, writer, progress, stop)
+            run = _Run(checkpoints, writer, progress, stop, profiler)
             for phase, following in zip(
                 phases[number:], [*phases[number + 1 :], None], strict=True
             ):
@@ -184,6 +196,7 @@ class _Run(NamedTuple):
     writer: MetricWriter
     progress: Progress
     stop: StopRequest
+    profiler: Profiler
 
 
 class _Point(NamedTuple):
@@ -289,7 +302,7 @@ def _train_steps(
     ``extended/...`` (table 9).
     """
     config, program, batches = phase.config, phase.program, phase.batches
-    checkpoints, writer, progress, stop = run
+    checkpoints, writer, progress, stop, profiler = run
     state = point.state
 
     def write(step: int, values: Mapping[str, float]) -> None:
@@ -309,11 +322,17 @@ def _train_steps(
         first_step=phase.first_step,
         last_step=len(batches),
         position=point.position,
+        measure=utilisation(phase),
     )
-    data = batches.iterate(point.step, config.data.workers)
+    steps = steps_per_call(phase)
+    images = place_images(batches.split, config.data.on_device, program.mesh)
+    feed = Feed(phase, images, point.step, steps)
     alone = jax.process_count() == 1
-    for step in range(point.step, len(batches) + 1):
-        stopping, last = stop.requested if alone else log.stopping, step == len(batches)
+    step = point.step
+    while True:
+        is_time = checkpoints.are_due(config.checkpoint.every_minutes)
+        stopping, saving = (stop.requested, is_time) if alone else (log.stopping, log.saving)
+        last = step == len(batches)
         # Whatever is due at the first step was done before its checkpoint was written.
         if step > point.done:
             evaluation = None
@@ -323,35 +342,43 @@ def _train_steps(
                 progress.say(_report(f'epoch {phase.epoch(step):g}', evaluation))
                 if last and following:
                     extended = evaluate_in(following)
-                    steps = following.config.model.num_steps
-                    progress.say(_report(f'the same at T={steps}', extended))
+                    num_steps = following.config.model.num_steps
+                    progress.say(_report(f'the same at T={num_steps}', extended))
                     evaluation |= {
                         key.replace('eval/', 'extended/'): value for key, value in extended.items()
                     }
                 write(step, evaluation)
                 log.restart_clock()
             every = config.checkpoint.every_steps
-            if evaluation or stopping or (every and step % every == 0):
+            if evaluation or stopping or saving or (every and step % every == 0):
                 position = log.flush()
                 # The best is that of the last phase: the model is described in its form.
                 best_by = None if following else evaluation
                 checkpoints.save(phase.first_step + step, state, position, best_by)
+                log.saving = False
+        if said := profiler.at(phase.first_step + step, state):
+            progress.say(said)
         if last or stopping:
             break
         # After a rollback, where less is done than that, all is compiled.
         begins = step == point.step == point.done
+        stops = [phase.next_stop(step), *profiler.stops_after(step, phase.first_step)]
+        count = min(steps or 1, min(stops) - step)
+        # All processes have to stop and save after the same step: they tell each other with it.
+        flags = {} if alone else {'stop': stop.requested, 'save': is_time and is_first()}
         with progress.pausing('compiling') if begins else contextlib.nullcontext():
             with log.waiting():
-                batch = next(data)
-            if not alone:
-                # All processes have to stop after the same step: they tell each other with it.
-                batch['stop'] = np.full(len(batch['label']), stop.requested)
+                batch = feed.take(count, flags)
             if begins:
                 progress.say('compiling the training step')
-            state, sums = program.train_step(state, put_batch(batch, program.batch_sharding))
+            if steps:
+                state, sums = program.train_steps(state, batch, count)
+            else:
+                state, sums = program.train_step(state, batch)
         if begins:
             log.restart_clock()
-        log.push(step + 1, sums)
+        step += count
+        log.push(step, sums, count)
     # A stop may have come with the last step.
     return state, last and not (following and log.stopping)
 
@@ -384,8 +411,10 @@ def _describe_inputs(phase: Phase) -> dict[str, Any]:
 
 
 def _report(what: str, evaluation: dict[str, float]) -> str:
+    top5 = evaluation.get('eval/accuracy_top5')
     return (
         f'{what}: test loss {evaluation["eval/loss"]:.3f}, '
         f'accuracy {evaluation["eval/accuracy"]:.4f}, '
-        f'firing rate {evaluation["eval/firing_rate"]:.3f}'
+        + (f'top-5 accuracy {top5:.4f}, ' if top5 is not None else '')
+        + f'firing rate {evaluation["eval/firing_rate"]:.3f}'
     )

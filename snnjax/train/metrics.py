@@ -16,22 +16,27 @@ class Sums(TypedDict):
       images: number of the images.
       loss: without the penalty of the optimizer.
       correct: number of those that are classified correctly.
+      correct_top5: of those whose label is among the five classes of the highest scores.
       firing_rate: over all neurons and time steps of each image.
       gradient_norms: norm of the batch's gradient by block, times ``images``.
       stop: above 0 where a process has been asked to stop.
+      save: above 0 where it is time for a checkpoint.
       fault: of `snnjax.train.finite.first_fault`.
     """
 
     images: jax.Array
     loss: jax.Array
     correct: jax.Array
+    correct_top5: NotRequired[jax.Array]
     firing_rate: jax.Array
     gradient_norms: NotRequired[dict[str, jax.Array]]
     stop: NotRequired[jax.Array]
+    save: NotRequired[jax.Array]
     fault: NotRequired[jax.Array]
 
 
 _MEANS = {'loss': 'loss', 'accuracy': 'correct', 'firing_rate': 'firing_rate'}
+_OPTIONAL_MEANS = {'accuracy_top5': 'correct_top5'}
 _NORM = 'gradient_norm/'
 
 
@@ -62,6 +67,23 @@ def batch_sums(
     }
 
 
+def correct_top5(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Counts the images whose label is among the five classes of the highest scores; float32.
+
+    Of equal scores the class that comes first is the higher, as `batch_sums` has it.
+
+    Args:
+      logits: (B, classes).
+      labels: (B,), integers.
+      mask: (B,), false for images that do not count.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    earlier = jnp.arange(logits.shape[-1], dtype=labels.dtype) < labels[:, None]
+    above = jnp.sum((logits > own) | ((logits == own) & earlier), axis=-1)
+    among = above < 5
+    return jnp.sum(among if mask is None else among & mask.astype(bool), dtype=jnp.float32)
+
+
 def weighted(norms: Mapping[str, jax.Array], images: jax.Array) -> dict[str, jax.Array]:
     """Returns the norms of a batch's gradient as sums over its images, which all stand for it."""
     return {block: norm * images for block, norm in norms.items()}
@@ -70,9 +92,10 @@ def weighted(norms: Mapping[str, jax.Array], images: jax.Array) -> dict[str, jax
 def means(sums: Mapping[str, float], prefix: str) -> dict[str, float]:
     """``{prefix}/loss``, ``/accuracy`` and ``/firing_rate``, means over the images.
 
-    Also ``/gradient_norm/BLOCK``, where there are such sums.
+    Also ``/accuracy_top5`` and ``/gradient_norm/BLOCK``, where there are such sums.
     """
-    names = _MEANS | {key: key for key in sums if key.startswith(_NORM)}
+    optional = {name: key for name, key in _OPTIONAL_MEANS.items() if key in sums}
+    names = _MEANS | optional | {key: key for key in sums if key.startswith(_NORM)}
     return {f'{prefix}/{name}': sums[key] / max(sums['images'], 1) for name, key in names.items()}
 
 
@@ -86,7 +109,8 @@ def add(total: Mapping[str, float], batch: Sums) -> dict[str, float]:
       total: of images before, of this function; or nothing, ``{}``.
       batch: of further images.
     """
-    new = {key: batch[key] for key in _SUMMED}  # type: ignore[literal-required]
+    optional = [key for key in _OPTIONAL_MEANS.values() if key in batch]
+    new = {key: batch[key] for key in (*_SUMMED, *optional)}  # type: ignore[literal-required]
     new |= {_NORM + block: norm for block, norm in batch.get('gradient_norms', {}).items()}
     return {key: total.get(key, 0.0) + float(value) for key, value in new.items()}
 
@@ -103,3 +127,16 @@ def fetch_late(results: Iterable[Results]) -> Iterator[Results]:
         pending = result
     if pending is not None:
         yield jax.device_get(pending)
+
+
+def fetch_at_end(results: Iterable[Results]) -> list[Results]:
+    """Brings small results to the host when all are done.
+
+    Meanwhile the host is at most two of them ahead of the devices, which then have the batches of
+    as many.
+    """
+    all_of_them: list[Results] = []
+    for result in results:
+        all_of_them.append(result)
+        jax.block_until_ready(all_of_them[-3:-2])
+    return jax.device_get(all_of_them)

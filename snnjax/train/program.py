@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import ml_collections
@@ -18,7 +18,7 @@ from snnjax.train import sharding
 from snnjax.train.losses import LOSSES, Loss
 from snnjax.train.optimizers import make_optimizer, make_schedule
 from snnjax.train.state import TrainState, init_state, init_variables
-from snnjax.train.step import StepOptions, make_eval_step, make_train_step
+from snnjax.train.step import StepOptions, make_eval_step, make_train_step, repeat_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Inference:
     eval_step: jax.stages.Wrapped
     variables_sharding: dict[str, Any]
     batch_sharding: NamedSharding
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices."""
+        return cast(Mesh, self.batch_sharding.mesh)
 
     def init_variables(self, seed: int) -> dict[str, Any]:
         """Returns the variables that a training with this seed begins with, on the devices."""
@@ -65,13 +70,18 @@ class Program(Inference):
       schedule: learning rate by step.
       init: ``() -> state``.
       train_step: ``(state, batch) -> (state, sums)``; the old state is donated.
+      train_steps: ``(state, batches, count) -> (state, sums)`` of several steps, see
+        `snnjax.train.step.repeat_step`; likewise.
+      batches_sharding: of every array of the batches of several steps.
       state_sharding: of a state, in its form.
     """
 
     schedule: optax.Schedule
     init: Callable[[], TrainState]
     train_step: jax.stages.Wrapped
+    train_steps: jax.stages.Wrapped
     state_sharding: TrainState
+    batches_sharding: NamedSharding
 
     def abstract_state(self) -> Any:
         """Returns the state's shapes, dtypes and shardings, without computing anything."""
@@ -101,13 +111,18 @@ def build_inference(model: Network, dataset: Dataset, mesh: Mesh, loss: Loss) ->
 
 
 def _inference(
-    model: Network, dataset: Dataset, mesh: Mesh, loss: Loss, of_variables: dict[str, Any]
+    model: Network,
+    dataset: Dataset,
+    mesh: Mesh,
+    loss: Loss,
+    of_variables: dict[str, Any],
+    deterministic: bool = False,
 ) -> Inference:
     by_image = sharding.batch_sharded(mesh)
     return Inference(
         model=model,
         dataset=dataset,
-        eval_step=_jit(mesh)(
+        eval_step=_jit(mesh, deterministic)(
             make_eval_step(model, dataset, mesh, loss),
             in_shardings=(of_variables, by_image),
             out_shardings=sharding.replicated(mesh),
@@ -145,7 +160,7 @@ def build_program(
         average=config.average_decay > 0,
     )
     of_state = sharding.parameter_shardings(jax.eval_shape(init), mesh)
-    inference = _inference(model, dataset, mesh, loss, of_state.variables)
+    inference = _inference(model, dataset, mesh, loss, of_state.variables, config.deterministic)
     options = StepOptions(
         loss=loss,
         label_smoothing=config.label_smoothing,
@@ -155,20 +170,30 @@ def build_program(
         keep_finite=config.on_non_finite != 'stop',
         seed=config.seed,
     )
+    train_step = make_train_step(model, optimizer, dataset, mesh, options)
+    jit = _jit(mesh, config.deterministic)
+    of_sums, of_batches = sharding.replicated(mesh), sharding.batches_sharded(mesh)
     return Program(
         **vars(inference),
         schedule=schedule,
         init=jax.jit(init, out_shardings=of_state),
-        train_step=_jit(mesh)(
-            make_train_step(model, optimizer, dataset, mesh, options),
+        train_step=jit(
+            train_step,
             in_shardings=(of_state, inference.batch_sharding),
-            out_shardings=(of_state, sharding.replicated(mesh)),
+            out_shardings=(of_state, of_sums),
+            donate_argnums=0,
+        ),
+        train_steps=jit(
+            repeat_step(train_step, of_state),
+            in_shardings=(of_state, of_batches, None),
+            out_shardings=(of_state, of_sums),
             donate_argnums=0,
         ),
         state_sharding=of_state,
+        batches_sharding=of_batches,
     )
 
 
-def _jit(mesh: Mesh) -> Callable[..., Any]:
-    options = compiler_options(mesh.devices.flat[0].platform)
+def _jit(mesh: Mesh, deterministic: bool) -> Callable[..., Any]:
+    options = compiler_options(mesh.devices.flat[0].platform, deterministic=deterministic)
     return functools.partial(jax.jit, compiler_options=options)

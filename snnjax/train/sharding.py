@@ -48,6 +48,11 @@ def batch_sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def batches_sharded(mesh: Mesh) -> NamedSharding:
+    """The second axis split over the devices, behind one of parts of a batch, or of steps."""
+    return NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
+
+
 def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
     """How parameters, or what has their form, lie on the devices.
 
@@ -82,7 +87,7 @@ Arrays = TypeVar('Arrays')
 
 def split_batch(batch: Arrays, parts: int, mesh: Mesh) -> Arrays:
     """(B, ...) -> (parts, B / parts, ...), each device's images staying where they are."""
-    sharding = NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
+    sharding = batches_sharded(mesh)
 
     def split(x: jax.Array) -> jax.Array:
         x = x.reshape(mesh.size, parts, -1, *x.shape[1:]).swapaxes(0, 1)

@@ -33,6 +33,7 @@ class Batch(TypedDict):
         `snnjax.data.transforms.mixing`.
       label_weight: (B,), the share of ``label`` then.
       stop: (B,), whether the process that made the image was asked to stop.
+      save: (B,), whether it is time for a checkpoint on the clock of that process.
     """
 
     image: jax.Array
@@ -41,6 +42,7 @@ class Batch(TypedDict):
     mixed_label: NotRequired[jax.Array]
     label_weight: NotRequired[jax.Array]
     stop: NotRequired[jax.Array]
+    save: NotRequired[jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,9 @@ class StepOptions:
     keep_finite: bool = False
     seed: int = 0
 
+
+# Of more than these the accuracy of the best five is told, too.
+_FEW_CLASSES = 10
 
 # Folded into the key of the seed, so that dropout shares no number with initial parameters.
 _DROPOUT = 0x64726F70
@@ -138,9 +143,9 @@ def make_train_step(
             firing_rates=mean_firing_rate(updates['firing_rates']),
             mask=mask,
         )
-        stop = batch.get('stop')
-        if stop is not None:
-            sums['stop'] = jnp.sum(stop)
+        stop, save = batch.get('stop'), batch.get('save')
+        if stop is not None and save is not None:
+            sums |= {'stop': jnp.sum(stop), 'save': jnp.sum(save)}
         return share * sums['loss'], (updates['batch_stats'], sums)
 
     def gradient_of(
@@ -201,6 +206,44 @@ def make_train_step(
     return train_step
 
 
+def repeat_step(
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]],
+    of_state: TrainState,
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, metrics.Sums]]:
+    """``(state, batches, count) -> (state, sums)``: several steps in one loop on the devices.
+
+    ``batches`` has K batches, its arrays are (K, B, ...), of which the first ``count`` are trained
+    on; so one program serves for up to K steps. The sums are (K,), those of the further batches 0.
+
+    Args:
+      train_step: of `make_train_step`.
+      of_state: shardings of the state.
+    """
+    # Traced once, for its shapes and for the loop.
+    step = jax.jit(train_step)
+
+    def train_steps(
+        state: TrainState, batches: Batch, count: jax.Array
+    ) -> tuple[TrainState, metrics.Sums]:
+        def batch_at(number: jax.Array | int) -> Batch:
+            return jax.tree.map(
+                lambda x: jax.lax.dynamic_index_in_dim(x, number, keepdims=False), batches
+            )
+
+        def take(number: jax.Array, carry: tuple) -> tuple[TrainState, metrics.Sums]:
+            state, all_sums = carry
+            state, sums = step(state, batch_at(number))
+            all_sums = jax.tree.map(lambda x, one: x.at[number].set(one), all_sums, sums)
+            return jax.lax.with_sharding_constraint(state, of_state), all_sums
+
+        _, sums = jax.eval_shape(step, state, batch_at(0))
+        steps = len(batches['label'])
+        all_sums = jax.tree.map(lambda x: jnp.zeros((steps, *x.shape), x.dtype), sums)
+        return jax.lax.fori_loop(0, count, take, (state, all_sums))
+
+    return train_steps
+
+
 def _targets(batch: Batch, num_classes: int) -> jax.Array:
     """The probability of each class (B, classes): two have some where images are mixed."""
     one_hot = functools.partial(jax.nn.one_hot, num_classes=num_classes, dtype=jnp.float32)
@@ -229,12 +272,16 @@ def make_eval_step(
             normalise(batch['image'], dataset),
             mutable=['firing_rates'],
         )
-        return metrics.batch_sums(
+        scores, labels, mask = loss.mean_logits(logits), batch['label'], batch['mask']
+        sums = metrics.batch_sums(
             losses=loss.of(logits, _targets(batch, dataset.num_classes)),
-            logits=loss.mean_logits(logits),
-            labels=batch['label'],
+            logits=scores,
+            labels=labels,
             firing_rates=mean_firing_rate(updates['firing_rates']),
-            mask=batch['mask'],
+            mask=mask,
         )
+        if dataset.num_classes > _FEW_CLASSES:
+            sums['correct_top5'] = metrics.correct_top5(scores, labels, mask)
+        return sums
 
     return eval_step

@@ -1,0 +1,84 @@
+"""What chips can do, as their makers publish it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from snnjax.models.summary import summarise
+from snnjax.train.experiment import Phase
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What a chip can do, as its maker publishes it.
+
+    Attributes:
+      flops: bfloat16 operations a second, at most.
+      bandwidth: bytes a second to its memory and back, at most.
+      memory: bytes.
+    """
+
+    flops: float
+    bandwidth: float
+    memory: float
+
+
+TPUS = {
+    # https://cloud.google.com/tpu/docs/v4, v5e, v5p and v6e, in November 2026.
+    'v4': Chip(275e12, 1200e9, 32e9),
+    'v5e': Chip(197e12, 819e9, 16e9),
+    'v5p': Chip(459e12, 2765e9, 95e9),
+    'v6e': Chip(918e12, 1638e9, 32e9),
+}
+"""TPUs by the name of their topologies."""
+
+# What JAX calls a device begins with one of these; the first that fits counts. Rates of dense
+# matrices from the data sheets of NVIDIA.
+_KINDS = {
+    'TPU v4': TPUS['v4'],
+    'TPU v5 lite': TPUS['v5e'],
+    'TPU v5e': TPUS['v5e'],
+    'TPU v5': TPUS['v5p'],
+    'TPU v6': TPUS['v6e'],
+    'NVIDIA A100-SXM4-80GB': Chip(312e12, 2039e9, 80e9),
+    'NVIDIA A100-SXM4-40GB': Chip(312e12, 1555e9, 40e9),
+    'NVIDIA H100 80GB HBM3': Chip(989e12, 3350e9, 80e9),
+    'NVIDIA H200': Chip(989e12, 4800e9, 141e9),
+}
+
+
+def chip_of(device_kind: str) -> Chip | None:
+    """Returns the chip that JAX calls a device by; None where it is not known.
+
+    Args:
+      device_kind: of a `jax.Device`, as 'NVIDIA H200'.
+    """
+    return next((chip for name, chip in _KINDS.items() if device_kind.startswith(name)), None)
+
+
+def utilisation(phase: Phase) -> Callable[[float], dict[str, float]]:
+    """Returns a function of images per second that tells how far the devices are used.
+
+    It gives ``time/mfu``, the share of the chips' published rate of bfloat16 operations that the
+    convolutions and fully connected layers make up, forwards and twice as many backwards, where the
+    rate is known; and ``device/peak_bytes``, the most that this process had on one of its devices
+    so far, where they tell.
+    """
+    devices = phase.program.mesh.local_devices
+    chip = chip_of(devices[0].device_kind)
+    per_image = 0
+    if chip:
+        layers = summarise(phase.program.model, phase.dataset.image_shape)
+        per_image = 6 * sum(layer.macs * layer.runs for layer in layers)
+
+    def measure(images_per_second: float) -> dict[str, float]:
+        values = {}
+        if chip:
+            rate = chip.flops * phase.program.mesh.size
+            values['time/mfu'] = images_per_second * per_image / rate
+        peaks = [(device.memory_stats() or {}).get('peak_bytes_in_use') for device in devices]
+        known = [peak for peak in peaks if peak is not None]
+        return values | ({'device/peak_bytes': max(known)} if known else {})
+
+    return measure

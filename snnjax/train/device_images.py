@@ -1,0 +1,169 @@
+"""Training images that lie on the devices, where batches are made of them by recipe.
+
+The host draws what is random, numbers and not pixels, and sends that: a batch of CIFAR-10 is 2 kB
+instead of 300. Batches are those that the host would make, bit for bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from snnjax.data import ArraySplit, Split
+from snnjax.errors import ConfigError
+from snnjax.train.sharding import BATCH_AXES, batch_sharded, batches_sharded, replicated
+
+# Of the memory of a device, at most so large a part is for images.
+_SHARE_OF_MEMORY = 1 / 8
+
+
+class DeviceImages:
+    """The training images of an `ArraySplit`, whole on every device or divided over them.
+
+    Args:
+      split: the images; it makes no changes that need Pillow.
+      mesh: of the devices.
+      divided: whether each device has a part of the images only.
+
+    Attributes:
+      images: the pixels (N, H, W, C) uint8 on the devices; divided ones are filled up with black.
+      make_one: ``(images, recipe) -> batch``.
+      make_several: likewise of several batches, arrays (K, B, ...).
+    """
+
+    def __init__(self, split: ArraySplit, mesh: Mesh, *, divided: bool = False) -> None:
+        images = split.images
+        if divided:
+            missing = -len(images) % mesh.size
+            images = np.pad(images, [(0, missing)] + [(0, 0)] * (images.ndim - 1))
+        sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES)) if divided else replicated(mesh)
+        self.images = jax.make_array_from_callback(
+            images.shape, sharding, lambda place: images[place]
+        )
+        take = functools.partial(_take_divided, mesh=mesh) if divided else jnp.take
+        make = functools.partial(_make_batch, take=take, padding=split.crop_padding)
+        self.make_one = jax.jit(make, out_shardings=batch_sharded(mesh))
+        self.make_several = jax.jit(
+            lambda images, recipes: lax.map(functools.partial(make, images), recipes),
+            out_shardings=batches_sharded(mesh),
+        )
+
+    def batch(self, recipe: Any) -> Any:
+        """Makes a batch, or several at once.
+
+        Args:
+          recipe: arrays of `snnjax.data.pipeline.TrainingBatches.recipe` on the devices, divided by
+            image; or with the batches of several steps, (K, B, ...).
+
+        Returns:
+          ``image`` and all that is in a batch of the host, divided likewise.
+        """
+        make = self.make_one if recipe['number'].ndim == 1 else self.make_several
+        return make(self.images, recipe)
+
+
+def place_images(split: Split, on_device: str, mesh: Mesh) -> DeviceImages | None:
+    """Puts the images of a split on the devices, if that is asked for and there is room.
+
+    Args:
+      split: the training images.
+      on_device: ``data.on_device``. 'auto' leaves them on the host of CPUs, which is the device.
+      mesh: of the devices.
+
+    Returns:
+      The images on the devices: all of them on each, or a part of them where all are too many. None
+      where batches are to be made on the host.
+
+    Raises:
+      ConfigError: where they have to be on the devices, and are too large for them.
+    """
+    if on_device == 'false' or not isinstance(split, ArraySplit):
+        return None
+    if split.augment and split.augment.needs_pillow:
+        return None
+    device = mesh.local_devices[0]
+    if on_device == 'auto' and device.platform == 'cpu':
+        return None
+    size = split.images.nbytes
+    room = (device.memory_stats() or {}).get('bytes_limit')
+    if room is None or size <= room * _SHARE_OF_MEMORY:
+        return DeviceImages(split, mesh)
+    if size / mesh.size <= room * _SHARE_OF_MEMORY:
+        return DeviceImages(split, mesh, divided=True)
+    if on_device == 'auto':
+        return None
+    raise ConfigError(
+        f'data.on_device=true: {size / 1e9:.1f} GB of images are too much for {mesh.size} devices '
+        f"of {room / 1e9:.1f} GB each, of which an eighth may be images: leave it at 'auto'"
+    )
+
+
+def _take_divided(images: jax.Array, numbers: jax.Array, *, axis: int, mesh: Mesh) -> jax.Array:
+    """`jnp.take` of images along the first axis, over which they are divided.
+
+    Each device finds those of the whole batch that it has; the others add nothing to their sum.
+    """
+    del axis
+
+    def take(images: jax.Array, numbers: jax.Array) -> jax.Array:
+        numbers = lax.all_gather(numbers, BATCH_AXES, tiled=True)
+        places = numbers - lax.axis_index(BATCH_AXES) * len(images)
+        here = (places >= 0) & (places < len(images))
+        found = jnp.take(images, jnp.where(here, places, 0), axis=0)
+        found = jnp.where(jnp.expand_dims(here, range(1, found.ndim)), found, 0)
+        return lax.psum_scatter(found, BATCH_AXES, tiled=True)
+
+    by_image = PartitionSpec(BATCH_AXES)
+    return jax.shard_map(take, mesh=mesh, in_specs=by_image, out_specs=by_image)(images, numbers)
+
+
+def _make_batch(images: jax.Array, recipe: Any, *, take: Any, padding: int) -> Any:
+    """The batch of a recipe."""
+    recipe = dict(recipe)
+    made = take(images, recipe.pop('number'), axis=0)
+    offset, flipped, erased = (recipe.pop(key, None) for key in ('offset', 'flipped', 'erased'))
+    if offset is not None:
+        made = _crop(made, offset, padding)
+    if flipped is not None:
+        made = jnp.where(jnp.expand_dims(flipped, range(1, made.ndim)), made[:, :, ::-1], made)
+    if erased is not None:
+        made = jnp.where(_inside(erased, made.shape), recipe.pop('noise'), made)
+    weight, box = recipe.pop('mix_weight', None), recipe.pop('mix_box', None)
+    if weight is not None:
+        other, weight = _of_neighbours(made), jnp.expand_dims(weight, range(1, made.ndim))
+        # Exact, see `snnjax.data.transforms.mixing`.
+        blended = jnp.rint(made * weight + other * (1 - weight)).astype(made.dtype)
+        made = jnp.where(_inside(box, made.shape), other, blended)
+        recipe['mixed_label'] = _of_neighbours(recipe['label'])
+    return {'image': made} | recipe
+
+
+def _crop(images: jax.Array, offsets: jax.Array, padding: int) -> jax.Array:
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+
+    def window(image: jax.Array, offset: jax.Array) -> jax.Array:
+        return lax.dynamic_slice(image, (*offset, 0), images.shape[1:])
+
+    return jax.vmap(window)(padded, offsets)
+
+
+def _inside(boxes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Whether pixels of images (B, ..., H, W, C) are in the boxes (B, 4); the same, but C = 1."""
+    top, bottom, left, right = (
+        jnp.expand_dims(side, range(1, len(shape))) for side in jnp.moveaxis(boxes, 1, 0)
+    )
+    rows = jnp.arange(shape[-3])[:, None, None]
+    columns = jnp.arange(shape[-2])[:, None]
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+
+
+def _of_neighbours(x: jax.Array) -> jax.Array:
+    """What the neighbours have in the place of each image, see `Mixing`."""
+    pairs = x.reshape(-1, 2, *x.shape[1:])
+    return pairs[:, ::-1].reshape(x.shape)
