@@ -25,6 +25,7 @@ RUN = [
     '--config.epochs=1',
     '--config.log_every=1',
     '--config.checkpoint.every_steps=1',
+    '--config.steps_per_call=1',
 ]
 
 
@@ -74,9 +75,9 @@ def alone(tmp_path_factory):
     return workdir
 
 
-def train_together(workdir, fsdp):
+def train_together(workdir, fsdp, *changes):
     """Two processes of two devices each, to their end; returns what each printed."""
-    with start(workdir, 2, 2, *RUN, f'--config.fsdp={fsdp}') as processes:
+    with start(workdir, 2, 2, *RUN, f'--config.fsdp={fsdp}', *changes) as processes:
         statuses, outputs = finish(processes)
     assert statuses == [0, 0], outputs
     return outputs
@@ -106,6 +107,13 @@ def test_processes_together_train_as_one_does(alone, tmp_path, fsdp, request):
         np.testing.assert_allclose(list(line.values()), list(other.values()), rtol=1e-5)
     assert last_step(workdir) == last_step(alone) == 3
     chex.assert_trees_all_close(load_weights(workdir), load_weights(alone), rtol=1e-4, atol=1e-6)
+
+
+def test_all_steps_in_one_call_on_images_on_the_devices_are_the_same(together, tmp_path):
+    several = ('--config.steps_per_call=3', '--config.log_every=3')
+    on_device = ('--config.checkpoint.every_steps=0', '--config.data.on_device=true')
+    train_together(tmp_path, 4, *several, *on_device)
+    chex.assert_trees_all_equal(load_weights(tmp_path), load_weights(together[0]))
 
 
 def test_a_checkpoint_damaged_for_one_process_is_passed_over_by_both(together, tmp_path):

@@ -35,7 +35,7 @@ def configured():
     config.average_decay = 0.9
     config.gradient_norms = True
     config.log_every = 4
-    config.checkpoint.every_steps = 9
+    config.checkpoint.every_steps = 5
     config.checkpoint.keep = 8
     config.steps_per_call = 1
     return config
@@ -98,7 +98,7 @@ def test_a_fault_within_a_call_has_its_step(config, tmp_path, monkeypatch, polic
     def with_fault(self, start, workers=0):
         for step, batch in enumerate(iterate(self, start, workers), start=start + 1):
             images = batch['image'].astype(np.float32)
-            images[3, 0, 0] = np.nan if step == 6 else images[3, 0, 0]
+            images[3, 0, 0] = np.nan if step == 7 else images[3, 0, 0]
             yield batch | {'image': images}
 
     monkeypatch.setattr(TrainingBatches, 'iterate', with_fault)
@@ -107,7 +107,7 @@ def test_a_fault_within_a_call_has_its_step(config, tmp_path, monkeypatch, polic
         config.steps_per_call = steps
         workdir = tmp_path / str(steps)
         if policy == 'stop':
-            with pytest.raises(NonFiniteError, match='step 6: the statistics of stem'):
+            with pytest.raises(NonFiniteError, match='step 7: the statistics of stem'):
                 train(config, workdir, verbose=False)
         else:
             assert train(config, workdir, verbose=False).finished
