@@ -181,6 +181,7 @@ def _call(
         grid=(y.shape[0], pixels // block),
         in_specs=[spec(array) for array in inputs],
         out_specs=[spec(array) for array in outputs],
+        name=f'fused{kernel.__name__}',
         cost_estimate=pl.CostEstimate(flops=0, transcendentals=0, bytes_accessed=moved),
     )
     on_gpu = call(compiler_params=triton.CompilerParams(num_warps=4, num_stages=1))
@@ -192,6 +193,8 @@ def _pixels(x: jax.Array) -> jax.Array:
     return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
+# Jitted, so that layers of the same shapes are traced once.
+@jax.jit
 def _kernel_forward(y: jax.Array, slope: jax.Array, offset: jax.Array, *streams: jax.Array) -> Any:
     pixels = _pixels(y)
     like = jax.ShapeDtypeStruct(pixels.shape, y.dtype)
@@ -201,6 +204,7 @@ def _kernel_forward(y: jax.Array, slope: jax.Array, offset: jax.Array, *streams:
     return results[0], *(array.reshape(y.shape) for array in results[1:])
 
 
+@jax.jit
 def _kernel_backward(spikes: jax.Array, word: jax.Array, y: jax.Array, *streams: jax.Array) -> Any:
     pixels = _pixels(y)
     tiles = _Tiles.of(*pixels.shape[2:])

@@ -97,16 +97,23 @@ class Worker:
       arguments: of the worker's command line.
       environment: variables beside this process's.
       errors: file for what the process prints on stderr.
+      script: that is run.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], errors: Path
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        errors: Path,
+        *,
+        script: Path = Path(__file__),
     ) -> None:
         self.name = name
         self._errors = errors
         with errors.open('w') as stream:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, f'--worker={name}', *arguments],
+                [sys.executable, str(script), f'--worker={name}', *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
