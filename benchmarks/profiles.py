@@ -70,7 +70,12 @@ def _operations(planes: Iterable[Any]) -> Iterator[tuple[str, float]]:
             if not devices and 'XLA' not in line.name:
                 continue
             for event in line.events:
-                yield event.name, event.duration_ns
+                if not _WAITS.match(event.name):
+                    yield event.name, event.duration_ns
+
+
+# What XLA for CPUs notes of its threads beside its operations.
+_WAITS = re.compile(r'ThunkExecutor|ThreadpoolListener|end: ')
 
 
 def add_up(operations: Iterable[tuple[str, float]], steps: int, longest: int) -> dict[str, Any]:

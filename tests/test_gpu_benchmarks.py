@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import snnjax
 from tests.conftest import ROOT
 
 
@@ -85,3 +86,40 @@ def test_seconds_in_the_loop_are_between_lines_of_training(monkeypatch):
     clock.write(300, {'train/loss': 1.0})
     assert clock.seconds() == 3.0 / 200
     assert signals == [loop.signal.SIGTERM]
+
+
+def test_a_variant_is_predicted_by_the_ratio_of_its_floors():
+    variants = importlib.import_module('gpu_variants')
+    speeds = {'flops': 10.0, 'bandwidth': 10.0}
+    base = {'seconds': 3.0, 'flops': 10.0, 'bytes': 20.0}
+    # Half of the bytes, so that operations limit; then more of these.
+    assert variants.predict(base, {'flops': 10.0, 'bytes': 5.0}, speeds) == 1.5
+    assert variants.predict(base, {'flops': 40.0, 'bytes': 5.0}, speeds) == 6.0
+    assert variants.predict(base, {'flops': 0, 'bytes': 5.0}, speeds) is None
+
+
+def test_every_variant_names_what_there_is():
+    variants = importlib.import_module('gpu_variants')
+    patches = {variant.patch for variant in variants.VARIANTS.values()} - {''}
+    assert patches == set(variants.PATCHES)
+    model = snnjax.create_model('ms_resnet8')
+    for variant in variants.VARIANTS.values():
+        assert variant.step.keys() <= {'flat', 'donate'}
+        model.clone(**variant.model)
+
+
+def test_operations_are_added_up_by_kind_and_by_name():
+    profiles = importlib.import_module('profiles')
+    operations = [
+        ('fusion.1', 2e6),
+        ('cudnn_fprop', 6e6),
+        ('cudnn_fprop', 2e6),
+        ('loop_convert_fusion', 1e6),
+        ('fused_forward_kernel', 1e6),
+    ]
+    summary = profiles.add_up(operations, steps=2, longest=2)
+    assert summary['milliseconds'] == 6.0
+    assert summary['kernels'] == 2.5
+    assert summary['kinds'] == {'convolution': 4.0, 'fusion': 1.5, 'kernel of Pallas': 0.5}
+    assert [op['name'] for op in summary['operations']] == ['cudnn_fprop', 'fusion.1']
+    assert '| convolution | 4.00 | 66.7% |' in profiles.to_markdown(summary)
