@@ -9,7 +9,8 @@ The bare step is the compiled training step of the same configuration, called ag
 the same batch, which lies on the device; the host waits for the last call only. The loop is
 `snnjax.train.loop.train` with its data, log and progress, from the first line of its log to the
 last, without its evaluations and checkpoints. Both take turns in one process; the medians count.
-Their difference is the overhead of the loop in a step.
+Their difference is the overhead of the loop in a step. On a machine with other work beside it, the
+CPU time of the process, of all its threads, tells more.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def measure(config: Any, steps: int, rounds: int) -> dict[str, Any]:
       rounds: rounds of each of the two.
 
     Returns:
-      Seconds a step of all rounds as ``bare`` and ``loop``, and what follows from their medians.
+      Seconds a step of all rounds, ``bare_seconds`` and ``loop_seconds``; the CPU time of the
+      process in it likewise, ``bare_cpu_seconds`` and ``loop_cpu_seconds``; and what follows from
+      their medians.
 
     Raises:
       ConfigError: if there are fewer than two lines of the log in so many steps.
@@ -78,11 +81,15 @@ def measure(config: Any, steps: int, rounds: int) -> dict[str, Any]:
             f'{2 * config.log_every}'
         )
     bare_step = BareStep(config)
-    bare, loop = [], []
-    for _ in range(rounds):
-        bare.append(bare_step.seconds(steps))
-        loop.append(seconds_in_loop(config, steps, bare_step.steps_per_epoch))
+    rounds_of = [
+        (bare_step.seconds(steps), seconds_in_loop(config, steps, bare_step.steps_per_epoch))
+        for _ in range(rounds)
+    ]
+    (bare, bare_cpu), (loop, loop_cpu) = (
+        tuple(zip(*times, strict=True)) for times in zip(*rounds_of, strict=True)
+    )
     seconds, of_loop = statistics.median(bare), statistics.median(loop)
+    of_cpu = statistics.median(loop_cpu) - statistics.median(bare_cpu)
     flat = config.to_dict()
     return {
         'model': config.model.name,
@@ -97,12 +104,15 @@ def measure(config: Any, steps: int, rounds: int) -> dict[str, Any]:
         'card': describe_card(),
         'bare_seconds': bare,
         'loop_seconds': loop,
+        'bare_cpu_seconds': bare_cpu,
+        'loop_cpu_seconds': loop_cpu,
         'bare_images_per_second': config.batch_size / seconds,
         'loop_images_per_second': config.batch_size / of_loop,
         'ratio': seconds / of_loop,
         'overhead_us': (of_loop - seconds) * 1e6,
         # Other work on the machine disturbs it least.
         'least_overhead_us': (min(loop) - min(bare)) * 1e6,
+        'overhead_cpu_us': of_cpu * 1e6,
     }
 
 
@@ -130,15 +140,28 @@ class BareStep:
         self._state, sums = self._step(self._state, self._batch)
         jax.block_until_ready(sums)
 
-    def seconds(self, steps: int) -> float:
-        """Returns the seconds of a step."""
+    def seconds(self, steps: int) -> tuple[float, float]:
+        """Returns the seconds of a step, and those of CPU time."""
         import jax
 
-        start = time.perf_counter()
+        start = now()
         for _ in range(steps):
             self._state, sums = self._step(self._state, self._batch)
         jax.block_until_ready((self._state, sums))
-        return (time.perf_counter() - start) / steps
+        return per_step(start, now(), steps)
+
+
+Moment = tuple[float, float]
+
+
+def now() -> Moment:
+    """Returns the time, and the CPU time of this process, in seconds."""
+    return time.perf_counter(), time.process_time()
+
+
+def per_step(start: Moment, end: Moment, steps: int) -> tuple[float, float]:
+    """Returns the seconds of a step between two moments, and those of CPU time."""
+    return (end[0] - start[0]) / steps, (end[1] - start[1]) / steps
 
 
 class Clock:
@@ -149,22 +172,22 @@ class Clock:
     """
 
     def __init__(self, steps: int) -> None:
-        self.lines: list[tuple[int, float]] = []
+        self.lines: list[tuple[int, Moment]] = []
         self._steps = steps
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Notes a line."""
         if _OF_TRAINING not in values:
             return
-        self.lines.append((step, time.perf_counter()))
+        self.lines.append((step, now()))
         if step >= self._steps:
             signal.raise_signal(signal.SIGTERM)
 
     def close(self) -> None:
         """Does nothing."""
 
-    def seconds(self) -> float:
-        """Returns the seconds of a step between the first line and the last.
+    def seconds(self) -> tuple[float, float]:
+        """Returns the seconds of a step between the first line and the last, and of CPU time.
 
         Raises:
           RuntimeError: if there are fewer than two lines.
@@ -172,11 +195,14 @@ class Clock:
         if len(self.lines) < 2:
             raise RuntimeError(f'the log has {len(self.lines)} lines of training, not 2 or more')
         (first, start), (last, end) = self.lines[0], self.lines[-1]
-        return (end - start) / (last - first)
+        return per_step(start, end, last - first)
 
 
-def seconds_in_loop(config: Any, steps: int, steps_per_epoch: int) -> float:
-    """Returns the seconds of a step in the loop of training, evaluations and checkpoints apart."""
+def seconds_in_loop(config: Any, steps: int, steps_per_epoch: int) -> tuple[float, float]:
+    """Returns the seconds of a step in the loop of training, and those of CPU time.
+
+    Evaluations and checkpoints are not among them.
+    """
     from snnjax.train.loggers import LOGGERS
     from snnjax.train.loop import train
 
@@ -206,7 +232,8 @@ def describe(record: Mapping[str, Any]) -> str:
             f'loop       {batch / record["loop_images_per_second"] * 1e6:10.0f} us  '
             f'{record["loop_images_per_second"]:10.0f} images/s  {record["ratio"]:.1%} of the step',
             f'overhead   {record["overhead_us"]:10.0f} us a step, '
-            f'{record["least_overhead_us"]:.0f} us between the fastest rounds',
+            f'{record["least_overhead_us"]:.0f} us between the fastest rounds, '
+            f'{record["overhead_cpu_us"]:.0f} us of CPU time',
         ]
     )
 
