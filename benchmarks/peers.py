@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,9 +50,18 @@ class Program(Protocol):
 
 
 class SnnjaxProgram:
-    """Ours."""
+    """Ours.
 
-    def __init__(self, model: str, num_steps: int, weights: Path) -> None:
+    Args:
+      model: name of the network.
+      num_steps: time steps.
+      weights: file of `make_weights`.
+      options: further options of the network.
+    """
+
+    def __init__(
+        self, model: str, num_steps: int, weights: Path, options: Mapping[str, Any] | None = None
+    ) -> None:
         import jax
         import jax.numpy as jnp
         import optax
@@ -60,7 +69,7 @@ class SnnjaxProgram:
         import snnjax
         from snnjax.weights.torch_state import from_state_dict
 
-        network = snnjax.create_model(model, num_steps=num_steps)
+        network = snnjax.create_model(model, num_steps=num_steps, **(options or {}))
         optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9))
 
         def cross_entropy(logits: Any, labels: Any) -> Any:
@@ -88,7 +97,7 @@ class SnnjaxProgram:
             logits = network.apply({'params': params, 'batch_stats': batch_stats}, images)
             return cross_entropy(logits, labels)
 
-        compiler_options = snnjax.models.compiler_options('cpu')
+        compiler_options = snnjax.models.compiler_options(jax.default_backend())
         self._train = jax.jit(train, donate_argnums=0, compiler_options=compiler_options)
         self._infer = jax.jit(infer, compiler_options=compiler_options)
         variables = from_state_dict(network, dict(np.load(weights)))
@@ -103,12 +112,34 @@ class SnnjaxProgram:
 
     def train(self) -> float:
         """See `Program`."""
-        self._state, loss = self._train(self._state, *self._batch)
-        return float(loss)
+        return float(self.start_step())
+
+    def start_step(self) -> Any:
+        """Starts a step, and does not wait for it."""
+        self._state, self._loss = self._train(self._state, *self._batch)
+        return self._loss
 
     def infer(self) -> float:
         """See `Program`."""
         return float(self._infer(self._state, *self._batch))
+
+    def wait(self) -> None:
+        """Waits for all that was started."""
+        import jax
+
+        jax.block_until_ready((self._state, self._loss))
+
+    def peak_bytes(self) -> int:
+        """Returns the most bytes that JAX ever had on the device."""
+        from cards import peak_bytes
+
+        return peak_bytes()
+
+    def describe(self) -> dict[str, Any]:
+        """Returns XLA's account of the training step."""
+        from cards import account
+
+        return account(self._train.lower(self._state, *self._batch).compile())
 
 
 def make_weights(model: str, path: Path) -> dict[str, Any]:
@@ -125,7 +156,7 @@ def make_weights(model: str, path: Path) -> dict[str, Any]:
     np.savez(path, **to_state_dict(network, variables))
     return {
         'num_classes': network.num_classes,
-        'stem': (STEMS[network.stem], network.stem_stride),
+        'stem': (STEMS[network.stem], network.stem_stride, 3 if network.stem == 'conv3x3x3' else 1),
         'blocks': network.blocks,
         'widths': network.widths,
         'strides': network.strides,

@@ -3,11 +3,18 @@
 Each is as its users write it: activations (T, B, C, H, W), one convolution and one normalisation
 over all time steps at once, the stem once for an image that stands still, and the neurons' own way
 through time. Names are those of `snnjax.weights.torch_state`.
+
+On GPUs, see `gpu_peers.py`, they compute under autocast and with channels last in memory. Neurons
+are then given (T, B, H, W, C), the same memory in order, so that nothing is copied on the way.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.util
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,6 +105,18 @@ NEURONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+class ChannelsLast(nn.Module):
+    """Neurons that see channels last, and give what lies in memory like that."""
+
+    def __init__(self, neurons: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.neurons = neurons()
+
+    def forward(self, current: torch.Tensor) -> torch.Tensor:
+        """Spikes of a current (T, B, C, H, W)."""
+        return self.neurons(current.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
+
+
 class ConvNorm(nn.Module):
     """Convolution and batch normalisation over time and batch."""
 
@@ -115,6 +134,21 @@ class ConvNorm(nn.Module):
         if self.pool > 1:
             x = functional.avg_pool2d(x, self.pool)
         return self.bn(self.conv(x)).unflatten(0, (steps, -1))
+
+
+class TripleStem(nn.Module):
+    """Three convolutions of size 3 with biases, and one normalisation."""
+
+    def __init__(self, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, outputs, 3, stride, 1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.conv3 = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, B, C, H, W) -> the same with other C, H, W."""
+        return self.bn(self.conv3(self.conv2(self.conv1(x[0]))))[None]
 
 
 class Block(nn.Module):
@@ -142,7 +176,7 @@ class MSResNet(nn.Module):
         neurons: Callable[[], nn.Module],
         num_steps: int,
         num_classes: int,
-        stem: tuple[int, int],
+        stem: tuple[int, int, int],
         blocks: Sequence[int],
         widths: Sequence[int],
         strides: Sequence[int],
@@ -150,7 +184,11 @@ class MSResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_steps = num_steps
-        self.stem = ConvNorm(3, widths[0], *stem, False)
+        size, stride, convolutions = stem
+        if convolutions == 1:
+            self.stem = ConvNorm(3, widths[0], size, stride, False)
+        else:
+            self.stem = TripleStem(widths[0], stride)
         layers, inputs = [], widths[0]
         for number, width, stride in zip(blocks, widths, strides, strict=True):
             for i in range(number):
@@ -169,36 +207,98 @@ class MSResNet(nn.Module):
 
 
 class TorchProgram:
-    """Training steps and inference; see `peers.Program`."""
+    """Training steps and inference; see `peers.Program`.
 
-    def __init__(self, name: str, options: dict, weights: dict[str, np.ndarray], threads: int):
+    Args:
+      name: key of `NEURONS`.
+      options: of `MSResNet`.
+      weights: arrays by PyTorch's names.
+      threads: that PyTorch computes with on a CPU.
+      device: 'cpu' or 'cuda'.
+      dtype: 'bfloat16' to compute under autocast, or 'float32'.
+      channels_last: whether channels are last in memory.
+      compiled: whether `torch.compile` compiles the network and the loss.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: dict,
+        weights: dict[str, np.ndarray],
+        threads: int,
+        *,
+        device: str = 'cpu',
+        dtype: str = 'float32',
+        channels_last: bool = False,
+        compiled: bool = False,
+    ) -> None:
         torch.set_num_threads(threads)
-        self.model = MSResNet(NEURONS[name], **options)
+        torch.backends.cudnn.benchmark = True
+        neurons = NEURONS[name]
+        if channels_last:
+            neurons = functools.partial(ChannelsLast, neurons)
+        self.model = MSResNet(neurons, **options)
         state = {key: torch.from_numpy(value) for key, value in weights.items()}
         missing, unexpected = self.model.load_state_dict(state, strict=False)
         # Counters of batches, and snnTorch's constants, are no weights.
         if unexpected or any('.conv.' in key or '.bn.weight' in key for key in missing):
             raise ValueError(f'weights do not fit: {missing}, {unexpected}')
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self.model.to(self._device, memory_format=self._format)
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4
+            self.model.parameters(),
+            lr=0.05,
+            momentum=0.9,
+            weight_decay=1e-4,
+            fused=True if device == 'cuda' else None,
         )
+        self._loss = torch.compile(self._loss_of) if compiled else self._loss_of
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Takes images (B, H, W, C) and labels (B,)."""
-        self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        self.labels = torch.from_numpy(labels.astype(np.int64))
+        pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        self.images = pixels.to(self._device, memory_format=self._format)
+        self.labels = torch.from_numpy(labels.astype(np.int64)).to(self._device)
 
     def train(self) -> float:
         """One step; the loss before it."""
+        return self.start_step().item()
+
+    def start_step(self) -> torch.Tensor:
+        """Starts a step, and does not wait for it."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(self.model(self.images), self.labels)
+        loss = self._loss()
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     @torch.inference_mode()
     def infer(self) -> float:
         """The loss of the batch, normalised by running statistics."""
         self.model.eval()
-        return functional.cross_entropy(self.model(self.images), self.labels).item()
+        return self._loss().item()
+
+    def wait(self) -> None:
+        """Waits for all that was started."""
+        if self._device.type == 'cuda':
+            torch.cuda.synchronize()
+
+    def peak_bytes(self) -> int:
+        """Returns the most bytes that PyTorch ever had in arrays on the GPU; 0 on a CPU."""
+        return torch.cuda.max_memory_allocated() if self._device.type == 'cuda' else 0
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what computes the neurons of SpikingJelly, and why not other kernels."""
+        if self._device.type != 'cuda' or not importlib.util.find_spec('spikingjelly'):
+            return {}
+        from spikingjelly.activation_based import functional as of_neurons
+
+        return dict(of_neurons.neuron_implementation('lif', self._device))
+
+    def _loss_of(self) -> torch.Tensor:
+        autocast = torch.autocast(self._device.type, torch.bfloat16)
+        with autocast if self._dtype == 'bfloat16' else contextlib.nullcontext():
+            return functional.cross_entropy(self.model(self.images), self.labels)

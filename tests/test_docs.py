@@ -122,6 +122,14 @@ def problem_of_others(words):
         return missing(extras, known_extras()) or missing(
             paths, filter(lambda p: p.exists(), paths)
         )
+    if words[0] == 'python' and words[1].startswith('benchmarks/'):
+        script = (ROOT / words[1]).read_text()
+        options = {word.partition('=')[0] for word in words[2:] if word.startswith('--')}
+        # Those of the configuration are not the script's.
+        own = {option for option in options if not option.startswith('--config')}
+        return missing(own, re.findall(r"'(--\w+)'", script))
+    if words[0] == 'launch/gpu_program.sh':
+        return missing(words[1:], re.findall(r'^(\w+)\(\)', (ROOT / words[0]).read_text(), re.M))
     if words[:2] == ['python3', '-m']:
         return None if importlib.util.find_spec(words[2]) else f'no module {words[2]}'
     return 'no test knows how to check it'

@@ -1,7 +1,9 @@
 """The launchers: the local one is executed; of the others, what can be seen without clusters."""
 
+import json
 import os
 import re
+import shlex
 import sys
 
 import pytest
@@ -49,7 +51,7 @@ def test_local_processes_end_with_the_status_of_their_command(tmp_path):
     assert 'batch_size=7 must be a multiple of the 2 devices' in result.stderr
 
 
-@pytest.mark.parametrize('script', ['local_processes.sh', 'tpu_vm.sh'])
+@pytest.mark.parametrize('script', ['local_processes.sh', 'tpu_vm.sh', 'gpu_program.sh'])
 def test_without_arguments_there_is_help(script):
     result = run(script)
     assert result.returncode == 2
@@ -102,3 +104,28 @@ def test_the_job_of_a_cluster_has_a_process_for_each_host():
     assert hosts['parallelism'] == hosts['completions']
     assert hosts['parallelism'] * chips == int(sides[0]) * int(sides[1])
     assert container['command'][:4] == ['python', '-m', 'snnjax.main', '--distributed']
+
+
+def test_the_program_for_gpus_gives_commands_that_are_taken():
+    steps = ['peers', 'loop', 'profile', 'variants', 'table2', 'table9']
+    printed = run('gpu_program.sh', *steps, DRY_RUN='1', PYTHON='python').stdout
+    printed += run('gpu_program.sh', 'ann', 'configs/cifar10.py:depth=8', DRY_RUN='1').stdout
+    lines = [shlex.split(line)[2:] for line in printed.splitlines()]
+    modules = [words[1:] for words in lines if words[0] == '-m']
+    assert [words[0].split('.')[-1] for words in modules] == ['sweep'] * 3 + ['main'] * 2
+    result = processes.run(
+        [sys.executable, '-m', 'tests.command_lines'], cwd=ROOT, stdin=json.dumps(modules)
+    )
+    assert json.loads(result.stdout) == [None] * len(modules), result.stderr
+    scripts = [words for words in lines if words[0] != '-m']
+    for script, *arguments in scripts:
+        options = re.findall(r"'(--\w+)'", (ROOT / script).read_text())
+        given = {a.partition('=')[0] for a in arguments if re.match(r'--(?!config)', a)}
+        assert given <= set(options), script
+    assert len(scripts) == 7
+
+
+def test_the_program_for_gpus_refuses_a_step_that_is_none():
+    result = run('gpu_program.sh', 'table3', DRY_RUN='1')
+    assert result.returncode == 2
+    assert 'unknown step table3' in result.stderr

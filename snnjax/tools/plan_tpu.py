@@ -5,7 +5,9 @@ r"""Tells whether a training fits a TPU, and how fast it could be, without one.
 
 Compiles the training step of the configuration for that topology, which takes minutes, and prints,
 for one chip: memory, operations, bytes that move, and what each of them takes at least at the
-chip's published rates. `--largest` compiles again and again to find the largest batch that fits.
+chip's published rates; then the hours that all steps and evaluations of the configuration take at
+least, for which the steps of earlier phases and the evaluation are compiled, too. `--largest`
+compiles again and again to find the largest batch that fits.
 Needs libtpu: pip install 'snnjax[aot]'.
 """
 
@@ -26,6 +28,8 @@ from absl import logging
 
 from snnjax.errors import ConfigError
 from snnjax.spelling import count, suggest
+from snnjax.tools import recipe
+from snnjax.tools.collectives import count_collectives
 from snnjax.tools.command_line import add_json_argument
 from snnjax.tools.config_arguments import ConfigParser, run_with_config
 
@@ -96,9 +100,14 @@ class Plan:
     compile_seconds: float = 0
 
     @property
+    def seconds(self) -> float:
+        """The least that a step takes: the longer of its operations and its traffic."""
+        return max(self.compute_seconds, self.memory_seconds)
+
+    @property
     def images_per_second(self) -> float:
         """At most, of one chip."""
-        return self.images / max(self.compute_seconds, self.memory_seconds)
+        return self.images / self.seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,6 +135,7 @@ def print_plan(args: argparse.Namespace, config: ml_collections.ConfigDict) -> N
     """Prints the plan that a command line asks for."""
     logging.set_verbosity(logging.ERROR)
     plan = plan_step(config, args.topology, args.images_per_chip)
+    phases = plan_recipe(config, args.topology, args.images_per_chip, plan)
     most = None
     if args.largest:
         # Of microbatches each chip has equal parts.
@@ -135,18 +145,71 @@ def print_plan(args: argparse.Namespace, config: ml_collections.ConfigDict) -> N
             first=max(1, plan.images // unit),
         )
     if args.json:
-        args.json.write(dataclasses.asdict(plan) | {'largest_images': most})
+        of_run = recipe.to_json(phases, plan.chips) if phases else None
+        args.json.write(dataclasses.asdict(plan) | {'recipe': of_run, 'largest_images': most})
     if not (args.json and args.json.is_stdout):
-        print(describe(config, plan, most))
+        print(describe(config, plan, most, phases))
 
 
-def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0) -> Plan:
+def plan_recipe(
+    config: ml_collections.ConfigDict, topology: str, images: int, last: Plan
+) -> list[recipe.PhaseTime]:
+    """Finds the least time of all steps and evaluations of a configuration.
+
+    Evaluations are counted in batches of as many images as training has; that of the phase that
+    follows, which closes a phase, is left out.
+
+    Args:
+      config: of a run.
+      topology: as 'v5e:2x4'.
+      images: of a batch, for each chip; 0 for the configuration's.
+      last: the plan of the last phase's training step.
+
+    Returns:
+      The times of all phases, in order; none if the last step does not fit, or its layers are
+      scanned.
+
+    Raises:
+      ConfigError: for a phase that cannot run on the topology.
+    """
+    from snnjax.train.config import phase_configs
+    from snnjax.train.experiment import set_up
+
+    if last.problem or not last.flops:
+        return []
+    times = []
+    for name, phase in phase_configs(config).items():
+        step = plan_step(phase, topology, images) if name else last
+        evaluation = plan_step(phase, topology, images, evaluation=True)
+        if problem := step.problem or evaluation.problem:
+            raise ConfigError(f'phase {name or "of the run"}: {problem}')
+        known = _with_known_data(phase)
+        known.batch_size = last.images * last.chips if images else phase.batch_size
+        load = set_up(known).dataset.load
+        is_imagenet = phase.data.name == 'imagenet'
+        test_images = _IMAGENET_TEST if is_imagenet else len(load('test'))
+        times.append(
+            recipe.phase_time(
+                name, known, len(load('train')), test_images, step.seconds, evaluation.seconds
+            )
+        )
+    return times
+
+
+# Where it is not there, photos of its number and size stand in for it, but fewer to evaluate.
+_IMAGENET_TEST = 50_000
+
+
+def plan_step(
+    config: ml_collections.ConfigDict, topology: str, images: int = 0, *, evaluation: bool = False
+) -> Plan:
     """Compiles the training step of a configuration for a topology.
 
     Args:
       config: of a run. ImageNet need not be there: its shapes are known.
       topology: as 'v5e:2x4'.
       images: of a batch, for each chip; 0 for the configuration's.
+      evaluation: plan a batch of its evaluation instead, of as many images.
 
     Raises:
       ConfigError: for an unknown topology, or a configuration that cannot run on it.
@@ -173,14 +236,23 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
     plan = Plan(topology, chips, config.batch_size // chips)
     program = build_program(setup.config, setup.dataset, setup.model, mesh, steps_per_epoch=1000)
     shape = setup.dataset.image_shape
+    if evaluation and config.data.eval_size:
+        shape = (config.data.eval_size, config.data.eval_size, shape[-1])
     batch = {
         'image': jax.ShapeDtypeStruct((config.batch_size, *shape), 'uint8'),
         'label': jax.ShapeDtypeStruct((config.batch_size,), 'int32'),
     }
+    if evaluation:
+        batch['mask'] = jax.ShapeDtypeStruct((config.batch_size,), 'bool')
     abstract = program.abstract_batch(batch)
     start = time.perf_counter()
     try:
-        compiled = program.train_step.lower(program.abstract_state(), abstract).compile()
+        lowered = (
+            program.eval_step.lower(program.abstract_variables(), abstract)
+            if evaluation
+            else program.train_step.lower(program.abstract_state(), abstract)
+        )
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if 'RESOURCE_EXHAUSTED' not in str(error):
             raise
@@ -191,7 +263,8 @@ def plan_step(config: ml_collections.ConfigDict, topology: str, images: int = 0)
     usage: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
     # The loop over microbatches is counted once, too; nearly all is done in it.
-    times = 0 if config.model.scan_layers == 'true' else per_chip * config.microbatches
+    parts = 1 if evaluation else config.microbatches
+    times = 0 if config.model.scan_layers == 'true' else per_chip * parts
     flops, traffic = cost['flops'] * times, cost['bytes accessed'] * times
     return dataclasses.replace(
         plan,
@@ -260,46 +333,6 @@ def _reason(error: str) -> str:
     return f'needs {used[1]} of {used[2]}' if used else error.splitlines()[0][:200]
 
 
-_COLLECTIVE = re.compile(
-    r'= (?P<type>.*?) (?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)'
-    r'(?:-start)?\('
-)
-_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 'f64': 8}
-
-
-def count_collectives(program: str) -> dict[str, tuple[int, int]]:
-    """How many collectives of each name a compiled program has, and bytes of their results.
-
-    A reduction that leaves each device a part of the result is a reduce-scatter, of the bytes that
-    are reduced.
-    """
-    counts: dict[str, tuple[int, int]] = {}
-    channels = set()
-    computation = ''
-    for line in program.splitlines():
-        if line.endswith('{'):
-            computation = line
-        match = _COLLECTIVE.search(line)
-        if not match:
-            continue
-        # One that other work overlaps is there several times: as it begins, goes on and ends.
-        channel = re.search(r'channel_id=\d+', line)
-        if channel:
-            if (match['name'], channel[0]) in channels:
-                continue
-            channels.add((match['name'], channel[0]))
-        size = 0
-        for dtype, sides in re.findall(r'(\w+)\[([\d,]*)\]', match['type']):
-            elements = math.prod(int(side) for side in sides.split(',') if side)
-            size += elements * _BYTES.get(dtype, 4)
-        # As TPUs have it, an all-reduce and the choice of a part are one.
-        scatters = computation.startswith('%all-reduce-scatter')
-        name = 'reduce-scatter' if scatters else match['name']
-        number, total = counts.get(name, (0, 0))
-        counts[name] = number + 1, total + size
-    return counts
-
-
 def largest(fits: Callable[[int], bool], first: int) -> int:
     """The largest number that fits, to a sixteenth; 0 where even 1 does not.
 
@@ -316,8 +349,13 @@ def largest(fits: Callable[[int], bool], first: int) -> int:
     return low
 
 
-def describe(config: ml_collections.ConfigDict, plan: Plan, most: int | None) -> str:
-    """The plan as a table."""
+def describe(
+    config: ml_collections.ConfigDict,
+    plan: Plan,
+    most: int | None,
+    phases: Sequence[recipe.PhaseTime] = (),
+) -> str:
+    """Returns the plan as a table, with the least time of all phases if it is known."""
     dtype = config.model.dtype or 'float32'
     rows: list[tuple[str, Any]] = [
         (
@@ -347,6 +385,7 @@ def describe(config: ml_collections.ConfigDict, plan: Plan, most: int | None) ->
             (name, f'{number}, of {_short(size)}B')
             for name, (number, size) in sorted(plan.collectives.items())
         ]
+        rows += recipe.to_rows(phases, plan.chips) if phases else []
         rows.append(('compiled in', f'{plan.compile_seconds:.0f} s'))
     if most is not None:
         rows.append(('largest batch', f'{count(most, "image")} a chip'))

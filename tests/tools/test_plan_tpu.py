@@ -2,11 +2,14 @@ import importlib.util
 import json
 import os
 import sys
+from unittest import mock
 
 import pytest
 
-from snnjax.tools.plan_tpu import _reason, count_collectives, describe_topology, largest
-from snnjax.train.config import ConfigError
+from snnjax.tools import plan_tpu, recipe
+from snnjax.tools.collectives import count_collectives
+from snnjax.tools.plan_tpu import Plan, _reason, describe_topology, largest
+from snnjax.train.config import ConfigError, default_config
 from tests import processes
 from tests.conftest import ROOT
 
@@ -81,6 +84,47 @@ def test_a_step_is_compiled_for_a_tpu_and_reduces_only():
     # Two operations for each of the 8 images' multiply-accumulates, forward and twice backward.
     assert 0.5 < plan['flops'] / (6 * 8 * 2 * 737_280) < 2
     assert plan['compute_seconds'] == plan['flops'] / 197e12
+    # 1437 images for training, and 360 for evaluation after each of 20 epochs.
+    (phase,) = plan['recipe']['phases']
+    assert (phase['steps'], phase['evaluations']) == (20 * (1437 // 32), 20)
+    assert phase['evaluation_steps'] == 12
+    step = max(plan['compute_seconds'], plan['memory_seconds'])
+    assert 0 < phase['evaluation_step_seconds'] < step == phase['step_seconds']
+    hours = (880 * step + 240 * phase['evaluation_step_seconds']) / 3600
+    assert plan['recipe']['hours'] == pytest.approx(hours)
+    assert plan['recipe']['chip_hours'] == pytest.approx(4 * hours)
+
+
+def test_the_least_hours_are_those_of_all_phases():
+    def plan(config, topology, images=0, *, evaluation=False):
+        seconds = 0.25 if evaluation else 1.0 * config.model.num_steps
+        return Plan(topology, 4, 8, flops=1, compute_seconds=seconds, memory_seconds=0.1)
+
+    config = default_config()
+    config.data.name = 'fake_imagenet'
+    config.data.image_size = 224
+    config.model.name = 'ms_resnet34'
+    config.model.num_steps = 6
+    config.epochs, config.batch_size, config.eval_every_epochs = 3, 256, 2
+    config.earlier_phases.t1 = {'epochs': 5, 'model': {'num_steps': 1}}
+    with mock.patch.object(plan_tpu, 'plan_step', plan):
+        phases = plan_tpu.plan_recipe(config, 'v5e:2x2', 8, plan(config, 'v5e:2x2'))
+    first, last = phases
+    # Eight images on each of four chips.
+    assert (first.name, first.steps, first.step_seconds) == ('t1', 5 * (1_281_167 // 32), 1.0)
+    assert (last.name, last.steps, last.step_seconds) == ('', 3 * (1_281_167 // 32), 6.0)
+    assert (first.evaluations, last.evaluations, last.evaluation_steps) == (3, 2, 157)
+    hours = (200_180 + 720_648 + 5 * 157 * 0.25) / 3600
+    assert recipe.to_json(phases, 4)['hours'] == pytest.approx(hours)
+    assert recipe.to_json(phases, 4)['chip_hours'] == pytest.approx(4 * hours)
+    table = plan_tpu.describe(config, plan(config, 'v5e:2x2'), None, phases)
+    assert f'at least {hours:.2f} h, {4 * hours:.1f} chip-hours' in table
+    assert '200,180 in 55.61 h, 3 evaluations in 0.03 h' in table
+
+
+@pytest.mark.parametrize('last', [Plan('', 4, 8), Plan('', 4, 8, problem='needs 20G of 16G')])
+def test_no_hours_are_claimed_without_a_time_of_the_step(last):
+    assert plan_tpu.plan_recipe(default_config(), 'v5e:2x2', 8, last) == []
 
 
 @needs_libtpu

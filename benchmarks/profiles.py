@@ -1,0 +1,149 @@
+r"""Sums up a trace of JAX's profiler: time by kind of operation, and the longest operations.
+
+python benchmarks/profiles.py FOLDER --steps=3
+
+The folder is one that `jax.profiler.trace` has written, as `gpu_variants.py --profile` does. It
+gets `summary.json` and `summary.md`, small enough to be kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+KINDS = (
+    ('kernel of Pallas', r'pallas|fused_(forward|backward)_kernel'),
+    ('convolution', r'conv(?!ert)|cudnn|xmma|implicit|wgrad|dgrad|fprop|cutlass.*(fprop|grad)'),
+    ('matrix product', r'gemm|dot|matmul|cublas'),
+    ('reduction', r'reduce'),
+    ('copy, transpose', r'copy|transpose|memcpy|memset|concatenate'),
+    ('fusion', r'fusion|loop_|input_|wrapped'),
+)
+"""Kinds of operations, by what their names have in them; the first that fits."""
+
+
+def kind_of(name: str) -> str:
+    """Returns the kind of an operation."""
+    return next((kind for kind, words in KINDS if re.search(words, name, re.IGNORECASE)), 'other')
+
+
+def summarize(folder: Path, steps: int, longest: int = 25) -> dict[str, Any]:
+    """Sums up the newest trace of a folder, and writes the summary there.
+
+    Args:
+      folder: folder that the trace was written to.
+      steps: training steps in the trace.
+      longest: operations that are listed.
+
+    Returns:
+      Milliseconds a step: ``kinds`` by kind, and ``operations`` with name, milliseconds and calls.
+
+    Raises:
+      FileNotFoundError: if the folder has no trace.
+    """
+    import jax
+
+    traces = sorted(folder.rglob('*.xplane.pb'), key=lambda path: path.stat().st_mtime)
+    if not traces:
+        raise FileNotFoundError(f'{folder} has no trace, *.xplane.pb')
+    data = jax.profiler.ProfileData.from_file(str(traces[-1]))
+    summary = add_up(_operations(data.planes), steps, longest)
+    (folder / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    (folder / 'summary.md').write_text(to_markdown(summary))
+    return summary
+
+
+def _operations(planes: Iterable[Any]) -> Iterator[tuple[str, float]]:
+    """Yields name and nanoseconds of the operations on devices, or else of XLA on the CPU."""
+    planes = list(planes)
+    devices = [plane for plane in planes if plane.name.startswith('/device:')]
+    for plane in devices or planes:
+        for line in plane.lines:
+            # Lines of XLA's modules and steps hold the same time again.
+            if devices and not re.search(r'stream|ops', line.name, re.IGNORECASE):
+                continue
+            if not devices and 'XLA' not in line.name:
+                continue
+            for event in line.events:
+                if not _WAITS.match(event.name):
+                    yield event.name, event.duration_ns
+
+
+# What XLA for CPUs notes of its threads beside its operations.
+_WAITS = re.compile(r'ThunkExecutor|ThreadpoolListener|end: ')
+
+
+def add_up(operations: Iterable[tuple[str, float]], steps: int, longest: int) -> dict[str, Any]:
+    """Adds up operations by name and by kind.
+
+    Args:
+      operations: name and nanoseconds of each.
+      steps: training steps that they are of.
+      longest: operations that are listed.
+    """
+    times: dict[str, float] = collections.defaultdict(float)
+    calls: dict[str, int] = collections.Counter()
+    for name, nanoseconds in operations:
+        times[name] += nanoseconds / 1e6 / steps
+        calls[name] += 1
+    kinds: dict[str, float] = collections.defaultdict(float)
+    for name, milliseconds in times.items():
+        kinds[kind_of(name)] += milliseconds
+    ranked = sorted(times, key=lambda name: -times[name])[:longest]
+    return {
+        'steps': steps,
+        'milliseconds': sum(times.values()),
+        'kernels': sum(calls.values()) / steps,
+        'kinds': dict(sorted(kinds.items(), key=lambda item: -item[1])),
+        'operations': [
+            {
+                'name': name[:120],
+                'kind': kind_of(name),
+                'milliseconds': times[name],
+                'calls': calls[name] / steps,
+            }
+            for name in ranked
+        ],
+    }
+
+
+def to_markdown(summary: Mapping[str, Any]) -> str:
+    """Returns a summary as two tables."""
+    total = summary['milliseconds'] or 1
+    lines = [
+        f'{summary["milliseconds"]:.2f} ms of operations a step, {summary["kernels"]:.0f} calls, '
+        f'over {summary["steps"]} steps',
+        '',
+        '| kind | ms | share |',
+        '|---|--:|--:|',
+        *(f'| {kind} | {ms:.2f} | {ms / total:.1%} |' for kind, ms in summary['kinds'].items()),
+        '',
+        '| operation | kind | ms | calls |',
+        '|---|---|--:|--:|',
+        *(
+            f'| `{op["name"]}` | {op["kind"]} | {op["milliseconds"]:.3f} | {op["calls"]:.1f} |'
+            for op in summary['operations']
+        ),
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+    """Sums up a trace."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--steps', type=int, default=1, help='training steps in the trace (1)')
+    args = parser.parse_args()
+    summarize(args.folder, args.steps)
+    print((args.folder / 'summary.md').read_text(), end='')
+
+
+if __name__ == '__main__':
+    main()
