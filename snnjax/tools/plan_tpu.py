@@ -32,36 +32,13 @@ from snnjax.tools import recipe
 from snnjax.tools.collectives import count_collectives
 from snnjax.tools.command_line import add_json_argument
 from snnjax.tools.config_arguments import ConfigParser, run_with_config
+from snnjax.train.chips import TPUS, Chip
 
 if TYPE_CHECKING:
     import jax
     import ml_collections
 
 _USAGE = 'python -m snnjax.tools.plan_tpu --config=configs/NAME.py --topology=v5e:2x4'
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """What a chip can do, as Google publishes it.
-
-    Attributes:
-      flops: bfloat16 operations a second, at most.
-      bandwidth: bytes a second to its memory and back, at most.
-      memory: bytes.
-    """
-
-    flops: float
-    bandwidth: float
-    memory: float
-
-
-# https://cloud.google.com/tpu/docs/v4, v5e, v5p and v6e, in November 2026.
-CHIPS = {
-    'v4': Chip(275e12, 1200e9, 32e9),
-    'v5e': Chip(197e12, 819e9, 16e9),
-    'v5p': Chip(459e12, 2765e9, 95e9),
-    'v6e': Chip(918e12, 1638e9, 32e9),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,8 +274,8 @@ def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
     from jax.experimental import topologies
 
     kind, _, sides = topology.partition(':')
-    if kind not in CHIPS:
-        raise ConfigError(f'unknown chip {kind!r} in --topology; {suggest(kind, CHIPS)}')
+    if kind not in TPUS:
+        raise ConfigError(f'unknown chip {kind!r} in --topology; {suggest(kind, TPUS)}')
     if not re.fullmatch(r'\d+x\d+(x\d+)?', sides):
         raise ConfigError(f'--topology={topology} must be like v5e:2x4 or v4:2x2x1')
     if not importlib.util.find_spec('libtpu'):
@@ -310,7 +287,7 @@ def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
     except (RuntimeError, NotImplementedError) as error:
         raise ConfigError(f'--topology={topology} cannot be had: {error}') from error
     chips = math.prod(map(int, sides.split('x')))
-    return CHIPS[kind], chips, description.devices
+    return TPUS[kind], chips, description.devices
 
 
 def _with_known_data(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -22,7 +22,6 @@ from snnjax.models import Network
 from snnjax.models.params import CLASSIFIER
 from snnjax.modules import note_modules
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
-from snnjax.train.chips import utilisation
 from snnjax.train.config import flatten, logger_names, model_options
 from snnjax.train.description import describe_phase, describe_run
 from snnjax.train.device_images import place_images
@@ -45,6 +44,7 @@ from snnjax.train.run_directory import (
 )
 from snnjax.train.signals import StopRequest
 from snnjax.train.state import TrainState
+from snnjax.train.utilisation import utilisation
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import load_weights, trained_otherwise, write_description
 
