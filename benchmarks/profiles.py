@@ -3,13 +3,15 @@ r"""Sums up a trace of JAX's profiler: time by kind of operation, and the longes
 python benchmarks/profiles.py FOLDER --steps=3
 
 The folder is one that `jax.profiler.trace` has written, as `gpu_variants.py --profile` does. It
-gets `summary.json` and `summary.md`, small enough to be kept.
+gets `summary.json` and `summary.md`, small enough to be kept. `--picture=FILE` draws what its
+busiest threads did.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import gzip
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -133,6 +135,53 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def draw(folder: Path, picture: Path, threads: int = 3) -> None:
+    """Draws what the busiest threads or streams of a trace did over time.
+
+    Args:
+      folder: folder with a ``perfetto_trace.json.gz``, as `snnjax.main --profile` writes it.
+      picture: PNG file to write.
+      threads: number of threads that are drawn.
+
+    Raises:
+      FileNotFoundError: if the folder has no such trace.
+    """
+    import matplotlib.pyplot as plt
+
+    traces = sorted(folder.rglob('perfetto_trace.json.gz'), key=lambda path: path.stat().st_mtime)
+    if not traces:
+        raise FileNotFoundError(f'{folder} has no trace, perfetto_trace.json.gz')
+    with gzip.open(traces[-1]) as file:
+        events = json.load(file)['traceEvents']
+    names, spans = {}, collections.defaultdict(list)
+    for event in events:
+        thread = event.get('pid'), event.get('tid')
+        if event.get('ph') == 'M' and event['name'] == 'thread_name':
+            names[thread] = event['args']['name']
+        elif event.get('ph') == 'X' and event.get('dur') and not _WAITS.match(event['name']):
+            # Of the host's threads, what starts the steps.
+            if 'train_step' in event['name'] or names.get(thread) != 'python':
+                spans[thread].append(event)
+    busiest = sorted(spans, key=lambda thread: -sum(e['dur'] for e in spans[thread]))[:threads]
+    first = min(event['ts'] for thread in busiest for event in spans[thread])
+    kinds = [*(kind for kind, _ in KINDS), 'train_step', 'other']
+    colors = {kind: f'C{number}' for number, kind in enumerate(kinds)}
+    figure, axes = plt.subplots(figsize=(9, 0.6 * threads + 1.6), layout='constrained')
+    drawn = {}
+    for row, thread in enumerate(busiest):
+        # The longest first, so that what they call lies over them.
+        for event in sorted(spans[thread], key=lambda event: -event['dur']):
+            name = event['name']
+            kind = 'train_step' if 'train_step' in name else kind_of(name)
+            span = ((event['ts'] - first) / 1e3, event['dur'] / 1e3)
+            drawn[kind] = axes.broken_barh([span], (row - 0.4, 0.8), facecolors=colors[kind])
+    axes.set_yticks(range(len(busiest)), [str(names.get(t, t)).split('/')[0] for t in busiest])
+    axes.invert_yaxis()
+    axes.set_xlabel('time (ms)')
+    axes.legend(drawn.values(), drawn, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1))
+    figure.savefig(picture, dpi=120)
+
+
 def main() -> None:
     """Sums up a trace."""
     parser = argparse.ArgumentParser(
@@ -140,8 +189,11 @@ def main() -> None:
     )
     parser.add_argument('folder', type=Path)
     parser.add_argument('--steps', type=int, default=1, help='training steps in the trace (1)')
+    parser.add_argument('--picture', type=Path, help='PNG file to draw the trace to')
     args = parser.parse_args()
     summarize(args.folder, args.steps)
+    if args.picture:
+        draw(args.folder, args.picture)
     print((args.folder / 'summary.md').read_text(), end='')
 
 

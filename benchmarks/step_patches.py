@@ -53,7 +53,7 @@ def wide_words(network: Any) -> Any:
 def time_outermost(network: Any) -> Any:
     """Folds time into the batch as its slower axis."""
 
-    def folded(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    def folded(x: jax.Array, kernel: jax.Array, stride: int, **_: object) -> jax.Array:
         steps = jnp.moveaxis(x, 1, 0)
         images = lax.conv_general_dilated(
             steps.reshape(-1, *steps.shape[2:]),
