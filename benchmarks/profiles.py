@@ -153,15 +153,19 @@ def draw(folder: Path, picture: Path, threads: int = 3) -> None:
         raise FileNotFoundError(f'{folder} has no trace, perfetto_trace.json.gz')
     with gzip.open(traces[-1]) as file:
         events = json.load(file)['traceEvents']
-    names, spans = {}, collections.defaultdict(list)
+    names: dict[tuple, str] = {}
+    spans: dict[tuple, list] = collections.defaultdict(list)
     for event in events:
         thread = event.get('pid'), event.get('tid')
         if event.get('ph') == 'M' and event['name'] == 'thread_name':
             names[thread] = event['args']['name']
         elif event.get('ph') == 'X' and event.get('dur') and not _WAITS.match(event['name']):
-            # Of the host's threads, what starts the steps.
-            if 'train_step' in event['name'] or names.get(thread) != 'python':
-                spans[thread].append(event)
+            spans[thread].append(event)
+    # Of the host's threads only what starts the steps is drawn.
+    spans = {
+        thread: [e for e in all_of_it if names.get(thread) != 'python' or 'train_step' in e['name']]
+        for thread, all_of_it in spans.items()
+    }
     busiest = sorted(spans, key=lambda thread: -sum(e['dur'] for e in spans[thread]))[:threads]
     first = min(event['ts'] for thread in busiest for event in spans[thread])
     kinds = [*(kind for kind, _ in KINDS), 'train_step', 'other']

@@ -61,8 +61,9 @@ class DataOptions:
     split: str = 'official'
     # Processes that make batches; 0 for threads of this one.
     workers: int = 0
-    # Where batches of small images are made: 'true', on the devices, which then have all of them;
-    # 'false', on the host; 'auto', on accelerators that have room. The batches are the same.
+    # Where batches of small images, and of events that are mirrored at most, are made: 'true', on
+    # the devices, which then have all of them; 'false', on the host; 'auto', on accelerators that
+    # have room. The batches are the same.
     on_device: str = 'auto'
     # Of the training examples. Small images: pixels that one is moved by at most, up or down, left
     # or right; likewise frames of events.
@@ -141,10 +142,16 @@ class DataOptions:
 
     def require_meaning(self, kind: str) -> None:
         """Raises ValueError for an option, other than its default, that ``kind`` has no use for."""
-        if kind != 'small images' and self.on_device == 'true':
+        if kind == 'photos' and self.on_device == 'true':
             raise ValueError(
-                f'data.on_device=true is for small images, {self.name} has {kind}, which are made '
-                "on the host: leave it at 'auto'"
+                f'data.on_device=true is for small images and events, {self.name} has photos, '
+                "which are decoded on the host: leave it at 'auto'"
+            )
+        changes = self.crop_padding or self.event_drop or self.crop_scale != 1
+        if kind == 'events' and self.on_device == 'true' and changes:
+            raise ValueError(
+                'data.on_device=true: crop_padding, crop_scale and event_drop change events before '
+                "they are framed, on the host; leave them out, or leave it at 'auto'"
             )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

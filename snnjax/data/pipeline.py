@@ -21,7 +21,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from snnjax.data.splits import ArraySplit, Batch, Split
+from snnjax.data.splits import ArraySplit, Batch, EventSplit, Split
 from snnjax.data.transforms.mixing import Mixing, draw_mixing, mix
 from snnjax.errors import EXIT_INTERRUPTED, UserError
 
@@ -76,7 +76,8 @@ class TrainingBatches:
         chosen, share = self._chosen(number), self._share()
         batch = self.split.training_batch(chosen, (self.seed, 1, number), share)
         if self.mixup or self.cutmix:
-            batch = mix(batch, self._draw_mixing(number, batch['image'], batch.get('mask')))
+            height, width = batch['image'].shape[-3:-1]
+            batch = mix(batch, self._draw_mixing(number, (height, width), batch.get('mask')))
         return batch
 
     def recipe(self, number: int) -> Batch:
@@ -88,13 +89,13 @@ class TrainingBatches:
           `snnjax.data.transforms.mixing.Mixing`.
 
         Raises:
-          TypeError: for a split that is no `ArraySplit`.
+          TypeError: for a split without recipes.
         """
-        if not isinstance(self.split, ArraySplit):
+        if not isinstance(self.split, ArraySplit | EventSplit):
             raise TypeError(f'{type(self.split).__name__} has no recipes: its images are made here')
         recipe = self.split.recipe(self._chosen(number), (self.seed, 1, number), self._share())
         if self.mixup or self.cutmix:
-            mixing = self._draw_mixing(number, self.split.images)
+            mixing = self._draw_mixing(number, self.split.sides)
             recipe |= {
                 'mix_weight': mixing.weight,
                 'mix_box': mixing.box,
@@ -103,11 +104,11 @@ class TrainingBatches:
         return recipe
 
     def _draw_mixing(
-        self, number: int, images: np.ndarray, mask: np.ndarray | None = None
+        self, number: int, sides: tuple[int, int], mask: np.ndarray | None = None
     ) -> Mixing:
-        key, sides = (self.seed, 2, number), images.shape[-3:-1]
+        key = (self.seed, 2, number)
         options = (self.mixup, self.cutmix, key, self.batch_size, self._share())
-        return draw_mixing(*options, (sides[0], sides[1]), mask)
+        return draw_mixing(*options, sides, mask)
 
     def _chosen(self, number: int) -> np.ndarray:
         epoch, place = divmod(number, self.per_epoch)

@@ -110,6 +110,12 @@ class ArraySplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        height, width = self.images.shape[1:3]
+        return height, width
+
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`."""
         recipe = self._draw(chosen, key, share)
@@ -194,12 +200,43 @@ class EventSplit:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        return self.height, self.width
+
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`."""
         events, labels = self._read(chosen[share])
         rngs = _generators(key, len(chosen), share)
         changed = [self.augment(*pair) for pair in zip(events, rngs, strict=True)]
         return {'image': np.stack([self.frame(e) for e in changed]), 'label': labels}
+
+    def recipe(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
+        """Draws what `training_batch` draws, for somebody else who has the frames.
+
+        There is none for changes other than mirroring, which change what is in a frame.
+
+        Args:
+          chosen: indices of all examples of a batch.
+          key: seed of what is random in it.
+          share: slice of the wanted ones.
+
+        Returns:
+          ``number`` and ``label`` (B,) int32, and ``flipped`` (B,) bool if recordings are mirrored.
+        """
+        numbers = chosen[share]
+        recipe = {'number': numbers.astype(np.int32), 'label': self.labels[numbers]}
+        if self.augment.flip:
+            rngs = _generators(key, len(chosen), share)
+            recipe['flipped'] = np.array([self.augment.draw_flip(rng) for rng in rngs], bool)
+        return recipe
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """The labels of all recordings, (N,) int32."""
+        read = self.records.read(self.numbers)  # type: ignore[arg-type]
+        return np.array([example['label'] for example in read], np.int32)
 
     def examples(self, numbers: np.ndarray) -> Batch:
         """See `Split`."""

@@ -7,7 +7,8 @@ instead of 300. Batches are those that the host would make, bit for bit.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from snnjax.data import ArraySplit, Split
+from snnjax.data.splits import EventSplit
 from snnjax.errors import ConfigError
 from snnjax.train.sharding import BATCH_AXES, batch_sharded, batches_sharded, replicated
 
@@ -24,11 +26,12 @@ _SHARE_OF_MEMORY = 1 / 8
 
 
 class DeviceImages:
-    """The training images of an `ArraySplit`, whole on every device or divided over them.
+    """Training images on the devices, all of them on each or a part on each.
 
     Args:
-      split: the images; it makes no changes that need Pillow.
-      mesh: of the devices.
+      images: uint8 array (N, H, W, C), or (N, T, H, W, C) for frames of recordings.
+      crop_padding: padding in pixels of `snnjax.data.transforms.augment.crop`.
+      mesh: the devices.
       divided: whether each device has a part of the images only.
 
     Attributes:
@@ -37,8 +40,9 @@ class DeviceImages:
       make_several: likewise of several batches, arrays (K, B, ...).
     """
 
-    def __init__(self, split: ArraySplit, mesh: Mesh, *, divided: bool = False) -> None:
-        images = split.images
+    def __init__(
+        self, images: np.ndarray, crop_padding: int, mesh: Mesh, *, divided: bool = False
+    ) -> None:
         if divided:
             missing = -len(images) % mesh.size
             images = np.pad(images, [(0, missing)] + [(0, 0)] * (images.ndim - 1))
@@ -47,7 +51,7 @@ class DeviceImages:
             images.shape, sharding, lambda place: images[place]
         )
         take = functools.partial(_take_divided, mesh=mesh) if divided else jnp.take
-        make = functools.partial(_make_batch, take=take, padding=split.crop_padding)
+        make = functools.partial(_make_batch, take=take, padding=crop_padding)
         self.make_one = jax.jit(make, out_shardings=batch_sharded(mesh))
         self.make_several = jax.jit(
             lambda images, recipes: lax.map(functools.partial(make, images), recipes),
@@ -68,11 +72,14 @@ class DeviceImages:
         return make(self.images, recipe)
 
 
-def place_images(split: Split, on_device: str, mesh: Mesh) -> DeviceImages | None:
+def place_images(
+    split: Split, image_shape: Sequence[int], on_device: str, mesh: Mesh
+) -> DeviceImages | None:
     """Puts the images of a split on the devices, if that is asked for and there is room.
 
     Args:
       split: the training images.
+      image_shape: shape of one of them.
       on_device: ``data.on_device``. 'auto' leaves them on the host of CPUs, which is the device.
       mesh: of the devices.
 
@@ -83,25 +90,38 @@ def place_images(split: Split, on_device: str, mesh: Mesh) -> DeviceImages | Non
     Raises:
       ConfigError: where they have to be on the devices, and are too large for them.
     """
-    if on_device == 'false' or not isinstance(split, ArraySplit):
-        return None
-    if split.augment and split.augment.needs_pillow:
+    if on_device == 'false' or not _has_recipes(split):
         return None
     device = mesh.local_devices[0]
     if on_device == 'auto' and device.platform == 'cpu':
         return None
-    size = split.images.nbytes
+    size = len(split) * int(np.prod(image_shape))
     room = (device.memory_stats() or {}).get('bytes_limit')
     if room is None or size <= room * _SHARE_OF_MEMORY:
-        return DeviceImages(split, mesh)
+        return DeviceImages(*_all_images(split), mesh)
     if size / mesh.size <= room * _SHARE_OF_MEMORY:
-        return DeviceImages(split, mesh, divided=True)
+        return DeviceImages(*_all_images(split), mesh, divided=True)
     if on_device == 'auto':
         return None
     raise ConfigError(
         f'data.on_device=true: {size / 1e9:.1f} GB of images are too much for {mesh.size} devices '
         f"of {room / 1e9:.1f} GB each, of which an eighth may be images: leave it at 'auto'"
     )
+
+
+def _has_recipes(split: Split) -> TypeGuard[ArraySplit | EventSplit]:
+    """Whether images can be made without what only the host has: Pillow, or single events."""
+    if isinstance(split, EventSplit):
+        return split.augment.keeps_frames
+    needs_pillow = isinstance(split, ArraySplit) and split.augment and split.augment.needs_pillow
+    return isinstance(split, ArraySplit) and not needs_pillow
+
+
+def _all_images(split: ArraySplit | EventSplit) -> tuple[np.ndarray, int]:
+    """Returns all images of a split, and the padding they are cropped with."""
+    if isinstance(split, ArraySplit):
+        return split.images, split.crop_padding
+    return np.concatenate([split.examples(np.array([i]))['image'] for i in range(len(split))]), 0
 
 
 def _take_divided(images: jax.Array, numbers: jax.Array, *, axis: int, mesh: Mesh) -> jax.Array:
@@ -131,7 +151,7 @@ def _make_batch(images: jax.Array, recipe: Any, *, take: Any, padding: int) -> A
     if offset is not None:
         made = _crop(made, offset, padding)
     if flipped is not None:
-        made = jnp.where(jnp.expand_dims(flipped, range(1, made.ndim)), made[:, :, ::-1], made)
+        made = jnp.where(jnp.expand_dims(flipped, range(1, made.ndim)), jnp.flip(made, -2), made)
     if erased is not None:
         made = jnp.where(_inside(erased, made.shape), recipe.pop('noise'), made)
     weight, box = recipe.pop('mix_weight', None), recipe.pop('mix_box', None)

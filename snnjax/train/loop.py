@@ -325,7 +325,9 @@ def _train_steps(
         measure=utilisation(phase),
     )
     steps = steps_per_call(phase)
-    images = place_images(batches.split, config.data.on_device, program.mesh)
+    images = place_images(
+        batches.split, phase.dataset.image_shape, config.data.on_device, program.mesh
+    )
     feed = Feed(phase, images, point.step, steps)
     alone = jax.process_count() == 1
     step = point.step

@@ -1,12 +1,18 @@
 """Batches that devices make by recipe are those that the host makes."""
 
+import dataclasses
+import functools
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from snnjax.data import ArraySplit
 from snnjax.data.pipeline import TrainingBatches
+from snnjax.data.splits import EventSplit
 from snnjax.data.transforms.augment import ImageAugmentation
+from snnjax.data.transforms.frames import EventAugmentation, frame_by_number
 from snnjax.errors import ConfigError
 from snnjax.train.device_images import DeviceImages, place_images
 from snnjax.train.sharding import batch_sharded, batches_sharded, make_mesh, put_batch
@@ -25,7 +31,7 @@ def split():
 @pytest.mark.parametrize('divided', [False, True])
 def test_batches_are_those_of_the_host_bit_for_bit(split, divided, mixing):
     mesh = make_mesh(fsdp=2)
-    images = DeviceImages(split, mesh, divided=divided)
+    images = DeviceImages(split.images, 2, mesh, divided=divided)
     batches = TrainingBatches(split, 16, 3, 6, *mixing)
     made = [
         images.batch(put_batch(batches.recipe(number), batch_sharded(mesh))) for number in range(6)
@@ -55,7 +61,7 @@ def test_a_recipe_is_of_the_share_of_a_process(split):
 
 
 def test_divided_images_lie_on_one_device_each(split):
-    images = DeviceImages(split, make_mesh(), divided=True)
+    images = DeviceImages(split.images, 2, make_mesh(), divided=True)
     shards = images.images.addressable_shards
     # 50 images and 6 of padding.
     assert [shard.data.shape[0] for shard in shards] == [7] * 8
@@ -86,7 +92,7 @@ def test_images_lie_where_there_is_room(split, monkeypatch, on_device, room, exp
     """There are 7,200 bytes of images, 900 a device where they are divided."""
     mesh = make_mesh()
     monkeypatch.setattr(type(mesh), 'local_devices', [_Device(room)])
-    placed = place_images(split, on_device, mesh)
+    placed = place_images(split, (6, 8, 3), on_device, mesh)
     sizes = placed and [shard.data.shape[0] for shard in placed.images.addressable_shards]
     assert sizes == expected
 
@@ -95,14 +101,42 @@ def test_images_that_have_to_be_on_devices_without_room_are_an_error(split, monk
     mesh = make_mesh()
     monkeypatch.setattr(type(mesh), 'local_devices', [_Device(7000)])
     with pytest.raises(ConfigError, match='GB of images are too much for 8 devices'):
-        place_images(split, 'true', mesh)
+        place_images(split, (6, 8, 3), 'true', mesh)
 
 
 def test_the_host_of_cpus_keeps_them_and_so_it_does_what_pillow_changes(split):
     mesh = make_mesh()
-    assert place_images(split, 'auto', mesh) is None
+    assert place_images(split, (6, 8, 3), 'auto', mesh) is None
     pillow = ArraySplit(split.images, split.labels, augment=ImageAugmentation(rand_augment=1))
-    assert place_images(pillow, 'true', mesh) is None
+    assert place_images(pillow, (6, 8, 3), 'true', mesh) is None
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_frames_of_recordings_are_made_once(flip):
+    """Those of the host mirror events before they frame them."""
+    rng = np.random.default_rng(0)
+    recordings = [
+        {
+            'x': rng.integers(0, 8, 90, dtype=np.uint8),
+            'y': rng.integers(0, 6, 90, dtype=np.uint8),
+            'on': rng.integers(0, 2, 90, dtype=np.uint8),
+            'elapsed': rng.integers(0, 50, 90, dtype=np.int32),
+            'label': i % 10,
+        }
+        for i in range(24)
+    ]
+    records = types.SimpleNamespace(read=lambda numbers: [recordings[i] for i in numbers])
+    frame = functools.partial(frame_by_number, num_frames=4)
+    split = EventSplit(records, np.arange(3, 24), 6, 8, frame, EventAugmentation(flip=flip))
+    mesh = make_mesh()
+    images = place_images(split, (4, 6, 8, 2), 'true', mesh)
+    batches = TrainingBatches(split, 16, 3, 2, 0.4, 1.0)
+    for number in range(2):
+        batch = images.batch(put_batch(batches.recipe(number), batch_sharded(mesh)))
+        for key, value in batches[number].items():
+            np.testing.assert_array_equal(batch[key], value)
+    shifted = dataclasses.replace(split, augment=EventAugmentation(shift=1))
+    assert place_images(shifted, (4, 6, 8, 2), 'true', mesh) is None
 
 
 def test_batches_of_other_splits_have_no_recipe():
@@ -113,7 +147,7 @@ def test_batches_of_other_splits_have_no_recipe():
 def test_only_recipes_cross_to_the_devices(split):
     """With whole images on each, devices tell each other nothing."""
     mesh = make_mesh()
-    images = DeviceImages(split, mesh)
+    images = DeviceImages(split.images, 2, mesh)
     recipe = put_batch(TrainingBatches(split, 16, 3, 6).recipe(0), batch_sharded(mesh))
     program = images.make_one.lower(images.images, recipe).compile().as_text()
     assert not any(word in program for word in ('all-', 'collective', 'reduce-scatter'))

@@ -70,10 +70,19 @@ class EventAugmentation:
     crop_scale: float = 1.0
     drop: float = 0.0
 
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether a changed recording has the frames of the recording, mirrored at most."""
+        return not (self.shift or self.drop) and self.crop_scale == 1
+
+    def draw_flip(self, rng: np.random.Generator) -> bool:
+        """Draws whether a recording is mirrored."""
+        return self.flip and rng.random() < 0.5
+
     def __call__(self, events: Events, rng: np.random.Generator) -> Events:
         """The changed events."""
         x, y = events.x.astype(np.int64), events.y.astype(np.int64)
-        if self.flip and rng.random() < 0.5:
+        if self.draw_flip(rng):
             x = events.width - 1 - x
         if self.crop_scale < 1:
             side = np.sqrt(rng.uniform(self.crop_scale, 1))
