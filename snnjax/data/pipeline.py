@@ -81,15 +81,15 @@ class TrainingBatches:
         return batch
 
     def recipe(self, number: int) -> Batch:
-        """What the batch of a number is made of, without pixels.
+        """Returns the random numbers of a batch, without its pixels.
 
         Returns:
-          What `snnjax.data.ArraySplit.recipe` has, with ``mix_weight`` (B,) float32, ``mix_box``
-          (B, 4) int32 and ``label_weight`` (B,) float32 where images are mixed; see
-          `snnjax.data.transforms.mixing.Mixing`.
+          The recipe of the split, see `snnjax.data.ArraySplit.recipe`. If images are mixed, also
+          ``mix_weight`` (B,) float32, ``mix_box`` (B, 4) int32 and ``label_weight`` (B,) float32,
+          see `snnjax.data.transforms.mixing.Mixing`.
 
         Raises:
-          TypeError: for a split without recipes.
+          TypeError: If the split has no recipes.
         """
         if not isinstance(self.split, ArraySplit | EventSplit):
             raise TypeError(f'{type(self.split).__name__} has no recipes: its images are made here')

@@ -130,19 +130,20 @@ class ArraySplit:
         return {'image': images, 'label': recipe['label']}
 
     def recipe(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
-        """Draws what `training_batch` draws, for somebody else who makes the images.
+        """Draws the random numbers of `training_batch`, without making images.
 
-        There is none for changes that Pillow makes.
+        Changes that Pillow makes are not part of a recipe.
 
         Args:
-          chosen: numbers of all examples of a batch.
-          key: seed of what is random in it.
-          share: which ones are wanted.
+          chosen: The indices of all examples of the batch.
+          key: The seed.
+          share: The slice of the examples that are wanted.
 
         Returns:
-          ``number`` and ``label`` (B,) int32; ``offset`` (B, 2) int32 of `crop`; ``flipped`` (B,)
-          bool; and ``erased`` (B, 4) int32, the rows and columns from, to, from, to, that ``noise``
-          (B, H, W, C) uint8 is put in the place of. What the split does not do is not there.
+          ``number``, the indices of the images, and ``label``, both (B,) int32. If the split makes
+          these changes, also ``offset`` (B, 2) int32 for `crop`; ``flipped`` (B,) bool; and
+          ``erased`` (B, 4) int32, boxes as in `snnjax.data.transforms.mixing.Mixing` that are
+          filled from ``noise`` (B, H, W, C) uint8.
         """
         recipe = self._draw(chosen, key, share)
         if self.augment and self.augment.random_erasing:
@@ -213,17 +214,18 @@ class EventSplit:
         return {'image': np.stack([self.frame(e) for e in changed]), 'label': labels}
 
     def recipe(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
-        """Draws what `training_batch` draws, for somebody else who has the frames.
+        """Draws the random numbers of `training_batch`, without making frames.
 
-        There is none for changes other than mirroring, which change what is in a frame.
+        Only mirroring can be part of a recipe; other changes alter what is in a frame.
 
         Args:
-          chosen: indices of all examples of a batch.
-          key: seed of what is random in it.
-          share: slice of the wanted ones.
+          chosen: The indices of all examples of the batch.
+          key: The seed.
+          share: The slice of the examples that are wanted.
 
         Returns:
-          ``number`` and ``label`` (B,) int32, and ``flipped`` (B,) bool if recordings are mirrored.
+          ``number``, the indices of the recordings, and ``label``, both (B,) int32; and ``flipped``
+          (B,) bool if recordings are mirrored.
         """
         numbers = chosen[share]
         recipe = {'number': numbers.astype(np.int32), 'label': self.labels[numbers]}

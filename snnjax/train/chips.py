@@ -1,4 +1,4 @@
-"""What chips can do, as their makers publish it."""
+"""Published rates of accelerator chips."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What a chip can do, as its maker publishes it.
+    """Holds the published limits of a chip.
 
     Attributes:
-      flops: bfloat16 operations a second, at most.
-      bandwidth: bytes a second to its memory and back, at most.
-      memory: bytes.
+      flops: peak rate of dense bfloat16 operations, per second.
+      bandwidth: peak memory bandwidth, in bytes per second.
+      memory: size of the memory, in bytes.
     """
 
     flops: float
@@ -29,8 +29,8 @@ TPUS = {
 }
 """TPUs by the name of their topologies."""
 
-# What JAX calls a device begins with one of these; the first that fits counts. Rates of dense
-# matrices from the data sheets of NVIDIA.
+# Prefixes of `jax.Device.device_kind`; the first that matches counts. The rates of GPUs are those
+# for dense matrices in NVIDIA's data sheets.
 _KINDS = {
     'TPU v4': TPUS['v4'],
     'TPU v5 lite': TPUS['v5e'],
@@ -45,9 +45,9 @@ _KINDS = {
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """Returns the chip that JAX calls a device by; None where it is not known.
+    """Returns the chip of a device, or None if it is not known.
 
     Args:
-      device_kind: of a `jax.Device`, as 'NVIDIA H200'.
+      device_kind: The attribute of that name of a `jax.Device`, for example 'NVIDIA H200'.
     """
     return next((chip for name, chip in _KINDS.items() if device_kind.startswith(name)), None)

@@ -1,7 +1,8 @@
-"""Training images that lie on the devices, where batches are made of them by recipe.
+"""Training images that are kept on the devices, which assemble the batches.
 
-The host draws what is random, numbers and not pixels, and sends that: a batch of CIFAR-10 is 2 kB
-instead of 300. Batches are those that the host would make, bit for bit.
+The host sends a recipe for each batch: indices, crop offsets, flips and mixing weights. For 100
+images of CIFAR-10 this is 2 kB instead of 307 kB. The batches are those that the host would make,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from snnjax.data.splits import EventSplit
 from snnjax.errors import ConfigError
 from snnjax.train.sharding import BATCH_AXES, batch_sharded, batches_sharded, replicated
 
-# Of the memory of a device, at most so large a part is for images.
+# The largest share of the memory of a device that images may take.
 _SHARE_OF_MEMORY = 1 / 8
 
 
 class DeviceImages:
-    """Training images on the devices, all of them on each or a part on each.
+    """Keeps training images on the devices and makes batches of them.
 
     Args:
-      images: uint8 array (N, H, W, C), or (N, T, H, W, C) for frames of recordings.
-      crop_padding: padding in pixels of `snnjax.data.transforms.augment.crop`.
-      mesh: the devices.
-      divided: whether each device has a part of the images only.
+      images: A uint8 array (N, H, W, C), or (N, T, H, W, C) for frames of recordings.
+      crop_padding: The padding of `snnjax.data.transforms.augment.crop`, in pixels.
+      mesh: The devices.
+      divided: If true, each device holds a part of the images; otherwise each holds all.
 
     Attributes:
-      images: the pixels (N, H, W, C) uint8 on the devices; divided ones are filled up with black.
-      make_one: ``(images, recipe) -> batch``.
-      make_several: likewise of several batches, arrays (K, B, ...).
+      images: The images on the devices, uint8. Divided images are padded with black ones.
+      make_one: The compiled function ``(images, recipe) -> batch``.
+      make_several: The same for K batches at once, with arrays (K, B, ...).
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class DeviceImages:
         """Makes a batch, or several at once.
 
         Args:
-          recipe: arrays of `snnjax.data.pipeline.TrainingBatches.recipe` on the devices, divided by
-            image; or with the batches of several steps, (K, B, ...).
+          recipe: The arrays of `snnjax.data.pipeline.TrainingBatches.recipe` on the devices, split
+            over the images; or those of several steps, (K, B, ...).
 
         Returns:
-          ``image`` and all that is in a batch of the host, divided likewise.
+          The arrays of a batch as the host makes it, with the same sharding.
         """
         make = self.make_one if recipe['number'].ndim == 1 else self.make_several
         return make(self.images, recipe)
@@ -75,20 +76,20 @@ class DeviceImages:
 def place_images(
     split: Split, image_shape: Sequence[int], on_device: str, mesh: Mesh
 ) -> DeviceImages | None:
-    """Puts the images of a split on the devices, if that is asked for and there is room.
+    """Copies the images of a split to the devices if the options and the memory allow it.
 
     Args:
-      split: the training images.
-      image_shape: shape of one of them.
-      on_device: ``data.on_device``. 'auto' leaves them on the host of CPUs, which is the device.
-      mesh: of the devices.
+      split: The training images.
+      image_shape: The shape of one image.
+      on_device: The option ``data.on_device``. On CPUs 'auto' means 'false'.
+      mesh: The devices.
 
     Returns:
-      The images on the devices: all of them on each, or a part of them where all are too many. None
-      where batches are to be made on the host.
+      The images on the devices, or None if the host has to make the batches. Each device holds all
+      images if they fit, and a part of them otherwise.
 
     Raises:
-      ConfigError: where they have to be on the devices, and are too large for them.
+      ConfigError: If ``on_device`` is 'true' and the images do not fit.
     """
     if on_device == 'false' or not _has_recipes(split):
         return None
@@ -110,7 +111,7 @@ def place_images(
 
 
 def _has_recipes(split: Split) -> TypeGuard[ArraySplit | EventSplit]:
-    """Whether images can be made without what only the host has: Pillow, or single events."""
+    """Returns whether devices can make the images; Pillow and single events need the host."""
     if isinstance(split, EventSplit):
         return split.augment.keeps_frames
     needs_pillow = isinstance(split, ArraySplit) and split.augment and split.augment.needs_pillow
@@ -118,16 +119,17 @@ def _has_recipes(split: Split) -> TypeGuard[ArraySplit | EventSplit]:
 
 
 def _all_images(split: ArraySplit | EventSplit) -> tuple[np.ndarray, int]:
-    """Returns all images of a split, and the padding they are cropped with."""
+    """Returns all images of a split, and the padding of their crops."""
     if isinstance(split, ArraySplit):
         return split.images, split.crop_padding
     return np.concatenate([split.examples(np.array([i]))['image'] for i in range(len(split))]), 0
 
 
 def _take_divided(images: jax.Array, numbers: jax.Array, *, axis: int, mesh: Mesh) -> jax.Array:
-    """`jnp.take` of images along the first axis, over which they are divided.
+    """Computes `jnp.take` along the first axis of an array that is divided over devices.
 
-    Each device finds those of the whole batch that it has; the others add nothing to their sum.
+    Each device picks the images of the whole batch that it holds. The picks are then summed; all
+    other devices contribute zeros.
     """
     del axis
 
@@ -144,7 +146,7 @@ def _take_divided(images: jax.Array, numbers: jax.Array, *, axis: int, mesh: Mes
 
 
 def _make_batch(images: jax.Array, recipe: Any, *, take: Any, padding: int) -> Any:
-    """The batch of a recipe."""
+    """Makes the batch of a recipe."""
     recipe = dict(recipe)
     made = take(images, recipe.pop('number'), axis=0)
     offset, flipped, erased = (recipe.pop(key, None) for key in ('offset', 'flipped', 'erased'))
@@ -156,11 +158,11 @@ def _make_batch(images: jax.Array, recipe: Any, *, take: Any, padding: int) -> A
         made = jnp.where(_inside(erased, made.shape), recipe.pop('noise'), made)
     weight, box = recipe.pop('mix_weight', None), recipe.pop('mix_box', None)
     if weight is not None:
-        other, weight = _of_neighbours(made), jnp.expand_dims(weight, range(1, made.ndim))
+        other, weight = _of_neighbors(made), jnp.expand_dims(weight, range(1, made.ndim))
         # Exact, see `snnjax.data.transforms.mixing`.
         blended = jnp.rint(made * weight + other * (1 - weight)).astype(made.dtype)
         made = jnp.where(_inside(box, made.shape), other, blended)
-        recipe['mixed_label'] = _of_neighbours(recipe['label'])
+        recipe['mixed_label'] = _of_neighbors(recipe['label'])
     return {'image': made} | recipe
 
 
@@ -174,7 +176,7 @@ def _crop(images: jax.Array, offsets: jax.Array, padding: int) -> jax.Array:
 
 
 def _inside(boxes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Whether pixels of images (B, ..., H, W, C) are in the boxes (B, 4); the same, but C = 1."""
+    """Returns a mask (B, ..., H, W, 1) of the pixels in the boxes (B, 4) of images."""
     top, bottom, left, right = (
         jnp.expand_dims(side, range(1, len(shape))) for side in jnp.moveaxis(boxes, 1, 0)
     )
@@ -183,7 +185,7 @@ def _inside(boxes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
-def _of_neighbours(x: jax.Array) -> jax.Array:
-    """What the neighbours have in the place of each image, see `Mixing`."""
+def _of_neighbors(x: jax.Array) -> jax.Array:
+    """Returns the entry of the neighbor of each image, see `Mixing`."""
     pairs = x.reshape(-1, 2, *x.shape[1:])
     return pairs[:, ::-1].reshape(x.shape)

@@ -1,4 +1,4 @@
-"""Batches on their way to the devices, for one step or several."""
+"""Moves training batches to the devices, for one step or several."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from snnjax.train.device_images import DeviceImages
 from snnjax.train.experiment import Phase
 from snnjax.train.sharding import put_batch
 
-# Of the batches of a call where the configuration does not say how many steps it has.
+# Limits of a call whose number of steps is chosen here.
 _MOST_BYTES = 64 * 2**20
 _MOST_STEPS = 32
 
 
 def steps_per_call(phase: Phase) -> int:
-    """Returns how many steps of a phase the devices take in one loop at most; 0 for no loop."""
+    """Returns the largest number of steps in one compiled loop, or 0 for no loop."""
     if phase.config.steps_per_call:
         return phase.config.steps_per_call
     if phase.program.mesh.devices.flat[0].platform == 'cpu':
@@ -28,13 +28,14 @@ def steps_per_call(phase: Phase) -> int:
 
 
 class Feed:
-    """The batches of a phase, in order.
+    """Supplies the batches of a phase, in order.
 
     Args:
-      phase: the phase.
-      images: of the phase on the devices; None where the host makes batches.
-      start: number of the first batch.
-      steps: batches that a call has room for; 0 where it takes a batch by itself.
+      phase: The phase.
+      images: The training images on the devices, or None if the host makes the batches.
+      start: The index of the first batch.
+      steps: The number of batches that a call has room for, or 0 for a single batch without an
+        axis of steps.
     """
 
     def __init__(self, phase: Phase, images: DeviceImages | None, start: int, steps: int) -> None:
@@ -53,19 +54,19 @@ class Feed:
         """Puts the next batches on the devices.
 
         Args:
-          count: of batches; 1 where a call takes a batch by itself.
-          flags: by name, what every image of them tells beside its pixels.
+          count: The number of batches; 1 if a call takes a single one.
+          flags: Values by name, which are added to the batch as an array with one copy per image.
 
         Returns:
-          Arrays of a batch, (B, ...), or (K, B, ...) for K steps, of which the first ``count`` are
-          batches.
+          The arrays of a batch, (B, ...), or of several, (K, B, ...), of which the first ``count``
+          are filled.
         """
         made = [next(self._made) for _ in range(count)]
         batch = _stack(made, self._steps) if self._steps else made[0]
         placed = put_batch(batch, self._sharding)
         if self._images:
             placed = self._images.batch(placed)
-        # The flags are small, and come last: what they tell is of now.
+        # The flags come last, so that they are as recent as possible.
         shape = batch['label'].shape
         return placed | put_batch(
             {name: np.full(shape, flag) for name, flag in flags.items()}, self._sharding
@@ -73,12 +74,12 @@ class Feed:
 
 
 def _recipes(batches: TrainingBatches, start: int) -> Iterator[Any]:
-    # Not ahead of their use: a recipe takes less time than to hand it over between threads.
+    # Made when needed: drawing a recipe is cheaper than passing it between threads.
     return (batches.recipe(number) for number in range(start, len(batches)))
 
 
 def _stack(batches: list[dict[str, np.ndarray]], steps: int) -> dict[str, np.ndarray]:
-    """Arrays of batches in one, with room for ``steps`` of them."""
+    """Stacks batches along a new axis of length ``steps``; the rest is zero."""
     stacked = {
         key: np.zeros((steps, *value.shape), value.dtype) for key, value in batches[0].items()
     }

@@ -33,12 +33,13 @@ def check_skipped(skipped: int, max_skipped: int) -> None:
 
 
 class _Call(NamedTuple):
-    """Steps that were taken in one call.
+    """Holds the sums of the steps of one call.
 
     Attributes:
-      before: the step that they begin at.
-      steps: how many.
-      sums: of each, on the devices, (steps or more,); scalars of a single step.
+      before: The number of steps before the call.
+      steps: The number of steps of the call.
+      sums: The sums on the devices, scalars for a call of one step, else (K,) with K at least
+        ``steps``.
     """
 
     before: int
@@ -47,14 +48,14 @@ class _Call(NamedTuple):
 
     @property
     def last(self) -> int:
-        """The step that they end at."""
+        """Returns the number of steps after the call."""
         return self.before + self.steps
 
 
-# Calls that the host may be ahead of the devices: one that they work at, and the next one, so that
-# they find something to do whatever holds up the host. Each has the memory of its batches.
+# The number of calls that the host may be ahead of the devices. The second one keeps the devices
+# busy if the host is delayed; each call holds the memory of its batches.
 _AHEAD = 2
-# Calls whose sums are left on the devices.
+# The largest number of calls whose sums stay on the devices.
 _MOST_CALLS = 256
 
 
@@ -77,7 +78,7 @@ class TrainingLog:
       first_step: steps of the run before the phase.
       last_step: steps of the phase.
       position: `START`, or what `flush` gave when the run was saved.
-      measure: gives further values for a line, from the images per second.
+      measure: A function from images per second to further values of a line.
 
     Attributes:
       stopping: whether any process of the run has been asked to stop, as all of them know.
@@ -116,19 +117,18 @@ class TrainingLog:
         self.restart_clock()
 
     def push(self, step: int, sums: metrics.Sums, count: int = 1) -> None:
-        """Takes the sums of the steps just started.
+        """Takes the sums of steps that have just been started.
 
-        What was due before them is written, and the host waits for the devices if it is too far
-        ahead of them.
+        Writes the log line of earlier steps if it is due, and waits if the host is too far ahead.
 
         Args:
-          step: that they lead to.
-          sums: of one step, scalars; or of several, (``count`` or more,).
-          count: how many steps.
+          step: The number of steps of the phase after these.
+          sums: The sums of the steps: scalars, or arrays with at least ``count`` entries.
+          count: The number of steps.
 
         Raises:
-          DecodeError: where more images are missing than may be.
-          NonFiniteError: where numbers are not finite, unless the configuration has that skipped.
+          DecodeError: If more images are missing than allowed.
+          NonFiniteError: If numbers are not finite, unless the configuration says to go on.
         """
         due = self._unfetched and self._is_due(self._unfetched[-1].last)
         if due or len(self._unfetched) >= _MOST_CALLS:
@@ -140,7 +140,7 @@ class TrainingLog:
             self._wait_for(self._under_way.popleft())
 
     def flush(self) -> dict[str, Any]:
-        """Fetches what is left; returns what another log goes on from, numbers by name.
+        """Fetches all sums; returns the position that another log continues from.
 
         Raises:
           DecodeError: as `push` does.
@@ -175,7 +175,7 @@ class TrainingLog:
         return step % self._config.log_every == 0 or step == self._last_step
 
     def _wait_for(self, call: _Call) -> None:
-        """Waits for a call, and takes of it what cannot wait for a line of the log."""
+        """Waits for a call; takes its flags and moves the progress bar."""
         jax.block_until_ready(call.sums['images'])
         if 'stop' in call.sums:
             self.stopping |= bool(np.any(call.sums['stop']))
@@ -183,7 +183,7 @@ class TrainingLog:
         self._progress.advance(call.steps * self._config.batch_size)
 
     def _fetch(self) -> None:
-        """Takes in what the devices have, step by step."""
+        """Fetches the sums of all calls, and takes them step by step."""
         while self._under_way:
             self._wait_for(self._under_way.popleft())
         calls, self._unfetched = self._unfetched, []

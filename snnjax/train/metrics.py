@@ -68,14 +68,14 @@ def batch_sums(
 
 
 def correct_top5(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Counts the images whose label is among the five classes of the highest scores; float32.
+    """Counts the images whose label is among the five highest scores, as a float32 scalar.
 
-    Of equal scores the class that comes first is the higher, as `batch_sums` has it.
+    Of equal scores, the one with the lower index counts as higher.
 
     Args:
-      logits: (B, classes).
-      labels: (B,), integers.
-      mask: (B,), false for images that do not count.
+      logits: float array (B, classes).
+      labels: integer array (B,).
+      mask: array (B,), false for images that do not count.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     earlier = jnp.arange(logits.shape[-1], dtype=labels.dtype) < labels[:, None]
@@ -130,10 +130,9 @@ def fetch_late(results: Iterable[Results]) -> Iterator[Results]:
 
 
 def fetch_at_end(results: Iterable[Results]) -> list[Results]:
-    """Brings small results to the host when all are done.
+    """Fetches small results from the devices after the last one.
 
-    Meanwhile the host is at most two of them ahead of the devices, which then have the batches of
-    as many.
+    The host runs at most two results ahead of the devices, which bounds the memory for batches.
     """
     all_of_them: list[Results] = []
     for result in results:

@@ -1,4 +1,4 @@
-"""A trace of some steps of a run."""
+"""Profiler traces of selected training steps."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FOLDER = 'profile'
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Steps of a run that are traced.
+    """Holds the range of steps that are traced.
 
     Attributes:
-      first: the first of them, from 1 on.
-      last: the last of them.
+      first: First traced step of the run; the run starts with step 1.
+      last: Last traced step.
     """
 
     first: int
@@ -34,7 +34,7 @@ class Window:
         """Reads ``FIRST:LAST``.
 
         Raises:
-          ConfigError: for anything else.
+          ConfigError: If the text has another form or the range is empty.
         """
         match = re.fullmatch(r'(\d{1,10}):(\d{1,10})', text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -45,11 +45,11 @@ class Window:
 
 
 class Profiler:
-    """Writes a trace of the steps of a window, that Perfetto and TensorBoard open.
+    """Traces the steps of a window, in the formats of Perfetto and TensorBoard.
 
     Args:
-      window: the steps; None for no trace.
-      workdir: gets the folder ``profile``.
+      window: The steps to trace, or None for no trace.
+      workdir: The work directory of the run; the trace goes to its folder ``profile``.
     """
 
     def __init__(self, window: Window | None, workdir: Path) -> None:
@@ -61,8 +61,8 @@ class Profiler:
         """Returns the steps of a phase after ``step`` at which the trace begins or ends.
 
         Args:
-          step: of the phase.
-          first_step: steps of the run before the phase.
+          step: A step, counted from the start of the phase.
+          first_step: The number of steps of the run before the phase.
         """
         if self._window is None:
             return []
@@ -70,14 +70,15 @@ class Profiler:
         return [stop for stop in stops if stop > step]
 
     def at(self, step: int, state: Any) -> str:
-        """Begins or ends the trace, if that is due at a step.
+        """Starts or stops the trace if a step is at an edge of the window.
 
         Args:
-          step: of the run.
-          state: after that step; it is waited for, so that the trace has its steps and no others.
+          step: A step of the run.
+          state: The training state after that step. It is waited for first, so that the trace
+            contains exactly the steps of the window.
 
         Returns:
-          What there is to say about it; mostly ''.
+          A message for the user, or ''.
         """
         window = self._window
         if window and not self._running and window.first - 1 <= step < window.last:
@@ -90,7 +91,7 @@ class Profiler:
         return ''
 
     def end(self) -> str:
-        """Ends the trace if one is being made, with what has been computed; returns what to say."""
+        """Stops a running trace; returns a message for the user, or ''."""
         if not self._running:
             return ''
         self._running = False
@@ -99,7 +100,7 @@ class Profiler:
 
     @contextlib.contextmanager
     def ended(self) -> Iterator[None]:
-        """Ends a trace that is being made when the context ends, however it does."""
+        """Stops a running trace when the context ends, also by an error."""
         try:
             yield
         finally:

@@ -70,7 +70,7 @@ class StepOptions:
     seed: int = 0
 
 
-# Of more than these the accuracy of the best five is told, too.
+# With more classes than these, evaluation also counts the best five.
 _FEW_CLASSES = 10
 
 # Folded into the key of the seed, so that dropout shares no number with initial parameters.
@@ -210,14 +210,15 @@ def repeat_step(
     train_step: Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]],
     of_state: TrainState,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, metrics.Sums]]:
-    """``(state, batches, count) -> (state, sums)``: several steps in one loop on the devices.
+    """Returns a function that takes several training steps in one loop.
 
-    ``batches`` has K batches, its arrays are (K, B, ...), of which the first ``count`` are trained
-    on; so one program serves for up to K steps. The sums are (K,), those of the further batches 0.
+    The function is ``(state, batches, count) -> (state, sums)``. The arrays of ``batches`` are (K,
+    B, ...). The first ``count`` batches are trained on, so that one program serves for up to K
+    steps. The sums have the shape (K,); those of unused batches are 0.
 
     Args:
-      train_step: of `make_train_step`.
-      of_state: shardings of the state.
+      train_step: The function of `make_train_step`.
+      of_state: The shardings of the state.
     """
     # Traced once, for its shapes and for the loop.
     step = jax.jit(train_step)

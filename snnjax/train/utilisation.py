@@ -1,4 +1,4 @@
-"""How far the devices of a run are used."""
+"""Utilization of the devices of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from snnjax.train.experiment import Phase
 
 
 def utilisation(phase: Phase) -> Callable[[float], dict[str, float]]:
-    """Returns a function of images per second that tells how far the devices are used.
+    """Returns a function from images per second to metrics of device utilization.
 
-    It gives ``time/mfu``, the share of the chips' published rate of bfloat16 operations that the
-    convolutions and fully connected layers make up, forwards and twice as many backwards, where the
-    rate is known; and ``device/peak_bytes``, the most that this process had on one of its devices
-    so far, where they tell.
+    The metrics are:
+
+    - ``time/mfu``, the model FLOP utilization: the operations of convolutions and fully connected
+      layers, counted once forward and twice backward, as a share of the published bfloat16 rate of
+      all chips. It is missing if that rate is not known.
+    - ``device/peak_bytes``, the peak memory that this process has used on any of its devices so
+      far. It is missing if the devices do not report it.
+
+    Args:
+      phase: The phase that is trained.
     """
     devices = phase.program.mesh.local_devices
     chip = chip_of(devices[0].device_kind)

@@ -12,7 +12,7 @@ from snnjax.data.transforms.auto_augment import auto_augment, rand_augment
 
 
 def draw_offsets(count: int, padding: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns where `crop` begins in ``count`` images: rows and columns (B, 2) int32."""
+    """Returns random offsets for `crop`, rows and columns, as an int32 array (B, 2)."""
     offsets = rng.integers(0, 2 * padding, (2, count), endpoint=True)
     return offsets.T.astype(np.int32)
 
@@ -23,9 +23,9 @@ def crop(images: np.ndarray, offsets: np.ndarray, padding: int) -> np.ndarray:
     The same as padding with zeros on every side and cropping back to the old size.
 
     Args:
-      images: pixels.
-      offsets: (B, 2), row and column that each begins at in the padded image.
-      padding: pixels on every side.
+      images: The images.
+      offsets: int array (B, 2), the row and column of the padded image at which the crop begins.
+      padding: The number of pixels that are added on every side.
     """
     batch, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -35,7 +35,7 @@ def crop(images: np.ndarray, offsets: np.ndarray, padding: int) -> np.ndarray:
 
 
 def draw_flips(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns which of ``count`` images to mirror, (B,) bool, each with probability one half."""
+    """Returns a bool array (B,) of the images to mirror, each with probability one half."""
     return rng.integers(0, 2, count).astype(bool)
 
 
@@ -45,12 +45,12 @@ def flip(images: np.ndarray, flipped: np.ndarray) -> np.ndarray:
 
 
 class Erased(NamedTuple):
-    """A rectangle of an image, and what it is filled with.
+    """Holds a rectangle of an image and its new pixels.
 
     Attributes:
-      top: row that it begins at.
-      left: column that it begins at.
-      pixels: (h, w, C) uint8.
+      top: The first row.
+      left: The first column.
+      pixels: uint8 array (h, w, C).
     """
 
     top: int
@@ -59,7 +59,7 @@ class Erased(NamedTuple):
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Rows and columns: from, to, from, to; the second and fourth are not erased."""
+        """Returns the first row, the row after the last, and the same for columns."""
         height, width = self.pixels.shape[:2]
         return self.top, self.top + height, self.left, self.left + width
 
@@ -67,15 +67,15 @@ class Erased(NamedTuple):
 def draw_erased(
     shape: tuple[int, ...], rng: np.random.Generator, max_pixel: int = 255
 ) -> Erased | None:
-    """Draws a rectangle with random pixels, to erase a part of an image (Zhong et al. 2020).
+    """Draws a rectangle of random pixels for random erasing (Zhong et al. 2020).
 
-    It has 2 to 33 % of the area, and an aspect ratio from 0.3 to 3.3; where that does not fit ten
-    times, nothing is erased.
+    The rectangle has 2 to 33 % of the area and an aspect ratio from 0.3 to 3.3. If ten draws do not
+    fit into the image, nothing is erased, and the result is None.
 
     Args:
-      shape: of the image, (H, W, C).
-      rng: the generator that the rectangle and its pixels are drawn from.
-      max_pixel: the largest value of a pixel.
+      shape: The shape of the image, (H, W, C).
+      rng: The generator of the rectangle and its pixels.
+      max_pixel: The largest value of a pixel.
     """
     height, width, channels = shape
     for _ in range(10):
@@ -129,11 +129,11 @@ class ImageAugmentation:
 
     @property
     def needs_pillow(self) -> bool:
-        """Whether there are changes that Pillow makes: AutoAugment or RandAugment."""
+        """Returns whether Pillow makes some changes: AutoAugment or RandAugment."""
         return bool(self.auto_augment or self.rand_augment)
 
     def draw_erased(self, shape: tuple[int, ...], rng: np.random.Generator) -> Erased | None:
-        """Draws the rectangle that is erased from an image of a shape (H, W, C), if any is."""
+        """Draws the rectangle to erase from an image of shape (H, W, C), or None for none."""
         if self.random_erasing and rng.random() < self.random_erasing:
             return draw_erased(shape, rng, self.max_pixel)
         return None

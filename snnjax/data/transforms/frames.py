@@ -72,7 +72,7 @@ class EventAugmentation:
 
     @property
     def keeps_frames(self) -> bool:
-        """Whether a changed recording has the frames of the recording, mirrored at most."""
+        """Returns whether a changed recording has the same frames, except for mirroring."""
         return not (self.shift or self.drop) and self.crop_scale == 1
 
     def draw_flip(self, rng: np.random.Generator) -> bool:

@@ -14,15 +14,16 @@ _STEPS_OF_WEIGHT = 2**16
 
 
 class Mixing(NamedTuple):
-    """How each image of a part of a batch is mixed with its neighbour.
+    """Holds how each image is mixed with its neighbor.
 
-    Neighbours are the first and second, third and fourth, ... of the whole batch.
+    Neighbors are the first and second, third and fourth, ... image of the whole batch.
 
     Attributes:
-      weight: (B,) float32, of the image where it is blended with its neighbour; 1 for no blending.
-      box: (B, 4) int32, rows and columns from, to, from, to, that the neighbour's pixels are pasted
-        to; from the same to the same for none.
-      label_weight: (B,) float32, of the image's own label.
+      weight: float32 array (B,), the weight of the image when it is blended with its neighbor; 1
+        for no blending.
+      box: int32 array (B, 4): first row, row after the last, first column and column after the last
+        of the rectangle that is pasted from the neighbor. Empty rectangles paste nothing.
+      label_weight: float32 array (B,), the weight of the image's own label.
     """
 
     weight: np.ndarray
@@ -42,14 +43,14 @@ def draw_mixing(
     """Draws how a part of a batch is mixed.
 
     Args:
-      mixup: parameter of the beta distribution of the share that stays (Zhang et al. 2018).
-      cutmix: likewise, for pasting a rectangle (Yun et al. 2019). With both above 0 each batch gets
-        one of them, by chance.
-      key: seed.
-      total: images in the whole batch, even.
-      share: which part of it this is, of an even number of images.
-      sides: height and width of the images.
-      mask: (B,) bool, of the part; nothing comes from images whose ``mask`` is false.
+      mixup: The parameter of the beta distribution of the share that stays (Zhang et al. 2018).
+      cutmix: The same parameter for pasting a rectangle (Yun et al. 2019). If both are above 0,
+        each batch uses one of the two, chosen at random.
+      key: The seed.
+      total: The number of images in the whole batch, even.
+      share: The slice of the whole batch that this part is, with an even number of images.
+      sides: Height and width of the images.
+      mask: bool array (B,) of the part. Nothing is taken from images whose entry is false.
     """
     rng = np.random.default_rng(key)
     paste = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
@@ -59,7 +60,7 @@ def draw_mixing(
     centre = np.repeat(rng.random((total // 2, 2)), 2, axis=0)
     kept, centre = kept[share], centre[share]
     if mask is not None:
-        kept = np.where(mask[neighbours(len(kept))], kept, 1.0)
+        kept = np.where(mask[neighbors(len(kept))], kept, 1.0)
     if paste:
         box = _rectangles(1 - kept, centre, *sides)
         areas = (box[:, 1] - box[:, 0]) * (box[:, 3] - box[:, 2])
@@ -70,42 +71,42 @@ def draw_mixing(
     return Mixing(weight, np.zeros((len(kept), 4), np.int32), weight)
 
 
-def neighbours(count: int) -> np.ndarray:
-    """Returns the number of each image's neighbour, of an even number of images."""
+def neighbors(count: int) -> np.ndarray:
+    """Returns the index of each image's neighbor in a batch of ``count`` images."""
     return np.arange(count) ^ 1
 
 
 def mix(batch: Batch, mixing: Mixing) -> Batch:
-    """Blends each image of a batch with its neighbour, or pastes a part of the neighbour.
+    """Blends each image of a batch with its neighbor, or pastes a part of the neighbor.
 
     Args:
-      batch: ``image`` (B, H, W, C) or (B, T, H, W, C) uint8 and ``label`` (B,); B is even.
-      mixing: of the batch.
+      batch: A batch with ``image`` (B, H, W, C) or (B, T, H, W, C) uint8 and ``label`` (B,).
+      mixing: How to mix it.
 
     Returns:
-      The batch with mixed images, the neighbour's label as ``mixed_label`` (B,) int32, and the
+      The batch with mixed images, the neighbor's label as ``mixed_label`` (B,) int32, and the
       weight of the image's own one as ``label_weight`` (B,) float32.
     """
     images, mixed = batch['image'], batch['image'].copy()
-    neighbour = neighbours(len(images))
+    neighbor = neighbors(len(images))
     # One by one: faster than all in float32 at once.
     for i, (weight, (top, bottom, left, right)) in enumerate(
         zip(mixing.weight, mixing.box, strict=True)
     ):
-        other = images[neighbour[i]]
+        other = images[neighbor[i]]
         if weight != 1:
             # Rounded to what can be stored: by half of a gray level at most.
             np.rint(images[i] * weight + other * (1 - weight), out=mixed[i], casting='unsafe')
         mixed[i, ..., top:bottom, left:right, :] = other[..., top:bottom, left:right, :]
     return batch | {
         'image': mixed,
-        'mixed_label': batch['label'][neighbour],
+        'mixed_label': batch['label'][neighbor],
         'label_weight': mixing.label_weight,
     }
 
 
 def _rectangles(area: np.ndarray, centre: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes (B, 4) of a share of the area, but for what lies outside; see `Mixing`."""
+    """Returns boxes (B, 4) with a share of the area, clipped to the image; see `Mixing`."""
     half = np.sqrt(area) / 2
     sides = []
     for side, middle in zip((height, width), centre.T, strict=True):
