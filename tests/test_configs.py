@@ -29,6 +29,7 @@ ARGUMENTS = {
         for phase in ('single', 'pretrain', 'finetune', 'both')
     ],
     'imagenette': ['name=flowers,split=by_order,image_size=64'],
+    'relu_cifar10': ['model=vgg16_cifar,activation=qcfs,levels=8', 'model=sengupta_vgg16'],
     'events_folder': ['name=gestures,split=random:0'],
 }
 CASES = [(path, '') for path in CONFIGS] + [

@@ -319,11 +319,11 @@ def model_options(config: ml_collections.ConfigDict) -> tuple[str, dict[str, Any
 
     Classes and channels, which are those of the data set, are not among them.
     """
-    options = {
+    values = {
         key: value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
         for key, value in config.model.items()
-        if value is not None and value != ml_collections.ConfigDict()
     }
+    options = {key: value for key, value in values.items() if value is not None and value != {}}
     if 'scan_layers' in options:
         # True and false are words on the command line, where 'auto' may stand, too.
         word = options['scan_layers']
