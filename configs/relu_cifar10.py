@@ -8,11 +8,11 @@ python -m snnjax.main --config=configs/relu_cifar10.py:model=vgg16_cifar,activat
 The recipe is that of Bu et al. 2022 (QCFS): SGD at 0.1 with a cosine, 300 epochs of batches of 300
 images, an L2 penalty of 5e-4 on all parameters, bounds of the activations among them, crops and
 flips. They also use AutoAugment and Cutout, the first of which
-``--config.data.auto_augment=cifar10`` adds. CIFAR-100 is the same with ``--config.data.name=cifar100`` and half
-the learning rate.
+``--config.data.auto_augment=cifar10`` adds. CIFAR-100 is the same with
+``--config.data.name=cifar100`` and half the learning rate.
 
-``model=sengupta_vgg16`` and ``model=sengupta_resnet20``, which have no normalization, get the recipe in
-the code of the laboratory of their authors: 64 images, SGD at 0.01, a tenth of it after 60, 80 and 90 %
+``model=sengupta_vgg16`` and ``model=sengupta_resnet20``, which have no normalization, get the recipe
+in the code of their authors' laboratory: 64 images, SGD at 0.01, a tenth of it after 60, 80 and 90 %
 of the epochs.
 """
 

@@ -99,8 +99,8 @@ class QCFS(Activation):
 
     Attributes:
       levels: number of steps, L; 4 for CIFAR-10 and 8 for ImageNet in the paper.
-      bound: where the parameter ``bound`` of each layer starts. The authors advise 4 or 8: from 1
-        it may become negative.
+      bound: the start of the parameter ``bound`` of each layer. The authors advise 4 or 8, since
+        from 1 it may become negative.
     """
 
     levels: int = 4

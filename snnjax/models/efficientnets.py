@@ -26,9 +26,9 @@ class SqueezeExcite(nn.Module):
 
     Attributes:
       hidden: channels of the layer between.
-      spike: neurons or an activation.
-      gate: likewise, of the scales.
-      dtype: of the computation; None follows input and parameters.
+      spike: neurons or an activation after the first layer.
+      gate: the activation that makes the scales.
+      dtype: dtype of the computation; None follows input and parameters.
     """
 
     hidden: int
@@ -53,15 +53,15 @@ class InvertedBottleneck(nn.Module):
     Attributes:
       features: output channels.
       kernel_size: height and width of the depthwise kernel.
-      stride: of the depthwise convolution.
+      stride: stride of the depthwise convolution.
       expansion: channels inside, as a multiple of those of the input; with 1 the first convolution
         is left out.
       conv_norm: ``(features, kernel_size, stride)`` -> convolution and normalization.
-      spike: neurons or an activation.
-      gate: likewise, of squeeze-and-excitation.
+      spike: neurons or an activation after the first two convolutions.
+      gate: the activation that makes the scales of squeeze-and-excitation.
       skipped: share of the images whose block training leaves out (stochastic depth).
       train: True in training.
-      dtype: of the convolutions in squeeze-and-excitation; None follows input and parameters.
+      dtype: dtype of squeeze-and-excitation; None follows input and parameters.
     """
 
     features: int
@@ -103,7 +103,7 @@ class EfficientNet(Network):
       widths: channels of each stage.
       strides: stride of the first block of each stage.
       kernels: size of the depthwise kernels of each stage.
-      expansions: see `InvertedBottleneck`, of each stage.
+      expansions: factor of each stage by which its blocks widen, see `InvertedBottleneck`.
       stem_width: channels of the stem, a 3x3 convolution of stride 2.
       head_width: channels of the last convolution; 0 for four times those of the last stage.
       stochastic_depth: share of the images that skip the last block in training if there were one
