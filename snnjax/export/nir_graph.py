@@ -31,12 +31,11 @@ from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import DEFAULT_NUM_STEPS, Network
 from snnjax.models.observation import observed
+from snnjax.models.resnets import ResNet
 from snnjax.spelling import suggest
 
 if TYPE_CHECKING:
     import nir
-
-    from snnjax.models.resnets import ResNet
 
 Path = tuple[str, ...]
 Stream = tuple[str, ...]  # Names of the nodes that it is the sum of.
@@ -163,12 +162,13 @@ def to_graph(
       ValueError: for a network or a neuron that NIR has no nodes for, or a reader that is not known
         or has another time step.
     """
-    if not model.block_names:
-        raise ValueError('only residual networks can be written to NIR')
-    model = cast('ResNet', model)
+    if not isinstance(model, ResNet):
+        raise ValueError('only residual networks of spiking neurons can be written to NIR')
     missing = {
+        'an activation, which is no neuron,': not model.is_spiking and model.kind != 'ann',
         f"the block of kind '{model.kind}'": model.kind not in _RESIDUAL_PATHS,
         'a bottleneck': model.bottleneck,
+        'a padded shortcut': model.pad_shortcut,
         'pooling by the largest': model.max_pool,
         'a hidden layer': bool(model.hidden),
         'the logits of every time step': model.step_logits,

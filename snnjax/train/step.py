@@ -146,7 +146,7 @@ def make_train_step(
         stop, save = batch.get('stop'), batch.get('save')
         if stop is not None and save is not None:
             sums |= {'stop': jnp.sum(stop), 'save': jnp.sum(save)}
-        return share * sums['loss'], (updates['batch_stats'], sums)
+        return share * sums['loss'], (updates.get('batch_stats', {}), sums)
 
     def gradient_of(
         state: TrainState, batch: Batch, key: jax.Array

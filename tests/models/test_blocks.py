@@ -89,3 +89,17 @@ def test_the_runtime_scale_is_a_factor_of_the_learnt_one():
     np.testing.assert_allclose(
         layer.apply(variables, 2 * jnp.ones((1, 1, 1, 1, 2))).ravel(), [0.5, 0.5], rtol=1e-5
     )
+
+
+def test_a_padded_shortcut_leaves_out_pixels_and_adds_channels_of_zeros(stream):
+    conv_norm = functools.partial(ConvNorm, zero_init_residual=True)
+    variables, run = initialised(MSBlock(6, 2, conv_norm, spike, pad_shortcut=True), stream)
+    assert 'shortcut' not in variables['params']
+    np.testing.assert_array_equal(run(stream)[..., :4], stream[:, :, ::2, ::2])
+    assert not np.any(run(stream)[..., 4:])
+
+
+def test_a_block_projects_what_has_the_shape_of_its_output_if_it_is_told_to(stream):
+    block = MSBlock(4, 1, ConvNorm, spike, project_always=True)
+    shapes = jax.eval_shape(block.init, jax.random.key(0), stream)['params']
+    assert shapes['shortcut']['conv']['kernel'].shape == (1, 1, 4, 4)

@@ -33,6 +33,10 @@ def count_parameters(model, size=64):
         ('ann_resnet20', {}, 272_474),
         ('plain_net20', {}, 272_474 - (16 * 32 + 2 * 32) - (32 * 64 + 2 * 64)),
         ('tdbn_resnet34', {}, 21_801_896),
+        ('relu_resnet20', {}, 272_474),
+        # Without projections, and with one in the first stage, too (Hu et al. 2021).
+        ('relu_resnet20', {'pad_shortcut': True}, 272_474 - 32 * (16 + 2) - 64 * (32 + 2)),
+        ('relu_resnet20', {'project_first': True}, 272_762),
     ],
 )
 def test_has_the_parameters_of_its_table(name, options, parameters):
@@ -50,6 +54,16 @@ def test_has_the_parameters_of_its_table(name, options, parameters):
         ('sew_resnet50', (224, 224), 25_557_032),
         ('sew_resnet101', (224, 224), 44_549_160),
         ('sew_resnet152', (224, 224), 60_192_808),
+        ('relu_resnet34', (224, 224), 21_797_672),
+        ('relu_resnet50', (224, 224), 25_557_032),
+        ('vgg16', (224, 224), 138_357_544),
+        ('vgg16_bn', (224, 224), 138_365_992),
+        ('efficientnet_b0', (64, 64), 5_288_548),
+        # Convolutions, their scales and offsets, and the classifier.
+        ('vgg16_cifar', (32, 32), 14_710_464 + 2 * 4224 + 5130),
+        # Convolutions and fully connected layers of the code of the authors' laboratory.
+        ('sengupta_vgg16', (32, 32), 14_710_464 + 2048 * 4096 + 4096**2 + 4096 * 10),
+        ('sengupta_resnet20', (32, 32), 11_253_440),
         # The same layers, and Zheng's first stage has a shortcut to project in either case.
         ('tdbn_resnet50', (224, 224), 25_557_032),
         # The weights of the layers in figure 2 of Fang et al., the scales and offsets of
@@ -100,6 +114,8 @@ def test_lists_the_networks_of_the_paper():
     assert list_models('ms_resnet?') == ['ms_resnet8']
     assert {'ms_resnet482', 'ms_resnet104', 'ms_resnet20_dvs', 'plain_net20'} <= set(list_models())
     for name in list_models('*_resnet*'):
+        if name.startswith('sengupta'):
+            continue
         of_imagenet = name.partition('_resnet')[2].startswith(('18', '34', '50', '10', '15'))
         assert create_model(name).num_classes == (
             1000 if of_imagenet and not name.endswith('110') else 10
@@ -110,6 +126,14 @@ def test_lists_the_networks_that_it_is_compared_with():
     assert list_models('sew*') == [f'sew_resnet{depth}' for depth in (18, 34, 50, 101, 152)]
     assert list_models('tdbn*') == [f'tdbn_resnet{depth}' for depth in ('19', '34', '50', '34x2')]
     assert {'plif_cifar10', 'ta_snn'} <= set(list_models())
+
+
+def test_lists_the_networks_that_are_to_be_converted():
+    assert list_models('efficientnet*') == [f'efficientnet_b{size}' for size in range(8)]
+    assert list_models('*vgg16*') == ['vgg16', 'vgg16_bn', 'vgg16_cifar', 'sengupta_vgg16']
+    assert {'relu_resnet20', 'relu_resnet101', 'sengupta_resnet34'} <= set(list_models())
+    for name in ('relu_resnet20', 'vgg16', 'efficientnet_b0', 'sengupta_resnet20'):
+        assert not create_model(name).is_spiking
 
 
 def test_takes_every_cifar_depth():
@@ -156,6 +180,7 @@ def test_an_unknown_option_gets_the_near_ones():
         ({'blocks': (1, 1)}, 'must have one number a stage'),
         ({'kind': 'vanilla', 'spiking_shortcut': True}, 'see spikes'),
         ({'scan_layers': 'yes'}, "scan_layers='yes' must be"),
+        ({'pad_shortcut': True, 'project_first': True}, 'neither project nor average'),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_at_once(options, message):

@@ -14,6 +14,7 @@ from snnjax.train.config import (
     default_config,
     differences,
     flatten,
+    model_options,
     optional_keys,
     parse_arguments,
 )
@@ -189,3 +190,13 @@ def test_a_key_that_an_older_run_had_not_is_at_its_default():
     assert differences(old, new) == []
     new.average_decay = 0.5
     assert differences(old, new) == ['average_decay: 0.0 -> 0.5']
+
+
+@pytest.mark.parametrize('locked', [True, False])
+def test_options_of_the_model_that_are_not_given_are_none(locked):
+    config = default_config()
+    config.model.activation_options = {'levels': 4}
+    if locked:
+        config.lock()
+    expected = {'num_steps': 4, 'activation_options': {'levels': 4}}
+    assert model_options(config) == ('ms_resnet20', expected)

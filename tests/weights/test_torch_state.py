@@ -291,8 +291,8 @@ FLAT_SEW = sew_state_dict(**SMALL, containers=False)
         (FLAT_SEW, 'sew_resnet18', {'hidden': (8,)}, r'hidden=\(8,\) must be \(\)'),
         (FLAT_SEW, 'sew_resnet18', {'learnable_threshold': True}, 'none for spike/threshold'),
         (authors_state_dict(**SMALL), 'sew_resnet18', {}, "authors' MS-ResNets.* must be 'ms'"),
-        (FLAT_SEW, 'plif_nmnist', {}, 'only residual networks have names'),
-        ({}, 'ta_snn', {}, 'only residual networks have names'),
+        (FLAT_SEW, 'plif_nmnist', {}, 'only residual networks and VGGs have names'),
+        ({}, 'ta_snn', {}, 'only residual networks and VGGs have names'),
     ],
 )
 def test_weights_of_another_kind_of_network_are_refused(saved, name, options, message):
@@ -305,7 +305,7 @@ def test_weights_of_another_kind_of_network_are_refused(saved, name, options, me
     [
         ('vanilla_resnet8', 'authors', "authors' MS-ResNets.* kind='vanilla'"),
         ('ms_resnet8', 'spikingjelly', 'only for SEW-ResNets'),
-        ('plif_nmnist', 'snnjax', 'only residual networks have names'),
+        ('plif_nmnist', 'snnjax', 'only residual networks and VGGs have names'),
         ('ms_resnet8', 'author', 'did you mean .*authors'),
     ],
 )
