@@ -11,9 +11,9 @@ flips. They also use AutoAugment and Cutout, the first of which
 ``--config.data.auto_augment=cifar10`` adds. CIFAR-100 is the same with
 ``--config.data.name=cifar100`` and half the learning rate.
 
-``model=sengupta_vgg16`` and ``model=sengupta_resnet20``, which have no normalization, get the recipe
-in the code of their authors' laboratory: 64 images, SGD at 0.01, a tenth of it after 60, 80 and 90 %
-of the epochs.
+``model=sengupta_vgg16`` and ``model=sengupta_resnet20``, which have no normalization, get the
+recipe in the code of their authors' laboratory: 64 images, SGD at 0.01, a tenth of it after 60, 80
+and 90 % of the epochs.
 """
 
 from snnjax.train.config import default_config
