@@ -1,9 +1,9 @@
-"""What this user has trained with on this machine: folders of data, modules.
+"""What this user has trained with or given on this machine: folders of data, modules.
 
 Weights say where the data of their training was, and which modules they need. What somebody else's
 weights name is not opened unasked, but nobody should have to repeat what belongs to a training of
-their own. So training notes it in files that no weights can write, as SSH notes the hosts that it
-knows.
+their own, or to give the folder of the same weights again and again. So both are noted in files
+that no weights can write, as SSH notes the hosts that it knows.
 """
 
 from __future__ import annotations
@@ -41,12 +41,19 @@ def note(kind: Kind, name: str) -> None:
 
 
 def is_known_folder(folder: str, default: str) -> bool:
-    """Tells if a folder of data is the default one, or one that this user has trained from."""
+    """Tells if a folder of data is the default one, or one that this user has noted."""
     try:
         resolved = _resolved(folder)
         return resolved == _resolved(default) or is_noted('data_folders', resolved)
     except (UserError, ValueError):
         return False  # A path that cannot be.
+
+
+def note_if_same(given: str, named: str) -> None:
+    """Adds a folder of data that weights name if the user gives it as well: that is an answer."""
+    with contextlib.suppress(UserError, ValueError):
+        if _resolved(given) == _resolved(named):
+            note_folder(given)
 
 
 def note_folder(folder: str) -> None:

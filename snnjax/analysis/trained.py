@@ -242,7 +242,7 @@ def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of `DataOptions`: those that weights were trained with, but for the changes.
 
     Weights from elsewhere may name any folder: that of their data is taken only if it is known, see
-    `snnjax.known`.
+    `snnjax.known`. If the changes have the same one, it is known from then on.
 
     Raises:
       ConfigError: where nothing says which data set, or that it may be opened.
@@ -268,6 +268,8 @@ def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
             f'not the default, and you have not trained from it on this machine: give --data_dir '
             f'to say which folder to open'
         )
+    if 'dir' in changes:
+        known.note_if_same(changes['dir'], data['dir'])
     # Of the machine, not of what was trained.
     data['workers'] = min(data['workers'], max_workers())
     return data | dict(changes)

@@ -21,6 +21,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from snnjax.data.generators import generator
 from snnjax.data.splits import ArraySplit, Batch, EventSplit, Split
 from snnjax.data.transforms.mixing import Mixing, draw_mixing, mix
 from snnjax.errors import EXIT_INTERRUPTED, UserError
@@ -116,7 +117,7 @@ class TrainingBatches:
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (the batches live as long as the run)
     def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.split))
+        return generator((self.seed, 0, epoch)).permutation(len(self.split))
 
     def _share(self) -> slice:
         size = self.batch_size // self.process_count

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from absl import logging
 
+from snnjax.data.generators import Key, generator
 from snnjax.data.records import Records
 from snnjax.data.sources.event_files import Events
 from snnjax.data.sources.event_sets import unpack
@@ -28,7 +29,6 @@ from snnjax.data.transforms.frames import EventAugmentation
 from snnjax.data.transforms.images import DecodeError, centre_crop, random_resized_crop
 
 Batch = dict[str, np.ndarray]
-Key = tuple[int, ...]
 
 
 def _generators(key: Key, total: int, share: slice) -> list[np.random.Generator]:
@@ -37,7 +37,7 @@ def _generators(key: Key, total: int, share: slice) -> list[np.random.Generator]
     The key of the first example ends with ``total``, which is no other one's index: NumPy takes
     ``(*key, 0)`` and ``key``, which is drawn from for the whole batch, for the same seed.
     """
-    return [np.random.default_rng((*key, slot or total)) for slot in np.arange(total)[share]]
+    return [generator((*key, slot or total)) for slot in np.arange(total)[share]]
 
 
 class Split(Protocol):
@@ -162,7 +162,7 @@ class ArraySplit:
         numbers = chosen[share]
         recipe = {'number': numbers.astype(np.int32), 'label': self.labels[numbers]}
         # Drawn for the whole batch, so that it does not depend on the share.
-        rng = np.random.default_rng(key)
+        rng = generator(key)
         if self.crop_padding:
             recipe['offset'] = draw_offsets(len(chosen), self.crop_padding, rng)[share]
         if self.flip:

@@ -53,6 +53,15 @@ def test_a_batch_depends_on_seed_and_number_only(split):
     assert (make(split, seed=4)[7]['image'] != later[0]['image']).any()
 
 
+def test_a_large_seed_draws_what_no_small_one_does(split):
+    """To NumPy, the word 1 or 2 in the upper half of a seed looks like a stream."""
+    for stream in (1, 2):
+        large = make(split, seed=stream * 2**32, mixup=0.2).recipe(0)
+        small = make(split, seed=0, mixup=0.2).recipe(stream)
+        assert (large['offset'] != small['offset']).any()
+        assert (large['mix_weight'] != small['mix_weight']).any()
+
+
 @pytest.mark.parametrize('start', [0, 3, 19, 20])
 def test_iteration_can_start_anywhere(split, start):
     batches = make(split)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from snnjax import known
-from snnjax.analysis.trained import open_trained
+from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data import DataOptions, PreparedDataError
 from snnjax.data.records import Prepared
 from snnjax.errors import WeightsError
@@ -299,3 +299,19 @@ def test_the_folder_of_ones_own_training_is_followed(folder, monkeypatch):
     assert not known.is_known_folder(str(folder / 'runs/evil'), DataOptions.dir)
     assert len((folder / 'state/snnjax/data_folders.jsonl').read_text().splitlines()) == 1
     assert known.is_known_folder('~/snnjax_data', DataOptions.dir)
+
+
+def test_the_folder_that_weights_name_is_asked_for_once(folder, monkeypatch):
+    monkeypatch.setenv('XDG_STATE_HOME', str(folder / 'state'))
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match='give --data_dir'):
+        data_as_trained('runs/evil', {})
+    # Another folder says nothing of this one.
+    data_as_trained('runs/evil', {'dir': 'runs'})
+    with pytest.raises(ConfigError, match='give --data_dir'):
+        data_as_trained('runs/evil', {})
+    data_as_trained('runs/evil', {'dir': str(folder / 'runs/evil/data')})
+    assert data_as_trained('runs/evil', {})['dir'] == 'runs/evil/data'
+    edit(folder / 'runs/evil/config.json', lambda c: name_data(c, folder='runs/other'))
+    with pytest.raises(ConfigError, match='give --data_dir'):
+        data_as_trained('runs/evil', {})

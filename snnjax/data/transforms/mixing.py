@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnjax.data.splits import Batch, Key
+from snnjax.data.generators import Key, generator
+from snnjax.data.splits import Batch
 
 # Weights are multiples of 2^-16: sums of two weighted pixels of 8 bits are then exact in float32,
 # and the same on every device, in whatever order they are computed.
@@ -52,7 +53,7 @@ def draw_mixing(
       sides: Height and width of the images.
       mask: bool array (B,) of the part. Nothing is taken from images whose entry is false.
     """
-    rng = np.random.default_rng(key)
+    rng = generator(key)
     paste = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
     alpha = cutmix if paste else mixup
     # Drawn for the whole batch, one for each pair.
