@@ -58,12 +58,20 @@ def test_without_arguments_there_is_help(script):
     assert f'launch/{script}' in result.stderr
 
 
+# Arguments that a shell would make others of.
+AWKWARD = [
+    '--workdir=/mnt/a folder',
+    '--config.init_from=$(touch x); `y` && "z" | \'w\' > *',
+    '',
+]
+
+
 def test_a_tpu_run_asks_installs_and_starts_on_all_hosts():
     result = run(
         'tpu_vm.sh',
         'run',
         '--config=configs/imagenet.py:depth=34',
-        '--workdir=/mnt/a folder',
+        *AWKWARD,
         DRY_RUN='1',
         NAME='mine',
         TYPE='v5litepod-16',
@@ -83,6 +91,9 @@ def test_a_tpu_run_asks_installs_and_starts_on_all_hosts():
     assert len(lines) == len(steps)
     for line, step in zip(lines, steps, strict=True):
         assert re.search(step, line)
+    # As the host's shell takes them.
+    (sent,) = [word for word in shlex.split(lines[-1]) if word.startswith('--command=')]
+    assert shlex.split(sent.removeprefix('--command='))[-len(AWKWARD) :] == AWKWARD
 
 
 @pytest.mark.parametrize('command', ['create', 'install', 'status', 'delete'])

@@ -70,6 +70,62 @@ def test_a_run_that_was_killed_and_stopped_ends_as_one_that_was_not(finished_run
     assert_same_outcome(outcome(tmp_path), outcome(finished_run[0]))
 
 
+# A config file that lets a function take no end when it is called for the third time, and tells
+# what happened by files beside itself.
+HANGING = """
+import itertools, runpy, time
+from pathlib import Path
+from snnjax.train import {module}
+from snnjax.train.signals import StopRequest
+
+calls, function, note = itertools.count(1), {module}.{name}, StopRequest._note
+
+def hang(*arguments):
+    if next(calls) == 3:
+        Path(__file__).with_name('hanging').touch()
+        time.sleep({seconds})
+    return function(*arguments)
+
+def tell(*arguments):
+    note(*arguments)
+    Path(__file__).with_name('noted').touch()
+
+{module}.{name}, StopRequest._note = hang, tell
+
+def get_config():
+    return runpy.run_path('configs/digits.py')['get_config'](depth=8, num_steps=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ('module', 'name', 'saved'),
+    [
+        # It is called twice for a checkpoint: before it gets its name, and after.
+        ('checkpoints', 'sync_tree', ['7']),
+        ('feed', 'put_batch', []),
+    ],
+)
+def test_a_second_ctrl_c_ends_a_run_at_once(finished_run, tmp_path, module, name, saved):
+    """While it writes a checkpoint that takes no end, and while it takes a step."""
+    config, workdir = tmp_path / 'hanging.py', tmp_path / 'run'
+    config.write_text(HANGING.format(module=module, name=name, seconds=processes.HANG))
+    hanging = command(workdir, f'--config={config}', *SMALL_RUN[1:])
+    with processes.started(hanging, cwd=ROOT) as process:
+        for happened in ('hanging', 'noted'):
+            processes.wait_until((tmp_path / happened).exists, process)
+            process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=processes.HANG / 2)[1]
+    assert process.returncode == 75
+    assert err.startswith('error: stopped by a signal\nthe same command goes on')
+    left = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    assert [name for name in left if name.isdigit()] == saved
+    # What is left is gone on from.
+    result = run(workdir, *SMALL_RUN)
+    assert result.returncode == 0, result.stderr
+    assert ('continuing at step 7 ' in result.stdout) == bool(saved)
+    assert_same_outcome(outcome(workdir), outcome(finished_run[0]))
+
+
 def test_a_run_leaves_its_record(finished_run):
     workdir, result = finished_run
     steps_per_epoch = 1437 // 32

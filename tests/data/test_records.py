@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import pickle
+import random
 import re
 import sys
 import textwrap
@@ -95,6 +96,28 @@ def test_a_missing_file_is_named(small_shards, tmp_path):
     (folder / 'numbers-train.array_record-00001-of-00003').unlink()
     with pytest.raises(PreparedDataError, match='has no numbers-train'):
         Prepared(tmp_path, 'numbers')
+
+
+def test_a_file_with_a_changed_byte_is_refused_or_read_as_it_was(tmp_path):
+    path = records.write(make_plan(), tmp_path) / 'numbers-train.array_record-00000-of-00001'
+    content = path.read_bytes()
+    used = np.flatnonzero(np.frombuffer(content, np.uint8))  # Most of it is padding.
+    rng, refused = random.Random(0), 0
+    for number in range(200):
+        changed = bytearray(content)
+        place = int(rng.choice(used))
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed if number % 4 else changed[:place])
+        try:
+            examples = Prepared(tmp_path, 'numbers').records('train').read(np.arange(20))
+        except (PreparedDataError, RuntimeError):
+            refused += 1
+        else:
+            assert [set(example['value']) for example in examples] == [{i} for i in range(20)]
+            assert [example['name'] for example in examples] == [
+                b'number %d' % i for i in range(20)
+            ]
+    assert refused > 100
 
 
 def test_a_folder_may_be_renamed(small_shards, tmp_path):

@@ -4,16 +4,22 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from snnjax.tools import report
 from snnjax.weights.folder import describe_weights, load_weights, save_weights
 
+# Of a folder, a value or a class.
+NAME = '<script>alert(1)<'
+
 
 @pytest.fixture(scope='module')
 def page(digits_run, tmp_path_factory):
     path = tmp_path_factory.mktemp('report') / 'page.html'
-    assert report.main([str(digits_run[0]), '--images=100', f'--out={path}']) == 0
+    run = path.with_name(NAME)
+    run.symlink_to(digits_run[0])
+    assert report.main([str(run), '--images=100', f'--out={path}']) == 0
     return path.read_text()
 
 
@@ -39,6 +45,18 @@ def test_a_page_needs_nothing_but_itself(page):
         assert prefix == 'data:image/png;base64'
         assert base64.b64decode(data).startswith(b'\x89PNG')
     assert 'http' not in re.sub('<pre>.*?</pre>', '', page, flags=re.DOTALL)
+
+
+def test_what_a_run_names_is_text_on_its_page(page, tmp_path):
+    """Its folder, values of its configuration, and names of classes."""
+    assert f'<title>ms_resnet8, {html.escape(NAME)}</title>' in page
+    assert NAME not in page
+    (tmp_path / 'config.json').write_text(json.dumps({'model': {NAME: NAME}}))
+    (section,) = report._configuration(tmp_path)
+    table = report._classes(np.ones((2, 2), int), [NAME, '"&'])
+    for part in (section, table):
+        assert '<script' not in part
+        assert html.escape(NAME) in part
 
 
 def test_a_folder_without_a_run_has_no_page(tmp_path, capsys):

@@ -81,6 +81,38 @@ def test_a_step_can_be_passed_over(config, tmp_path, capsys, policy):
 
 
 @pytest.mark.usefixtures('_faulty_batch')
+@pytest.mark.parametrize(
+    ('policy', 'said'),
+    [
+        ('stop', []),
+        ('skip', ['step 7 is skipped', 'step 18 is skipped']),
+        ('rollback', ['weights of step 4\n', 'weights of step 15\n']),
+    ],
+)
+def test_every_phase_has_the_policy_and_goes_back_within_itself(
+    config, tmp_path, capsys, policy, said
+):
+    config.earlier_phases.first = {'optimizer': {'learning_rate': 0.05}}
+    config.on_non_finite = policy
+    if policy == 'stop':
+        with pytest.raises(NonFiniteError, match='step 7'):
+            train(config, tmp_path)
+    else:
+        assert train(config, tmp_path).finished
+    faults = {
+        record['step']: record['train/non_finite_steps']
+        for record in read_metrics(tmp_path)
+        if 'train/non_finite_steps' in record
+    }
+    assert faults == ({} if policy == 'stop' else {7: 1, 11 + 7: 1})
+    step, state, *_ = outcome(tmp_path)
+    assert step == (4 if policy == 'stop' else 22)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    out = capsys.readouterr().out
+    assert all(line in out for line in said)
+
+
+@pytest.mark.usefixtures('_faulty_batch')
 def test_rollback_goes_back_to_the_same_weights_after_stops(config, tmp_path, monkeypatch):
     """Stopped twice between the checkpoint and the fault, and twice after it."""
     config.on_non_finite = 'rollback'

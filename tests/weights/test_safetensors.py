@@ -1,4 +1,5 @@
 import json
+import random
 
 import chex
 import numpy as np
@@ -34,6 +35,27 @@ def test_others_find_arrays_by_their_names_and_the_metadata(variables, tmp_path)
     assert {array.dtype for array in arrays.values()} == {np.dtype('float32')}
     with safetensors.safe_open(tmp_path / 'v', 'numpy') as file:
         assert file.metadata() == {'model': '{"name": "x"}'}
+
+
+def test_a_file_with_a_changed_byte_is_refused_or_read_whole(variables, tmp_path):
+    write_safetensors(tmp_path / 'v', variables, {})
+    content = (tmp_path / 'v').read_bytes()
+    header = 8 + int.from_bytes(content[:8], 'little')
+    rng, refused = random.Random(0), 0
+    for number in range(300):
+        # Most of them in the header; the others, of numbers, cannot be told.
+        place = rng.randrange(header if number % 3 else len(content))
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.randrange(8)
+        (tmp_path / 'v').write_bytes(changed if number % 4 else changed[:place])
+        try:
+            read = read_safetensors(tmp_path / 'v')
+        except ValueError as error:
+            refused += 1
+            assert 'v cannot be read' in str(error)  # noqa: PT017  Not all are refused.
+        else:
+            assert read.keys() == variables.keys()
+    assert refused > 100
 
 
 def encode(header, data=b''):

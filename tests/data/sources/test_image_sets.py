@@ -281,6 +281,7 @@ def test_complete_data_is_required_by_its_counts(tmp_path, monkeypatch):
         ({'train/n00000000/1.JPEG': photo(0), 'val/1.JPEG': photo(0)}, 'in no folder of a class'),
         ({'train/n01440764/1.JPEG': photo(0), 'val/x_50001.JPEG': photo(0)}, 'to _00050000.JPEG'),
         ({'val/1.JPEG': photo(0)}, 'no ILSVRC2012_img_train.tar or train in'),
+        ({'trainval/n01440764/1.JPEG': photo(0)}, 'no ILSVRC2012_img_train.tar or train in'),
     ],
 )
 def test_what_is_not_of_imagenet_is_named(files, message, tmp_path, capsys):
