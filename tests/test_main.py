@@ -14,7 +14,7 @@ import pytest
 
 from snnjax import data, main
 from snnjax.analysis import figures
-from snnjax.train import checkpoints, finite, loop
+from snnjax.train import checkpoints, feed, finite, loop
 from snnjax.train.config_file import read_config
 from snnjax.train.metric_writer import read_metrics
 from snnjax.train.run_directory import WorkdirError, lock
@@ -265,7 +265,7 @@ IN_PROCESS = [
     ],
 )
 def test_what_ends_a_run_has_its_exit_status(process, monkeypatch, capsys, error, status, advice):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise error
 
     monkeypatch.setattr(loop, 'train', fail)
@@ -295,7 +295,7 @@ def send_after(monkeypatch, module, name, number):
         (signal.SIGTERM, loop, 'open_experiment', 75, None),
         (signal.SIGHUP, loop, 'write_config', 75, None),
         # The step at hand is the last one that is done.
-        (signal.SIGINT, loop, 'put_batch', 75, 1),
+        (signal.SIGINT, feed, 'put_batch', 75, 1),
         # Nothing is left to do but to save, or to draw.
         (signal.SIGTERM, loop, 'evaluate', 0, 3),
         (signal.SIGHUP, figures, 'save_learning_curves', 0, 3),

@@ -66,11 +66,12 @@ class Feed:
         placed = put_batch(batch, self._sharding)
         if self._images:
             placed = self._images.batch(placed)
-        # The flags come last, so that they are as recent as possible.
-        shape = batch['label'].shape
-        return placed | put_batch(
-            {name: np.full(shape, flag) for name, flag in flags.items()}, self._sharding
-        )
+        if flags:
+            # They come last, so that they are as recent as possible.
+            shape = batch['label'].shape
+            told = {name: np.full(shape, flag) for name, flag in flags.items()}
+            placed = placed | put_batch(told, self._sharding)
+        return placed
 
 
 def _recipes(batches: TrainingBatches, start: int) -> Iterator[Any]:
