@@ -48,7 +48,8 @@ class Network(nn.Module):
         one that it has not must be left at its default.
       neuron_options: options of the neuron that have no field here, by name.
       learnable: names of options of the neuron, with commas between them, that training changes;
-        each layer of neurons has a parameter of its own.
+        each layer of neurons has a parameter of its own. A neuron that can take an array has one
+        number a channel or a neuron with 'threshold per channel' or 'threshold per neuron'.
       decay: of the membrane potential, ``tau_mem``; the defaults of the neurons are table 6. With 1
         they integrate and fire without a leak.
       decay_input: charge by ``(1 - decay)`` times the current, see `snnjax.neurons.lif`.
@@ -209,6 +210,13 @@ class Network(nn.Module):
     def _check_learnable(self) -> None:
         """Raises ValueError for options that cannot be learned."""
         neuron = self._neuron
+        for option, shape in self._learned_shapes.items():
+            if shape not in ('channel', 'neuron') or option not in neuron.arrays:
+                arrays = ', '.join(f'{name} per channel' for name in neuron.arrays)
+                raise ValueError(
+                    f"learnable: '{option} per {shape}': the neuron {self.neuron!r} has "
+                    + (f'{arrays}, or per neuron' if arrays else 'no options that are arrays')
+                )
         for option in ('decay', 'threshold'):
             if option in _words(self.learnable):
                 raise ValueError(
@@ -233,7 +241,14 @@ class Network(nn.Module):
         """The options of the neuron that are parameters of each layer."""
         by_field = {'decay': self.learnable_decay, 'threshold': self.learnable_threshold}
         own = [option for option, learned in by_field.items() if learned]
-        return tuple(dict.fromkeys([*own, *_words(self.learnable)]))
+        named = [word.split(' per ')[0].strip() for word in _words(self.learnable)]
+        return tuple(dict.fromkeys([*own, *named]))
+
+    @property
+    def _learned_shapes(self) -> dict[str, str]:
+        """'channel' or 'neuron' by the options that are one number a channel or a neuron."""
+        words = [word.partition(' per ') for word in _words(self.learnable) if ' per ' in word]
+        return {option.strip(): shape.strip() for option, _, shape in words}
 
     @nn.nowrap
     def _options_of_neuron(self) -> dict[str, Any]:
@@ -257,6 +272,7 @@ class Network(nn.Module):
             self._neuron,
             options=FrozenDict(self._options_of_neuron()),
             learnable=self._learned_options,
+            shapes=FrozenDict(self._learned_shapes),
         )
 
     @nn.nowrap

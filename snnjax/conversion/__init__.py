@@ -1,0 +1,1 @@
+"""Spiking networks from trained ANNs."""
