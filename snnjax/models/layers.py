@@ -299,8 +299,9 @@ class SpikingNeurons(nn.Module):
         neuron = as_neuron(self.neuron)
         continues = self.is_mutable_collection('membrane') and not self.is_initializing()
         if neuron.advance and continues:
-            start = functools.partial(self.start, current[:, 0], options)
-            potential = self.variable('membrane', 'potential', start)
+            potential = self.variable(
+                'membrane', 'potential', functools.partial(self.start, current[:, 0], options)
+            )
             spikes, potential.value = neuron.advance(current, potential.value, **options)
         else:
             spikes = neuron(current, **options)
