@@ -126,13 +126,15 @@ def measure_activity(trained: Trained) -> Activity:
         confusion=totals['confusion'],
         neurons=[
             NeuronActivity(layer.name, counts['spikes'], int(counts['steps']))
-            for layer, counts in zip(_of(layers, 'neurons', 'ReLU'), neurons, strict=True)
+            for layer, counts in zip(
+                _of(layers, 'neurons', 'ReLU', 'activation'), neurons, strict=True
+            )
         ],
         synapses=[
             SynapseActivity(
                 layer.name,
                 input_rate=float(counts['nonzero'].sum() / counts['inputs'].sum()),
-                operations=float(counts['reached'].sum() * layer.shape[-1] / images),
+                operations=float(counts['reached'].sum() * layer.shape[-1] / layer.groups / images),
             )
             for layer, counts in zip(_of(layers, 'convolution', 'dense'), synapses, strict=True)
         ],

@@ -11,8 +11,10 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from snnjax.models.layers import Branch, average_pool
+from snnjax.models.layers import Branch
+from snnjax.models.pooling import average_pool
 
 Layer = Callable[..., nn.Module]
 
@@ -34,6 +36,9 @@ class Block(nn.Module):
       avgpool_shortcut: average pixels and convolve at stride 1 in a shortcut, instead of convolving
         at the block's stride, which leaves out pixels (B.3).
       spiking_shortcut: neurons before the shortcut's convolution, which then sees spikes.
+      pad_shortcut: a shortcut without parameters, which leaves out pixels and adds channels of
+        zeros behind the others (option A of He et al. 2016).
+      project_always: a shortcut with a 1x1 convolution even if it has the shape of the output.
     """
 
     features: int
@@ -44,6 +49,8 @@ class Block(nn.Module):
     project_shortcut: bool = True
     avgpool_shortcut: bool = False
     spiking_shortcut: bool = False
+    pad_shortcut: bool = False
+    project_always: bool = False
 
     stream_of_spikes: ClassVar[bool]
     """Whether the stream is spikes, which the stem has to make and the head can read; otherwise it
@@ -52,9 +59,13 @@ class Block(nn.Module):
     def shortcut(self, x: jax.Array) -> jax.Array:
         """The stream, brought to the shape of the block's output."""
         same_width = x.shape[-1] == self.features
-        if self.stride == 1 and same_width:
+        if self.stride == 1 and same_width and not self.project_always:
             return x
-        if same_width and not self.project_shortcut:
+        if self.pad_shortcut:
+            added = self.features - x.shape[-1]
+            x = x[:, :, :: self.stride, :: self.stride]
+            return jnp.pad(x, [(0, 0)] * 4 + [(0, added)])
+        if same_width and not self.project_always and not self.project_shortcut:
             return average_pool(x, self.stride)
         if self.spiking_shortcut:
             x = self.spike(name='shortcut_spike')(x)

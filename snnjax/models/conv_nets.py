@@ -11,15 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from snnjax.models.layers import (
-    TDBN,
-    ConvNorm,
-    Flatten,
-    MaxPool,
-    TemporalAttention,
-    mean_of_windows,
-)
+from snnjax.models.layers import TDBN, ConvNorm, TemporalAttention
 from snnjax.models.network import Network
+from snnjax.models.pooling import AveragePool, Flatten, MaxPool
 from snnjax.neurons.precision import at_least_float32
 
 POOLINGS = ('max', 'average')
@@ -98,8 +92,8 @@ class ConvNet(Network):
 
         for i, (channels, pool) in enumerate(zip(self.channels, self.pools, strict=True), start=1):
             x = conv_norm(channels, 3, name=f'conv{i}')(x)
-            if self.pooling == 'average':
-                x = mean_of_windows(x, pool)
+            if self.pooling == 'average' and pool > 1:
+                x = AveragePool(pool, name=f'pool{i}')(x)
             x = self._attend(x, num_steps, f'attention{i}')
             x = spike(name=f'spike{i}')(x)
             if self.pooling == 'max' and pool > 1:

@@ -19,9 +19,11 @@ class Conv(nn.Module):
 
     Attributes:
       features: output channels.
-      kernel_size: height and width of the kernel, a parameter ``(size, size, in, out)``.
+      kernel_size: height and width of the kernel, a parameter ``(size, size, in / groups, out)``.
       stride: of the convolution.
       use_bias: add a parameter to each output channel.
+      groups: parts of the channels, each with a convolution of its own; as many as channels for a
+        depthwise convolution.
       dtype: of the computation; None follows input and parameters.
     """
 
@@ -30,23 +32,24 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = False
     dtype: Any = None
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        size, channels = self.kernel_size, x.shape[-1]
+        size, channels = self.kernel_size, x.shape[-1] // self.groups
         shape = (size, size, channels, self.features)
         kernel = self.param('kernel', he_normal, shape, jnp.float32)
         dtype = self.dtype or np.promote_types(x.dtype, kernel.dtype)
-        y = convolve(x.astype(dtype), kernel.astype(dtype), self.stride)
+        y = convolve(x.astype(dtype), kernel.astype(dtype), self.stride, self.groups)
         if not self.use_bias:
             return y
         bias = self.param('bias', nn.initializers.zeros, self.features, jnp.float32)
         return y + jnp.expand_dims(bias.astype(dtype), range(y.ndim - 1))
 
 
-@functools.partial(jax.jit, static_argnames='stride', inline=True)
-def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=('stride', 'groups'), inline=True)
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
     """Convolves each time step of each image.
 
     On TPUs time is a third axis of the convolution, along which the kernel is 1 long. XLA can then
@@ -57,8 +60,9 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
     Args:
       x: (B, T, H, W, C).
-      kernel: (height, width, C, features), of odd size.
+      kernel: (height, width, C / groups, features), of odd size.
       stride: of both axes.
+      groups: parts of the channels, see `Conv`.
 
     Returns:
       (B, T, ceil(H / stride), ceil(W / stride), features).
@@ -66,28 +70,30 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return lax.platform_dependent(
         x,
         kernel,
-        tpu=functools.partial(_with_time, stride=stride),
-        default=functools.partial(_folded, stride=stride),
+        tpu=functools.partial(_with_time, stride=stride, groups=groups),
+        default=functools.partial(_folded, stride=stride, groups=groups),
     )
 
 
-def _with_time(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _with_time(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
     return lax.conv_general_dilated(
         x,
         kernel[None],
         (1, stride, stride),
         [(0, 0), *_pads(kernel)],
         dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
+        feature_group_count=groups,
     )
 
 
-def _folded(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _folded(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
     images = lax.conv_general_dilated(
         x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]),
         kernel,
         (stride, stride),
         _pads(kernel),
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=groups,
     )
     return images.reshape(*x.shape[:2], *images.shape[1:])
 

@@ -7,11 +7,9 @@ has ``T = 1``, is computed once, and broadcasts wherever it meets one that does.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -103,7 +101,7 @@ def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 class ConvNorm(nn.Module):
-    """A square convolution without bias, then `TDBN`. Zero padding keeps the size at stride 1.
+    """A square convolution, then `TDBN`. Zero padding keeps the size at stride 1.
 
     Attributes:
       features: output channels.
@@ -118,6 +116,11 @@ class ConvNorm(nn.Module):
         1, and ``1 / sqrt(2)`` for the two branches of an addition (Zheng et al. 2021).
       zero_init_residual: start the scale of a residual path's last normalisation at 0 (B.3).
       dtype: of the convolution; None follows the activations.
+      groups: see `snnjax.models.convolution.Conv`.
+      use_bias: likewise.
+      normalize: False for the convolution alone.
+      momentum: see `TDBN`.
+      epsilon: likewise.
     """
 
     features: int
@@ -129,19 +132,41 @@ class ConvNorm(nn.Module):
     runtime_scale: bool = False
     zero_init_residual: bool = False
     dtype: Any = None
+    groups: int = 1
+    use_bias: bool = False
+    normalize: bool = True
+    momentum: float = 0.9
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        x = Conv(self.features, self.kernel_size, self.stride, dtype=self.dtype, name='conv')(x)
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            self.stride,
+            use_bias=self.use_bias,
+            groups=self.groups,
+            dtype=self.dtype,
+            name='conv',
+        )(x)
         x = checkpoint_name(x, 'convolution')
+        if not self.normalize:
+            return x
         scale, gain = self.threshold, 1.0
         if self.runtime_scale:
             alpha = math.sqrt(0.5) if self.branch in ('residual', 'shortcut') else 1.0
             scale, gain = 1.0, alpha * self.threshold
         if self.zero_init_residual and self.branch in ('residual', 'spiking'):
             scale = 0.0
-        return TDBN(self.train, initial_scale=scale, gain=gain, name='norm')(x)
+        return TDBN(
+            self.train,
+            initial_scale=scale,
+            gain=gain,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            name='norm',
+        )(x)
 
 
 def over_time(x: jax.Array, num_steps: int) -> jax.Array:
@@ -151,84 +176,19 @@ def over_time(x: jax.Array, num_steps: int) -> jax.Array:
     return jnp.broadcast_to(x, (x.shape[0], num_steps, *x.shape[2:]))
 
 
-def average_pool(x: jax.Array, size: int) -> jax.Array:
-    """Means of ``size`` by ``size`` pixels: (B, T, H, W, C) -> (B, T, H / size, W / size, C).
+def leave_out(x: jax.Array, share: float, *, train: bool, alike: tuple[int, ...] = ()) -> jax.Array:
+    """Dropout: what is kept is divided by the share that is kept. To be called by a module.
 
-    Raises:
-      ValueError: where ``size`` does not divide H and W.
+    Args:
+      x: floating array.
+      share: share that is left out.
+      train: False to return it as it is.
+      alike: axes along which the same is left out.
     """
-    height, width = x.shape[2:4]
-    if height % size or width % size:
-        raise ValueError(
-            f'activations of {height}x{width} cannot be pooled by {size}: give images whose size '
-            f'all strides divide'
-        )
-    return mean_of_windows(x, size)
-
-
-def mean_of_windows(x: jax.Array, size: int) -> jax.Array:
-    """Returns means of ``size`` by ``size`` pixels, without those that do not fill a window."""
-    windows = (1, size, size)
-    # `nn.avg_pool` divides by an integer, which JAX refuses where it is set to strict promotions.
-    return nn.pool(x, 0.0, jax.lax.add, windows, windows, 'VALID') / float(size * size)
-
-
-class MaxPool(nn.Module):
-    """The largest of each window of pixels; of spikes that is a spike where there is any.
-
-    Attributes:
-      size: height and width of the window.
-      stride: between windows; None for ``size``, windows side by side.
-    """
-
-    size: int
-    stride: int | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, H / stride, W / stride, C).
-
-        Windows side by side leave out what does not fill one; others are padded evenly, and their
-        number is rounded up.
-        """
-        stride = self.stride or self.size
-        margin = self.size // 2 if stride < self.size else 0
-        windows: dict[str, Any] = {'size': self.size, 'stride': stride, 'margin': margin}
-        return jax.lax.platform_dependent(
-            x,
-            cpu=functools.partial(_largest_by_comparing, **windows),
-            default=functools.partial(_largest_by_windows, **windows),
-        )
-
-
-def _largest_by_windows(x: jax.Array, *, size: int, stride: int, margin: int) -> jax.Array:
-    pads = ((0, 0), (margin, margin), (margin, margin))
-    return nn.max_pool(x, (1, size, size), (1, stride, stride), pads)
-
-
-def _largest_by_comparing(x: jax.Array, *, size: int, stride: int, margin: int) -> jax.Array:
-    """The same, with the same gradient: to the first of the largest.
-
-    XLA for CPUs takes the gradient of windows one by one: of 2x2 in 11 times the time of this, of
-    3x3 in 4 times.
-    """
-    pads = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
-    x = jnp.pad(x, pads, constant_values=-jnp.inf)
-    height, width = ((length - size) // stride + 1 for length in x.shape[2:4])
-    largest = None
-    for i, j in itertools.product(range(size), repeat=2):
-        pixels = x[:, :, i::stride, j::stride][:, :, :height, :width]
-        largest = pixels if largest is None else jnp.where(pixels > largest, pixels, largest)
-    return cast(jax.Array, largest)
-
-
-class Flatten(nn.Module):
-    """All pixels of a time step as channels of one, for a fully connected layer."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, 1, 1, H * W * C)."""
-        return jnp.expand_dims(jax.lax.collapse(x, 2), (2, 3))
+    dropout = nn.Dropout(share, broadcast_dims=alike, deterministic=not train)
+    # A mask to multiply by, since `nn.Dropout` refuses what lies on a mesh of explicit axes.
+    kept = dropout(jnp.ones(x.shape, x.dtype)) > 0
+    return x / (1 - share) * kept.astype(x.dtype) if train and share else x
 
 
 class TemporalAttention(nn.Module):
@@ -374,16 +334,6 @@ class LIF(SpikingNeurons):
         learned = [name for name in names if getattr(self, f'learnable_{name}')]
         self.learnable = tuple(dict.fromkeys([*learned, *self.learnable]))
         super().__post_init__()
-
-
-class ReLU(nn.Module):
-    """What an ANN has in the place of neurons; its firing rate is the share of positive outputs."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Any shape; same shape and dtype."""
-        record_rate(self, x > 0)
-        return nn.relu(x)
 
 
 def record_rate(module: nn.Module, spikes: jax.Array) -> None:

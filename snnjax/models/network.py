@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
 
-from snnjax.models.layers import SpikingNeurons
+from snnjax.models.activations import ACTIVATIONS, activation_option_names
+from snnjax.models.layers import SpikingNeurons, leave_out
 from snnjax.neurons import NEURONS, SURROGATES, Neuron
 from snnjax.neurons.registry import REQUIRED, as_neuron
 from snnjax.spelling import suggest
@@ -30,10 +31,10 @@ _OPTION_OF_FIELD = {
 
 
 class Network(nn.Module):
-    """A network of spiking neurons that classifies images or event streams.
+    """A network of spiking neurons, or of activations, that classifies images or event streams.
 
     A static image is constant in time until the first neurons have seen it, so what comes before
-    them runs once for it, with the gradient of all time steps.
+    them runs once for it, with the gradient of all time steps. With activations all of it does.
 
     Attributes:
       num_classes: logits per image.
@@ -44,6 +45,9 @@ class Network(nn.Module):
         mean over time.
       dropout: share of what a fully connected layer sees that training leaves out, the same in all
         time steps; needs an rng 'dropout'.
+      activation: a key of `snnjax.models.activations.ACTIVATIONS` for an ANN, which has it in the
+        place of neurons; '' for spiking neurons, to which alone the options below belong.
+      activation_options: options of the activation by name.
       neuron: a key of `snnjax.neurons.NEURONS`. It is given those of the options below that it has;
         one that it has not must be left at its default.
       neuron_options: options of the neuron that have no field here, by name.
@@ -74,6 +78,8 @@ class Network(nn.Module):
     in_channels: int = 3
     step_logits: bool = False
     dropout: float = 0.0
+    activation: str = ''
+    activation_options: Mapping[str, Any] = FrozenDict()
     neuron: str = 'lif'
     neuron_options: Mapping[str, Any] = FrozenDict()
     learnable: str = ''
@@ -109,6 +115,8 @@ class Network(nn.Module):
                 raise ValueError(f'{option}={getattr(self, option)} must be {expected}')
         self.neuron_options = FrozenDict(self.neuron_options)
         self._check_neuron()
+        self.activation_options = FrozenDict(self.activation_options)
+        self._check_activation()
         super().__post_init__()
 
     @property
@@ -118,8 +126,13 @@ class Network(nn.Module):
 
     @property
     def is_spiking(self) -> bool:
-        """True if the network has neurons that spike."""
-        return True
+        """True if the network has neurons that spike, not activations."""
+        return not self._activation
+
+    @property
+    def _activation(self) -> str:
+        """The activation that the network has in the place of neurons, '' for none."""
+        return self.activation
 
     @property
     def block_names(self) -> list[str]:
@@ -207,6 +220,23 @@ class Network(nn.Module):
         self._check_learnable()
 
     @nn.nowrap
+    def _check_activation(self) -> None:
+        """Raises ValueError for an activation that is not known, or options that it cannot have."""
+        name = self._activation
+        if name and name not in ACTIVATIONS:
+            raise ValueError(f'unknown activation {name!r}; {suggest(name, ACTIVATIONS)}')
+        known = activation_option_names(name) if name else []
+        for option in self.activation_options:
+            if option not in known:
+                what = f'the activation {name!r}' if name else 'a network without an activation'
+                raise ValueError(
+                    f'activation_options: {what} has no option {option!r}; '
+                    + (suggest(option, known) if known else 'leave them out')
+                )
+        if name:
+            ACTIVATIONS[name](**self.activation_options)
+
+    @nn.nowrap
     def _check_learnable(self) -> None:
         """Raises ValueError for options that cannot be learned."""
         neuron = self._neuron
@@ -265,7 +295,13 @@ class Network(nn.Module):
 
     @nn.nowrap
     def _spike(self, num_steps: int) -> Callable[..., nn.Module]:
-        """Returns a layer of the network's neurons, complete but for its name."""
+        """Returns a layer of the network's neurons or activation, complete but for its name.
+
+        Every non-linearity of a network is made here, but for pooling and gates, see
+        `snnjax.models.efficientnets`.
+        """
+        if self._activation:
+            return functools.partial(ACTIVATIONS[self._activation], **self.activation_options)
         return functools.partial(
             SpikingNeurons,
             num_steps,
@@ -276,13 +312,16 @@ class Network(nn.Module):
         )
 
     @nn.nowrap
-    def leave_out(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features)."""
-        steps = (1,) if x.ndim > 2 else ()
-        dropout = nn.Dropout(self.dropout, broadcast_dims=steps, deterministic=not train)
-        # A mask to multiply by, since `nn.Dropout` refuses what lies on a mesh of explicit axes.
-        kept = dropout(jnp.ones(x.shape, x.dtype)) > 0
-        return x / (1 - self.dropout) * kept.astype(x.dtype) if train and self.dropout else x
+    def leave_out(self, x: jax.Array, *, train: bool, share: float | None = None) -> jax.Array:
+        """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features).
+
+        Args:
+          x: floating array.
+          train: False to return it as it is.
+          share: share that is left out, None for ``dropout``.
+        """
+        share = self.dropout if share is None else share
+        return leave_out(x, share, train=train, alike=(1,) if x.ndim > 2 else ())
 
     @nn.nowrap
     def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
+from snnjax.models.activations import Activation
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import ReLU, SpikingNeurons
+from snnjax.models.layers import SpikingNeurons
 
-NEURONS = (SpikingNeurons, ReLU)
+NEURONS = (SpikingNeurons, Activation)
 SYNAPSES = (Conv, nn.Dense)
 
 

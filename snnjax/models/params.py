@@ -44,6 +44,15 @@ def _recurse(convert: Any, value: Any) -> Any:
     return convert(value) if isinstance(value, Mapping) else value
 
 
+COLLECTIONS = ('params', 'batch_stats')
+"""What training changes of a network; one without normalization has an empty ``batch_stats``."""
+
+
+def trained_part(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the parameters and running statistics of variables."""
+    return {key: variables.get(key, {}) for key in COLLECTIONS}
+
+
 CLASSIFIER = 'params/classifier/'
 
 

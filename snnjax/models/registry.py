@@ -13,8 +13,11 @@ from typing import Any, cast
 from flax.core import FrozenDict
 
 from snnjax.models.conv_nets import ConvNet
+from snnjax.models.efficientnets import EFFICIENT_NETS, EfficientNet
 from snnjax.models.network import Network
 from snnjax.models.resnets import ResNet
+from snnjax.models.sengupta import SENGUPTA_RESNETS, SenguptaResNet
+from snnjax.models.vgg import VGG, VGGS
 from snnjax.spelling import suggest
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 482)
@@ -62,6 +65,16 @@ FAMILIES = {
     'wo_lif_resnet': Family({'kind': 'wo_lif'}),
     'lif_before_add_resnet': Family({'kind': 'lif_before_add'}),
     'ann_resnet': Family({'kind': 'ann'}),
+    # He et al. 2016; the form for ImageNet is torchvision's.
+    'relu_resnet': Family(
+        {'kind': 'vanilla', 'activation': 'relu'},
+        imagenet_depths=(18, 34, 50, 101),
+        imagenet_options={
+            'max_pool': True,
+            'strides': (1, 2, 2, 2),
+            'zero_init_residual': False,
+        },
+    ),
     # Zheng et al. 2021.
     'tdbn_resnet': Family(
         {'kind': 'vanilla', 'runtime_scale': True},
@@ -134,6 +147,21 @@ CONV_NETS: dict[str, dict[str, Any]] = {
 }
 """Options of `ConvNet` by the name of the network."""
 
+NAMED: dict[str, tuple[type[Network], dict[str, Any]]] = {
+    name: (network, form)
+    for network, forms in (
+        (ConvNet, CONV_NETS),
+        (VGG, VGGS),
+        (SenguptaResNet, SENGUPTA_RESNETS),
+        (EfficientNet, EFFICIENT_NETS),
+    )
+    for name, form in forms.items()
+}
+"""The network and its options by names that follow no rule."""
+
+NETWORKS = (ResNet, ConvNet, VGG, SenguptaResNet, EfficientNet)
+"""The networks that names stand for."""
+
 _NAME = re.compile(r'(?P<family>[a-z_]+?)(?P<depth>\d+)(x(?P<widen>\d+))?(?P<dvs>_dvs)?')
 
 
@@ -148,7 +176,7 @@ def list_models(pattern: str = '*') -> list[str]:
         names += [f'{name}{depth}' for depth in depths]
         if 20 in family.cifar_depths:
             names.append(f'{name}20_dvs')
-    names += ['tdbn_resnet34x2', *CONV_NETS]
+    names += ['tdbn_resnet34x2', *NAMED]
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
@@ -156,8 +184,8 @@ def create_model(name: str, **options: Any) -> Network:
     """Builds a model by name.
 
     ``create_model('ms_resnet20', num_classes=10, num_steps=4)`` is a Flax module; see
-    `snnjax.models.ResNet` for its options and its call, and `snnjax.models.ConvNet` for those of
-    the networks in `CONV_NETS`, which have names of their own.
+    `snnjax.models.ResNet` for its options and its call. Networks in `NAMED` have names of their
+    own, and the options of `snnjax.models.ConvNet`, `VGG`, `SenguptaResNet` or `EfficientNet`.
 
     Other names are a family, a depth, and what else there is to say of its form:
 
@@ -177,7 +205,7 @@ def create_model(name: str, **options: Any) -> Network:
       ValueError: for a name that is not known, with the nearest ones; for an option that cannot be.
       TypeError: for an option that the model has not, likewise, or whose value has another type.
     """
-    network, form = (ConvNet, CONV_NETS[name]) if name in CONV_NETS else (ResNet, _form(name))
+    network, form = NAMED[name] if name in NAMED else (ResNet, _form(name))
     known = [field.name for field in option_fields(network)]
     for option in options:
         if option not in known:
@@ -237,7 +265,7 @@ def family_and_depth(name: str) -> tuple[str, int | None]:
 
     Networks with names of their own have no depth.
     """
-    if name in CONV_NETS:
+    if name in NAMED:
         return name, None
     match = _parse(name)
     return match['family'], int(match['depth'])

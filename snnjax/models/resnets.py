@@ -8,13 +8,12 @@ from typing import Any, Literal, Self
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from snnjax.models.blocks import BLOCKS, Block, Layer
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import TDBN, ConvNorm, MaxPool, ReLU
+from snnjax.models.layers import TDBN, ConvNorm
 from snnjax.models.network import Network
-from snnjax.neurons.precision import at_least_float32
+from snnjax.models.pooling import GlobalAveragePool, MaxPool
 
 STEMS = {'conv3': 3, 'conv7': 7, 'conv3x3x3': 3}
 """Kernel sizes by the name of the stem."""
@@ -51,6 +50,9 @@ class ResNet(Network):
       project_shortcut: likewise.
       avgpool_shortcut: likewise.
       spiking_shortcut: likewise.
+      pad_shortcut: likewise.
+      project_first: give the first block of every stage a projection, also if its shortcut has the
+        shape of its output (Hu et al. 2021).
       zero_init_residual: start the last scale of a residual path at 0 (B.3).
       hidden: neurons of each fully connected layer before the classifier.
       runtime_scale: normalise with a factor ``alpha * V_th`` at run time, see `ConvNorm`.
@@ -79,6 +81,8 @@ class ResNet(Network):
     project_shortcut: bool = True
     avgpool_shortcut: bool = False
     spiking_shortcut: bool = False
+    pad_shortcut: bool = False
+    project_first: bool = False
     zero_init_residual: bool = False
     hidden: tuple[int, ...] = ()
     runtime_scale: bool = False
@@ -94,6 +98,8 @@ class ResNet(Network):
             )
         if self.spiking_shortcut and BLOCKS[self.kind].stream_of_spikes:
             raise ValueError(f"spiking_shortcut: the shortcuts of kind '{self.kind}' see spikes")
+        if self.pad_shortcut and (self.project_first or self.avgpool_shortcut):
+            raise ValueError('pad_shortcut: padded shortcuts neither project nor average')
         if self.zero_init_residual and self.kind == 'sew_and':
             raise ValueError("zero_init_residual: nothing would ever fire in blocks of 'sew_and'")
         if self.scan_layers not in (True, False, 'auto'):
@@ -132,6 +138,7 @@ class ResNet(Network):
             project_shortcut=self.project_shortcut,
             avgpool_shortcut=self.avgpool_shortcut,
             spiking_shortcut=self.spiking_shortcut,
+            pad_shortcut=self.pad_shortcut,
         )
         stream_of_spikes = block_type.stream_of_spikes
 
@@ -144,17 +151,23 @@ class ResNet(Network):
         stages = zip(self.blocks, self.widths, self.strides, strict=True)
         for i, (num_blocks, width, stride) in enumerate(stages, start=1):
             x = Stage(
-                num_blocks, width * expansion, stride, block, self.scans_layers, name=f'stage{i}'
+                num_blocks,
+                width * expansion,
+                stride,
+                block,
+                self.scans_layers,
+                self.project_first,
+                name=f'stage{i}',
             )(x)
         if not stream_of_spikes:
             x = spike(name='spike')(x)
-        dtype = at_least_float32(x.dtype)
         if self.hidden:
-            x = jnp.mean(x, axis=(2, 3), dtype=dtype, keepdims=True).astype(x.dtype)
+            x = GlobalAveragePool(keep_pixel=True, name='head_pool')(x)
         for i, features in enumerate(self.hidden, start=1):
             x = nn.Dense(features, dtype=self.dtype, name=f'dense{i}')(x)
             x = spike(name=f'dense_spike{i}')(x)
-        rates = jnp.mean(x, axis=(2, 3) if self.step_logits else (1, 2, 3), dtype=dtype)
+        over_time = not self.step_logits
+        rates = GlobalAveragePool(over_time, name='rates' if self.hidden else 'head_pool')(x)
         rates = self.leave_out(rates, train=train)
         return nn.Dense(self.num_classes, name='classifier')(rates)
 
@@ -166,9 +179,9 @@ class ResNet(Network):
         return bool(self.scan_layers)
 
     @property
-    def is_spiking(self) -> bool:
-        """Whether the network has neurons that spike: all kinds but 'ann'."""
-        return self.kind != 'ann'
+    def _activation(self) -> str:
+        """That of the option; ReLU for the kind 'ann' if there is none."""
+        return self.activation or ('relu' if self.kind == 'ann' else '')
 
     @property
     def block_names(self) -> list[str]:
@@ -201,15 +214,11 @@ class ResNet(Network):
         return functools.partial(
             ConvNorm,
             train=train,
-            threshold=1.0 if self.kind == 'ann' else self.threshold,
+            threshold=self.threshold if self.is_spiking else 1.0,
             runtime_scale=self.runtime_scale,
             zero_init_residual=self.zero_init_residual,
             dtype=self.dtype,
         )
-
-    @nn.nowrap
-    def _spike(self, num_steps: int) -> Layer:
-        return ReLU if self.kind == 'ann' else super()._spike(num_steps)
 
 
 class TripleStem(nn.Module):
@@ -237,6 +246,7 @@ class Stage(nn.Module):
       stride: of the first block.
       block: ``(features, stride)`` -> block, see the module `snnjax.models.blocks`.
       scan: run the blocks after the first, if more than one, as a single scanned one.
+      project_first: see `ResNet`.
     """
 
     num_blocks: int
@@ -244,11 +254,13 @@ class Stage(nn.Module):
     stride: int
     block: Callable[..., Block]
     scan: bool = False
+    project_first: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
-        x = self.block(self.features, self.stride, name='block1')(x)
+        first = {'project_always': True} if self.project_first else {}
+        x = self.block(self.features, self.stride, name='block1', **first)(x)
         if self.scan and self.num_blocks > 2:
             repeat = nn.scan(
                 lambda block, x, _: (block(x), None),

@@ -10,11 +10,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from snnjax.models.activations import Activation, ReLU
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import TDBN, Flatten, MaxPool, ReLU, SpikingNeurons
+from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import Network
 from snnjax.models.observation import SYNAPSES, Call, observed
 from snnjax.models.params import is_in_stage
+from snnjax.models.pooling import Flatten, MaxPool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +32,17 @@ class LayerSummary:
       runs: how often it is computed for an image: once, or for each time step.
       parameters: how many numbers it learns.
       macs: multiply-accumulate operations each time that it is computed.
+      groups: parts of its channels, each with a convolution of its own.
     """
 
     path: tuple[str, ...]
-    kind: Literal['convolution', 'normalisation', 'neurons', 'ReLU', 'dense']
+    kind: Literal['convolution', 'normalisation', 'neurons', 'ReLU', 'activation', 'dense']
     input: Literal['spikes', 'real', '']
     shape: tuple[int, ...]
     runs: int
     parameters: int
     macs: int
+    groups: int = 1
 
     @property
     def name(self) -> str:
@@ -96,6 +100,7 @@ def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
         runs=out.shape[1] if out.ndim == 5 else 1,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(call.variables.get('params', {}))),
         macs=_macs(call) if computes else 0,
+        groups=call.module.groups if isinstance(call.module, Conv) else 1,
     )
 
 
@@ -104,6 +109,7 @@ _KINDS: dict[type[nn.Module], Any] = {
     TDBN: 'normalisation',
     SpikingNeurons: 'neurons',
     ReLU: 'ReLU',
+    Activation: 'activation',
     nn.Dense: 'dense',
 }
 
@@ -122,8 +128,8 @@ def spiking_macs(layers: list[LayerSummary]) -> int:
     """Multiply-accumulates a time step that the paper's energy counts (table 5).
 
     They are those of the convolutions in residual paths; in a network without any, those of all
-    layers that see spikes.
+    layers that see spikes, and in an ANN without any, those of all layers.
     """
     counted = [layer for layer in layers if layer.in_residual_path]
-    counted = counted or [layer for layer in layers if layer.input == 'spikes']
+    counted = counted or [layer for layer in layers if layer.input == 'spikes'] or layers
     return sum(layer.macs for layer in counted)

@@ -12,8 +12,7 @@ from ml_collections import config_dict
 
 from snnjax.data import DataOptions
 from snnjax.errors import ConfigError
-from snnjax.models import ConvNet, ResNet
-from snnjax.models.registry import option_fields
+from snnjax.models.registry import NETWORKS, option_fields
 from snnjax.spelling import suggest
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
@@ -135,7 +134,7 @@ def _model_options() -> dict[str, Any]:
         field.name: {}
         if isinstance(field.default, Mapping)
         else config_dict.placeholder(str if field.name in text else type(field.default))
-        for network in (ResNet, ConvNet)
+        for network in NETWORKS
         for field in option_fields(network)
         if field.name not in elsewhere
     }
@@ -243,7 +242,12 @@ def _is_within(key: str, other: str) -> bool:
 
 
 # Keys that hold further keys, whatever function they are options of.
-OPEN_KEYS = ('model.neuron_options', 'optimizer.options', 'optimizer.schedule_options')
+OPEN_KEYS = (
+    'model.activation_options',
+    'model.neuron_options',
+    'optimizer.options',
+    'optimizer.schedule_options',
+)
 
 # Keys that matter until a run has a checkpoint of its own.
 START_KEYS = ('init_from', 'new_classifier')

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from snnjax.models import Network
+from snnjax.models.params import trained_part
 
 
 class TrainState(NamedTuple):
@@ -58,7 +59,7 @@ def init_variables(model: Network, image_shape: tuple[int, ...], seed: int) -> d
     """Returns the variables that a training begins with, for images of ``image_shape``."""
     images = jnp.zeros((1, *image_shape), jnp.float32)
     variables = model.init(key_of_seed(seed), images, train=False)
-    return {key: variables[key] for key in ('params', 'batch_stats')}
+    return trained_part(variables)
 
 
 def init_state(

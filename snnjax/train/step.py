@@ -141,7 +141,7 @@ def make_train_step(
         stop = batch.get('stop')
         if stop is not None:
             sums['stop'] = jnp.sum(stop)
-        return share * sums['loss'], (updates['batch_stats'], sums)
+        return share * sums['loss'], (updates.get('batch_stats', {}), sums)
 
     def gradient_of(
         state: TrainState, batch: Batch, key: jax.Array

@@ -26,9 +26,9 @@ import orbax.checkpoint as ocp
 
 from snnjax.errors import WeightsError
 from snnjax.files import LocalPath, check_name, write_whole
-from snnjax.models import ConvNet, Network, ResNet, create_model
-from snnjax.models.params import by_name, unstack_layers
-from snnjax.models.registry import option_fields
+from snnjax.models import Network, create_model
+from snnjax.models.params import by_name, trained_part, unstack_layers
+from snnjax.models.registry import NETWORKS, option_fields
 from snnjax.modules import load_modules_of_weights
 from snnjax.paths import expand
 from snnjax.weights.fit import differences, fit_weights
@@ -61,7 +61,7 @@ def save_weights(
     except ValueError as error:
         raise WeightsError(f'{directory} {error}') from None
     directory.mkdir(parents=True, exist_ok=True)
-    kept = unstack_layers({key: variables[key] for key in ('params', 'batch_stats')})
+    kept = unstack_layers(trained_part(variables))
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(LocalPath(directory.absolute()) / 'variables', kept)
     # Last, so that a folder without it is known to be incomplete.
@@ -140,9 +140,10 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
 
 def _check_options(path: Path, options: Mapping[str, Any]) -> None:
     """Raises WeightsError for an option of another type than the networks have it."""
-    defaults = {f.name: f.default for network in (ResNet, ConvNet) for f in option_fields(network)}
+    defaults = {f.name: f.default for network in NETWORKS for f in option_fields(network)}
     # None stands for more than one type.
-    defaults |= {'num_steps': 0, 'scan_layers': None, 'neuron_options': {}}
+    defaults |= {'num_steps': 0, 'scan_layers': None}
+    defaults |= dict.fromkeys(('neuron_options', 'activation_options'), {})
     for key, value in options.items():
         holds, expected = {
             bool: (isinstance(value, bool), 'true or false'),
@@ -220,7 +221,7 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
         found = read_metadata(path)
         # Of a run, the optimizer's state stays where it is.
         keys = ('average',) if found.get('average') else ('params', 'batch_stats')
-        part = {key: found[key] for key in keys}
+        part = {key: found.get(key, {}) for key in keys}
         _check_arrays(path, part.get('average', part), name, options)
         restored = _restore_arrays(path, part)
     except WeightsError:
@@ -233,7 +234,7 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
             f'the run goes on from the checkpoint before'
         ) from error
     restored = restored.get('average', restored)
-    return unstack_layers({key: restored[key] for key in ('params', 'batch_stats')})
+    return unstack_layers(trained_part(restored))
 
 
 # Arrays that are larger are not made of files that are this many times smaller: only arrays of one
@@ -259,7 +260,7 @@ def _check_arrays(
         )
     shapes = {key: jax.ShapeDtypeStruct(a.shape, a.dtype) for key, a in arrays.items()}
     given = jax.tree.unflatten(jax.tree.structure(described), shapes.values())
-    given = jax.eval_shape(unstack_layers, {key: given[key] for key in ('params', 'batch_stats')})
+    given = jax.eval_shape(unstack_layers, trained_part(given))
     try:
         model = create_model(name, **options).unrolled()
         expected = _expected(model, model.image_size(given['params']))
@@ -277,7 +278,7 @@ def _expected(model: Network, size: tuple[int, int]) -> dict[str, Any]:
     """Shapes and dtypes of the variables of a model, for images of a size."""
     image = jax.ShapeDtypeStruct((1, *size, model.in_channels), 'float32')
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
-    return {key: variables[key] for key in ('params', 'batch_stats')}
+    return trained_part(variables)
 
 
 def _restore_arrays(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def write_safetensors(
     """
     import safetensors.numpy
 
-    kept = unstack_layers({key: variables[key] for key in COLLECTIONS})
+    kept = unstack_layers(trained_part(variables))
     arrays = {
         name: np.asarray(leaf, np.float32, order='C')
         for name, leaf in by_name(jax.device_get(kept)).items()

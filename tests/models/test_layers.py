@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from snnjax.models import mean_firing_rate
-from snnjax.models.layers import LIF, TDBN, ConvNorm, MaxPool
+from snnjax.models.layers import LIF, TDBN, ConvNorm
+from snnjax.models.pooling import MaxPool
 from snnjax.neurons import lif
 
 

@@ -1,0 +1,175 @@
+"""ResNets without normalization and without biases (Sengupta et al. 2019)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from snnjax.models.blocks import VanillaBlock
+from snnjax.models.layers import ConvNorm, leave_out
+from snnjax.models.network import Network
+from snnjax.models.pooling import AveragePool, Flatten, GlobalAveragePool
+from snnjax.models.resnets import Stage
+
+
+class PlainConv(ConvNorm):
+    """A convolution without normalization, and dropout of what it sees, if it is the second of a
+    residual path.
+
+    Attributes:
+      share: share that training leaves out.
+    """
+
+    share: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        if self.branch == 'residual':
+            x = leave_out(x, self.share, train=self.train, alike=(1,))
+        return super().__call__(x)
+
+
+class SenguptaResNet(Network):
+    """A residual network of convolutions without normalization or biases.
+
+    The stem is three 3x3 convolutions, each with neurons or an activation, and averages 2x2 pixels.
+    Blocks are those of `snnjax.models.blocks.VanillaBlock`, and a shortcut that changes the shape
+    is a 1x1 convolution. Before the classifier comes no more pooling, so that its inputs depend on
+    the size of the images, unless ``average_head`` is set.
+
+    Attributes:
+      blocks: number of blocks of each stage.
+      widths: channels of each stage; the stem has the first.
+      strides: stride of the first block of each stage.
+      stem_stride: stride of the stem's first convolution.
+      average_head: average all pixels before the classifier.
+      conv_dropout: share of what the second and third convolution of the stem and the second of a
+        block see that training leaves out.
+
+    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` is before the
+    classifier.
+
+    Raises:
+      ValueError: when built with numbers that cannot be or do not agree.
+    """
+
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    stem_stride: int = 1
+    average_head: bool = False
+    conv_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not len(self.blocks) == len(self.widths) == len(self.strides):
+            raise ValueError(
+                f'blocks={self.blocks}, widths={self.widths} and strides={self.strides} must have '
+                f'one number a stage each'
+            )
+        if not 0 <= self.conv_dropout < 1:
+            raise ValueError(f'conv_dropout={self.conv_dropout} must be at least 0 and below 1')
+        self._check_positive('blocks', 'widths', 'strides', 'stem_stride')
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Class scores of images.
+
+        Args:
+          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
+            over time.
+          train: leave out, with an rng 'dropout'.
+
+        Returns:
+          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
+          (float64 for float64 images).
+
+        Raises:
+          TypeError: for images that are not floating.
+          ValueError: for images of another rank, channel count or number of time steps, or too
+            small for the pooling.
+        """
+        x, num_steps = self._stream(images)
+        self.check_size(*images.shape[-3:-1])
+        spike = self._spike(num_steps)
+        conv = functools.partial(
+            PlainConv, train=train, normalize=False, share=self.conv_dropout, dtype=self.dtype
+        )
+        for i, stride in enumerate((self.stem_stride, 1, 1), start=1):
+            if i > 1:
+                x = self.leave_out(x, train=train, share=self.conv_dropout)
+            x = conv(self.widths[0], 3, stride, name=f'conv{i}')(x)
+            x = spike(name=f'spike{i}')(x)
+        x = AveragePool(2, name='pool')(x)
+        block = functools.partial(VanillaBlock, conv_norm=conv, spike=spike)
+        stages = zip(self.blocks, self.widths, self.strides, strict=True)
+        for i, (num_blocks, width, stride) in enumerate(stages, start=1):
+            x = Stage(num_blocks, width, stride, block, name=f'stage{i}')(x)
+        if self.average_head:
+            x = GlobalAveragePool(keep_pixel=True, name='head_pool')(x)
+        x = Flatten(name='flatten')(x)
+        x = GlobalAveragePool(over_time=not self.step_logits, name='rates')(x)
+        x = self.leave_out(x, train=train)
+        return nn.Dense(
+            self.num_classes,
+            use_bias=False,
+            kernel_init=nn.initializers.normal(0.01),
+            name='classifier',
+        )(x)
+
+    @property
+    def block_names(self) -> list[str]:
+        """The names of the blocks, ``stage1/block1``, in order."""
+        return [
+            f'stage{stage}/block{block}'
+            for stage, number in enumerate(self.blocks, start=1)
+            for block in range(1, number + 1)
+        ]
+
+    @property
+    def default_image_size(self) -> int:
+        """Height and width: 32 for CIFAR, 224 with a stride in the stem."""
+        return 224 if self.stem_stride > 1 else super().default_image_size
+
+    @nn.nowrap
+    def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
+        """Height and width of images that parameters fit: those with as many pixels at the end."""
+        pixels = params['classifier']['kernel'].shape[0] // self.widths[-1]
+        return pixels * self._reduction, self._reduction
+
+    @property
+    def _reduction(self) -> int:
+        """Pixels of the images, in one direction, that become one; and the fewest there can be."""
+        reduction = 2 * self.stem_stride
+        for stride in self.strides:
+            reduction *= stride
+        return reduction
+
+    @nn.nowrap
+    def check_size(self, height: int, width: int) -> None:
+        """Raises ValueError for images of which pooling leaves nothing."""
+        if min(height, width) < 2 * self.stem_stride:
+            raise ValueError(
+                f'images of {height}x{width} are too small: at least {2 * self.stem_stride} pixels '
+                'in each direction'
+            )
+
+
+SENGUPTA_RESNETS: dict[str, dict[str, Any]] = {
+    'sengupta_resnet20': {'activation': 'relu', 'conv_dropout': 0.2},
+    # The same stem and block for ImageNet; strides and head are a choice of this package.
+    'sengupta_resnet34': {
+        'activation': 'relu',
+        'conv_dropout': 0.2,
+        'num_classes': 1000,
+        'blocks': (3, 4, 6, 3),
+        'stem_stride': 2,
+        'average_head': True,
+    },
+}
+"""Options of `SenguptaResNet` by the name of the network."""

@@ -1,0 +1,190 @@
+"""VGGs (Simonyan & Zisserman 2015): convolutions in stages, pooling, fully connected layers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from snnjax.models.layers import ConvNorm
+from snnjax.models.network import Network
+from snnjax.models.pooling import (
+    AdaptiveAveragePool,
+    AveragePool,
+    Flatten,
+    GlobalAveragePool,
+    MaxPool,
+)
+
+POOLINGS = ('max', 'average')
+
+
+class VGG(Network):
+    """Stages of 3x3 convolutions, each with pooling after it, then fully connected layers.
+
+    Neurons or activations come after every layer but the last, and pooling after them. The
+    classifier sees the mean over time. How many inputs the first fully connected layer has depends
+    on the size of the images, unless ``grid`` says it.
+
+    Attributes:
+      blocks: number of convolutions of each stage.
+      widths: channels of each stage.
+      pooling: 'max' or 'average', of 2x2 pixels.
+      pool_last: False for no pooling after the last stage.
+      grid: height and width that the last activations are averaged to, see
+        `snnjax.models.pooling.AdaptiveAveragePool`; 0 leaves them as they are.
+      hidden: width of each fully connected layer before the classifier.
+      normalize: False for no batch normalization.
+      conv_bias: give convolutions a bias.
+      dense_bias: give fully connected layers and the classifier a bias.
+      conv_dropout: share of what a convolution sees that training leaves out, except behind
+        pooling; ``dropout`` is the same for fully connected layers, except the first.
+
+    Other attributes are those of `snnjax.models.network.Network`.
+
+    Raises:
+      ValueError: when built with an unknown pooling, or numbers that cannot be or do not agree.
+    """
+
+    blocks: tuple[int, ...] = (2, 2, 3, 3, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    pooling: str = 'max'
+    pool_last: bool = True
+    grid: int = 0
+    hidden: tuple[int, ...] = (4096, 4096)
+    normalize: bool = True
+    conv_bias: bool = True
+    dense_bias: bool = True
+    conv_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check_names(pooling=POOLINGS)
+        self._check_positive('blocks', 'widths')
+        self._check_positive('hidden', largest=2**16)
+        if len(self.blocks) != len(self.widths):
+            raise ValueError(
+                f'blocks={self.blocks} and widths={self.widths} must have one number a stage each'
+            )
+        if not 0 <= self.grid <= 2**10:
+            raise ValueError(f'grid={self.grid} must be at least 0 and at most 1024')
+        if not 0 <= self.conv_dropout < 1:
+            raise ValueError(f'conv_dropout={self.conv_dropout} must be at least 0 and below 1')
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Class scores of images.
+
+        Args:
+          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
+            over time.
+          train: normalise by this batch, and update ``batch_stats``, which must then be mutable;
+            and leave out with an rng 'dropout'.
+
+        Returns:
+          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
+          (float64 for float64 images).
+
+        Raises:
+          TypeError: for images that are not floating.
+          ValueError: for images of another rank, channel count or number of time steps, or too
+            small for the pooling.
+        """
+        x, num_steps = self._stream(images)
+        self.check_size(*images.shape[-3:-1])
+        conv_norm = functools.partial(
+            ConvNorm,
+            train=train,
+            threshold=self.threshold if self.is_spiking else 1.0,
+            use_bias=self.conv_bias,
+            normalize=self.normalize,
+            dtype=self.dtype,
+        )
+        spike = self._spike(num_steps)
+
+        i = 0
+        pooled = True  # The images need no dropout, either.
+        for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), start=1):
+            for _ in range(count):
+                i += 1
+                if not pooled:
+                    x = self.leave_out(x, train=train, share=self.conv_dropout)
+                x = conv_norm(width, 3, name=f'conv{i}')(x)
+                x = spike(name=f'spike{i}')(x)
+                pooled = False
+            if stage < len(self.blocks) or self.pool_last:
+                pool = MaxPool if self.pooling == 'max' else AveragePool
+                x = pool(2, name=f'pool{stage}')(x)
+                pooled = True
+        if not pooled:
+            x = self.leave_out(x, train=train, share=self.conv_dropout)
+
+        if self.grid:
+            x = AdaptiveAveragePool(self.grid, name='grid')(x)
+        x = Flatten(name='flatten')(x)
+        dense = functools.partial(
+            nn.Dense, use_bias=self.dense_bias, kernel_init=nn.initializers.normal(0.01)
+        )
+        for i, features in enumerate(self.hidden, start=1):
+            x = dense(features, dtype=self.dtype, name=f'dense{i}')(x)
+            x = spike(name=f'dense_spike{i}')(x)
+            x = self.leave_out(x, train=train)
+        x = GlobalAveragePool(over_time=not self.step_logits, name='rates')(x)
+        return dense(self.num_classes, name='classifier')(x)
+
+    @property
+    def default_image_size(self) -> int:
+        """Height and width: 224 with a ``grid``, which is of networks for ImageNet; else 32."""
+        return 224 if self.grid else super().default_image_size
+
+    @property
+    def _pool(self) -> int:
+        """Pixels of the images, in one direction, that become one."""
+        return 2 ** (len(self.blocks) - (not self.pool_last))
+
+    @nn.nowrap
+    def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
+        """Height and width of images that parameters fit: those with as many pixels when pooled."""
+        if self.grid:
+            return self.grid * self._pool, self.grid * self._pool
+        first = params['dense1' if self.hidden else 'classifier']['kernel']
+        return first.shape[0] // self.widths[-1] * self._pool, self._pool
+
+    @nn.nowrap
+    def check_size(self, height: int, width: int) -> None:
+        """Raises ValueError for images of which pooling leaves nothing."""
+        if min(height, width) < self._pool:
+            raise ValueError(
+                f'images of {height}x{width} are too small: pooling leaves nothing of fewer than '
+                f'{self._pool} pixels'
+            )
+
+
+_IMAGENET: dict[str, Any] = {
+    'activation': 'relu',
+    'num_classes': 1000,
+    'grid': 7,
+    'dropout': 0.5,
+}
+
+VGGS: dict[str, dict[str, Any]] = {
+    'vgg16': {**_IMAGENET, 'normalize': False},
+    'vgg16_bn': _IMAGENET,
+    # With a single fully connected layer; biases are left out, since normalization takes them out.
+    'vgg16_cifar': {'activation': 'relu', 'conv_bias': False, 'hidden': ()},
+    # Sengupta et al. 2019, as in the code of the same laboratory.
+    'sengupta_vgg16': {
+        'activation': 'relu',
+        'pooling': 'average',
+        'pool_last': False,
+        'normalize': False,
+        'conv_bias': False,
+        'dense_bias': False,
+        'conv_dropout': 0.2,
+        'dropout': 0.5,
+    },
+}
+"""Options of `VGG` by the name of the network."""
