@@ -103,7 +103,11 @@ def apply_folded(
         name = '/'.join(module.path)
         without = functools.reduce(
             lambda total, part: total - part,
-            [jnp.asarray(arrays[key], images.dtype) for key in [f'params/{name}/bias'] if key in arrays],
+            [
+                jnp.asarray(arrays[key], images.dtype)
+                for key in [f'params/{name}/bias']
+                if key in arrays
+            ],
             jnp.asarray(folded[name].bias, images.dtype),
         )
         return call(*args, **kwargs) + without

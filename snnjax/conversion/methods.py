@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from snnjax.conversion.calibration import balance_locally, least_squares, percentiles
+from snnjax.conversion.calibration import balance_locally, percentiles
 from snnjax.conversion.network import (
     Ann,
     Calibration,
@@ -86,9 +86,7 @@ def convert(
     if num_steps < 1:
         raise ConversionError(f'num_steps={num_steps}: a network needs at least 1 time step')
     if chosen.calibrates and calibration.count < 1:
-        raise ConversionError(
-            f'no calibration images: {method} needs at least one training image'
-        )
+        raise ConversionError(f'no calibration images: {method} needs at least one training image')
     converted = chosen.function(ann, calibration, num_steps=num_steps, **options)
     about = {
         'method': method,
@@ -107,7 +105,7 @@ def _check_rectified(ann: Ann, *kinds: str) -> None:
             raise ConversionError(
                 f'{layer.name} is a {layer.kind}: this method takes networks of '
                 f'{" or ".join(kinds)} only'
-                + ("; swish and sigmoid need --method=few_spikes" if len(kinds) > 1 else '')
+                + ('; swish and sigmoid need --method=few_spikes' if len(kinds) > 1 else '')
             )
 
 
@@ -153,12 +151,8 @@ def rueckauer(
       initial: potential before the first step, as a share of the threshold.
     """
     _check_rectified(ann)
-    thresholds = percentiles(
-        ann, calibration, percentile, nonzero=nonzero, per_channel=per_channel
-    )
-    return to_spiking(
-        ann, thresholds, num_steps=num_steps, soft_reset=soft_reset, initial=initial
-    )
+    thresholds = percentiles(ann, calibration, percentile, nonzero=nonzero, per_channel=per_channel)
+    return to_spiking(ann, thresholds, num_steps=num_steps, soft_reset=soft_reset, initial=initial)
 
 
 def s_resnet(
@@ -304,7 +298,7 @@ def few_spikes(
     """
     del num_steps
     known = {kind.replaces: name for name, kind in FEW_SPIKES.items()}
-    activation = ann.model._activation  # noqa: SLF001
+    activation = ann.model._activation
     if activation not in known:
         raise ConversionError(
             f'few spikes stand in for {", ".join(known)}, not for the activation {activation!r}'

@@ -262,9 +262,7 @@ def to_spiking(
         **options,
     )
     model = ann.model.clone(**chosen)
-    return Converted(
-        model, chosen, _with_neurons(model, ann, variables, arrays, initials), arrays
-    )
+    return Converted(model, chosen, _with_neurons(model, ann, variables, arrays, initials), arrays)
 
 
 def _with_neurons(

@@ -121,7 +121,8 @@ def initial_state(model: Network, variables: Variables, images: jax.Array) -> di
         )
     # Counts and the like begin at 0.
     arrays = {
-        name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in by_name(updates['membrane']).items()
+        name: jnp.zeros(leaf.shape, leaf.dtype)
+        for name, leaf in by_name(updates['membrane']).items()
     }
     for call in calls:
         params: Any = functools.reduce(

@@ -7,6 +7,7 @@ has ``T = 1``, is computed once, and broadcasts wherever it meets one that does.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -265,7 +266,7 @@ class SpikingNeurons(nn.Module):
             spikes, potential.value = neuron.advance(current, potential.value, **options)
         else:
             spikes = neuron(current, **options)
-        record_rate(self, spikes > 0 if neuron.arrays else spikes)
+        record_rate(self, spikes != 0 if neuron.rate_coded else spikes)
         return spikes
 
     @nn.nowrap

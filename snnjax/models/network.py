@@ -280,6 +280,11 @@ class Network(nn.Module):
         words = [word.partition(' per ') for word in _words(self.learnable) if ' per ' in word]
         return {option.strip(): shape.strip() for option, _, shape in words}
 
+    @property
+    def _is_rate_coded(self) -> bool:
+        """True for neurons whose spikes stand for a rate, see `snnjax.neurons.Neuron`."""
+        return self.is_spiking and self._neuron.rate_coded
+
     @nn.nowrap
     def _options_of_neuron(self) -> dict[str, Any]:
         """Returns the options that the network gives its neuron."""

@@ -27,6 +27,8 @@ class Neuron:
         options of a network are given to it by the names in its signature.
       learnable: the options that can be JAX scalars.
       shares: those of them that stay between 0 and 1: what is learned is their logit.
+      rate_coded: True if spikes stand for a rate, as in networks that were converted from ANNs;
+        they are then as large as an option says, not 1.
       arrays: options that can be an array that broadcasts to one step of the current.
       advance: ``(current, potential, *, time_axis=1, **options) -> (spikes, potential)``, which
         continues from a membrane potential; None if the neuron cannot.
@@ -37,6 +39,7 @@ class Neuron:
     function: Callable[..., jax.Array]
     learnable: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
+    rate_coded: bool = False
     arrays: tuple[str, ...] = ()
     advance: Callable[..., tuple[jax.Array, jax.Array]] | None = None
     start: Callable[..., jax.Array] | None = None
@@ -72,6 +75,7 @@ NEURONS: dict[str, Neuron | Callable[..., jax.Array]] = {
     'integrate_and_fire': Neuron(
         integrate_and_fire,
         learnable=('threshold', 'initial'),
+        rate_coded=True,
         arrays=('threshold', 'initial'),
         advance=advance,
         start=start_potential,
