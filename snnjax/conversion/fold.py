@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -101,16 +100,9 @@ def apply_folded(
         if not isinstance(module, Conv | nn.Dense):
             return call(*args, **kwargs)
         name = '/'.join(module.path)
-        without = functools.reduce(
-            lambda total, part: total - part,
-            [
-                jnp.asarray(arrays[key], images.dtype)
-                for key in [f'params/{name}/bias']
-                if key in arrays
-            ],
-            jnp.asarray(folded[name].bias, images.dtype),
-        )
-        return call(*args, **kwargs) + without
+        # The layer adds its own bias already, if it has one.
+        bias = folded[name].bias - np.asarray(arrays.get(f'params/{name}/bias', 0.0), np.float64)
+        return call(*args, **kwargs) + jnp.asarray(bias, images.dtype)
 
     with nn.intercept_methods(intercept):
         return model.apply(nested(arrays), images, **options)

@@ -182,7 +182,7 @@ def s_resnet(
     if not compensation > 0:
         raise ConversionError(f'compensation={compensation} must be above 0')
     thresholds = percentiles(ann, calibration, percentile)
-    options = {} if compensation == 1 else {'gain': compensation}
+    options: dict[str, Any] = {} if compensation == 1 else {'gain': compensation}
     return to_spiking(
         ann,
         thresholds,
@@ -323,7 +323,10 @@ def few_spikes(
         for name, value in thresholds.items():
             params[f'params/{name}/largest'] = np.float32(value / share)
         variables |= nested(params)
-    return Converted(model, chosen, variables, thresholds, about=few_spike_steps(model, ann))
+    about = few_spike_steps(model, ann)
+    # What a layer takes; its neurons fire at most once in each of them.
+    chosen['num_steps'] = about['steps_per_layer']
+    return Converted(model.clone(**chosen), chosen, variables, thresholds, about)
 
 
 def few_spike_steps(model: Any, ann: Ann) -> dict[str, Any]:
@@ -353,7 +356,7 @@ METHODS: dict[str, Method] = {
 
 
 def describe_thresholds(layers: tuple[Layer, ...], thresholds: Mapping[str, np.ndarray]) -> str:
-    """Returns a line for each layer with its threshold, or the least and largest of its channels."""
+    """Returns a line for each layer with its threshold, or those of its channels from to."""
     lines = []
     for layer in layers:
         if layer.name in thresholds:

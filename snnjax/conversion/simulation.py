@@ -17,7 +17,7 @@ import numpy as np
 
 from snnjax.models import Network
 from snnjax.models.layers import SpikingNeurons
-from snnjax.models.observation import observed
+from snnjax.models.observation import SYNAPSES, observed
 from snnjax.models.params import by_name, nested
 
 Variables = Mapping[str, Any]
@@ -33,10 +33,13 @@ class Outcome:
     Attributes:
       logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes).
       spikes: spikes of all images and neurons of a layer in each step, int64 (T,) by layer.
+      inputs: inputs of convolutions and fully connected layers that are not zero, likewise; only of
+        those that are computed in each step.
     """
 
     logits: np.ndarray
     spikes: dict[str, np.ndarray]
+    inputs: dict[str, np.ndarray]
 
 
 def simulate(
@@ -70,15 +73,16 @@ def simulate(
         logits.append(of_part)
         spikes.append(counts)
     steps = np.concatenate(jax.device_get(logits), axis=1)[:, :num_steps]
-    counted = jax.device_get(spikes)
-    means = np.cumsum(steps, axis=1, dtype=np.float64) / np.arange(1, num_steps + 1)[:, None]
-    return Outcome(
-        np.moveaxis(means, 1, 0),
+    of_parts = zip(*jax.device_get(spikes), strict=True)
+    spikes_of, inputs_of = (
         {
-            name: np.concatenate([part[name] for part in counted])[:num_steps].astype(np.int64)
-            for name in counted[0]
-        },
+            name: np.concatenate([part[name] for part in kind])[:num_steps].astype(np.int64)
+            for name in kind[0]
+        }
+        for kind in of_parts
     )
+    means = np.cumsum(steps, axis=1, dtype=np.float64) / np.arange(1, num_steps + 1)[:, None]
+    return Outcome(np.moveaxis(means, 1, 0), spikes_of, inputs_of)
 
 
 @functools.lru_cache(maxsize=16)
@@ -91,18 +95,24 @@ def _compile(model: Network) -> tuple[Any, Any]:
 
     @functools.partial(jax.jit, donate_argnums=1)
     def advance(variables: Variables, state: Any, images: jax.Array, mask: jax.Array) -> Any:
-        with observed(SpikingNeurons) as calls:
+        with observed(SpikingNeurons, *SYNAPSES) as calls:
             logits, updates = model.apply(
                 {**variables, 'membrane': state}, images, mutable=['membrane']
             )
-        counts = {'/'.join(call.path): _count(call.output, mask) for call in calls}
-        return updates['membrane'], logits, counts
+        spikes, inputs = {}, {}
+        for call in calls:
+            name = '/'.join(call.path)
+            if isinstance(call.module, SpikingNeurons):
+                spikes[name] = _count(call.output, mask)
+            elif call.input.ndim == 5 and call.input.shape[1] == model.num_steps:
+                inputs[name] = _count(call.input, mask)
+        return updates['membrane'], logits, (spikes, inputs)
 
     return start, advance
 
 
 def _count(spikes: jax.Array, mask: jax.Array) -> jax.Array:
-    """Returns the number of spikes in each step."""
+    """Returns how many values of each step are not zero, for the images that count."""
     fired = (spikes != 0) & mask.reshape(-1, *[1] * (spikes.ndim - 1))
     return jnp.sum(fired, axis=(0, 2, 3, 4), dtype=jnp.int32)
 
@@ -120,10 +130,8 @@ def initial_state(model: Network, variables: Variables, images: jax.Array) -> di
             functools.partial(model.apply, mutable=['membrane']), dict(variables), images
         )
     # Counts and the like begin at 0.
-    arrays = {
-        name: jnp.zeros(leaf.shape, leaf.dtype)
-        for name, leaf in by_name(updates['membrane']).items()
-    }
+    shapes = by_name(updates['membrane'])
+    arrays = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
     for call in calls:
         params: Any = functools.reduce(
             lambda tree, name: tree.get(name, {}), call.path, variables['params']

@@ -43,8 +43,8 @@ class MaxPool(nn.Module):
       size: height and width of the window.
       stride: between windows; None for ``size``, windows side by side.
       by_count: True for spikes that stand for a rate: of each window only the neuron passes on its
-        spike that has fired most so far, the first of equals (Rueckauer et al. 2017). The largest of
-        the spikes themselves would fire more often than any of them.
+        spike that has fired most so far, the first of equals (Rueckauer et al. 2017). The
+        largest of the spikes themselves would fire more often than any of them.
     """
 
     size: int
@@ -103,17 +103,15 @@ def _of_most_frequent(
     pads = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
     x, counts = jnp.pad(x, pads), jnp.pad(counts, pads, constant_values=-1)
     height, width = ((length - size) // stride + 1 for length in x.shape[2:4])
-    best, spikes = None, None
+    shape = (*x.shape[:2], height, width, x.shape[-1])
+    best, spikes = jnp.full(shape, -1, counts.dtype), jnp.zeros(shape, x.dtype)
     for i, j in itertools.product(range(size), repeat=2):
         pixels, numbers = (
             array[:, :, i::stride, j::stride][:, :, :height, :width] for array in (x, counts)
         )
-        if best is None:
-            best, spikes = numbers, pixels
-        else:
-            spikes = jnp.where(numbers > best, pixels, spikes)
-            best = jnp.maximum(best, numbers)
-    return cast(jax.Array, spikes)
+        spikes = jnp.where(numbers > best, pixels, spikes)
+        best = jnp.maximum(best, numbers)
+    return spikes
 
 
 class AveragePool(nn.Module):

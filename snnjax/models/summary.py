@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from snnjax.models.activations import Activation, ReLU
 from snnjax.models.convolution import Conv
+from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import Network
 from snnjax.models.observation import SYNAPSES, Call, observed
@@ -82,7 +83,7 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
     for call in calls:
         sees_spikes = id(call.input) in spikes
         selects = isinstance(call.module, _SELECTIONS)
-        if isinstance(call.module, SpikingNeurons) or (selects and sees_spikes):
+        if isinstance(call.module, SpikingNeurons | FewSpikes) or (selects and sees_spikes):
             spikes.add(id(call.output))
         if not selects:
             layers.append(_summarise(call, sees_spikes=sees_spikes))
@@ -108,6 +109,7 @@ _KINDS: dict[type[nn.Module], Any] = {
     Conv: 'convolution',
     TDBN: 'normalisation',
     SpikingNeurons: 'neurons',
+    FewSpikes: 'neurons',
     ReLU: 'ReLU',
     Activation: 'activation',
     nn.Dense: 'dense',
