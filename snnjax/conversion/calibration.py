@@ -101,7 +101,12 @@ def _check_images(calibration: Calibration) -> None:
 
 
 def balance_locally(
-    ann: Ann, calibration: Calibration, *, rate: float = 2.0, per_channel: bool = True
+    ann: Ann,
+    calibration: Calibration,
+    *,
+    rate: float = 2.0,
+    passes: int = 1,
+    per_channel: bool = True,
 ) -> Thresholds:
     """Returns the thresholds of local threshold balancing (Bu et al. 2025).
 
@@ -110,7 +115,8 @@ def balance_locally(
 
     Args:
       ann: the ANN.
-      calibration: training images, gone through once.
+      calibration: training images.
+      passes: how often they are gone through.
       rate: the factor.
       per_channel: give one number a channel.
     """
@@ -120,8 +126,9 @@ def balance_locally(
         for layer in ann.layers
     }
     step = _balance(ann.model, rate, per_channel)
-    for batch in calibration.iterate('local threshold balancing'):
-        thresholds = step(ann.variables, thresholds, batch.images, batch.mask)
+    for _ in range(passes):
+        for batch in calibration.iterate('local threshold balancing'):
+            thresholds = step(ann.variables, thresholds, batch.images, batch.mask)
     return {name: np.asarray(value) for name, value in thresholds.items()}
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from snnjax.conversion.balancing import rmp, spike_norm
+from snnjax.conversion.bias_calibration import calibrated
 from snnjax.conversion.calibration import balance_locally, percentiles
 from snnjax.conversion.network import (
     Ann,
@@ -252,19 +254,24 @@ def ltb(
     *,
     num_steps: int,
     rate: float = 2.0,
+    passes: int = 1,
     per_channel: bool = True,
 ) -> Converted:
     """Balances thresholds locally, without training (Bu et al. 2025).
 
     Args:
       ann: an ANN of ReLUs.
-      calibration: training images; thresholds rise with each batch.
+      calibration: training images; thresholds rise with each batch, of which it takes more than
+        there are layers.
       num_steps: time steps T.
       rate: factor of what is above a threshold.
+      passes: how often the images are gone through.
       per_channel: give each channel a threshold.
     """
     _check_rectified(ann)
-    thresholds = balance_locally(ann, calibration, rate=rate, per_channel=per_channel)
+    thresholds = balance_locally(
+        ann, calibration, rate=rate, passes=passes, per_channel=per_channel
+    )
     # A channel that is never above 0 needs no threshold, but one above 0.
     thresholds = {name: _without_zeros(value) for name, value in thresholds.items()}
     return to_spiking(ann, thresholds, num_steps=num_steps, soft_reset=True, initial=0.5)
@@ -344,12 +351,21 @@ def few_spike_steps(model: Any, ann: Ann) -> dict[str, Any]:
     return {'layers': len(spikes), 'steps_per_layer': slots, 'time_steps': len(spikes) * slots}
 
 
+@functools.wraps(calibrated)
+def _calibrated(ann: Ann, calibration: Calibration, **options: Any) -> Converted:
+    _check_rectified(ann)
+    return calibrated(ann, calibration, **options)
+
+
 METHODS: dict[str, Method] = {
     'rueckauer': Method(rueckauer, 'Rueckauer et al. 2017'),
     's_resnet': Method(s_resnet, 'Hu et al. 2018, 2021'),
     'qcfs': Method(qcfs, 'Bu et al. 2022', calibrates=False),
     'rts': Method(rts, 'Deng and Gu 2021'),
     'ltb': Method(ltb, 'Bu et al. 2025'),
+    'calibration': Method(_calibrated, 'Li et al. 2021'),
+    'spike_norm': Method(spike_norm, 'Sengupta et al. 2019'),
+    'rmp': Method(rmp, 'Han et al. 2020'),
     'few_spikes': Method(few_spikes, 'Stöckl and Maass 2021', calibrates=False),
 }
 """Methods by name. One of your own is a function with keyword options, added to this table."""

@@ -190,6 +190,7 @@ def spiking_options(
     per_channel: bool = False,
     soft_reset: bool = True,
     initial_per_neuron: bool = False,
+    coding: str = 'direct',
     **of_neuron: float,
 ) -> dict[str, Any]:
     """Returns the options that make an ANN's network one of neurons.
@@ -200,6 +201,7 @@ def spiking_options(
       per_channel: give each channel a threshold.
       soft_reset: see `snnjax.neurons.integrate_and_fire`.
       initial_per_neuron: make the potential before the first step a parameter of each neuron.
+      coding: 'direct' or 'poisson', see `snnjax.models.Network`.
       **of_neuron: further options of `snnjax.neurons.integrate_and_fire`.
     """
     learnable = ['threshold per channel'] if per_channel else []
@@ -213,6 +215,7 @@ def spiking_options(
         'learnable_threshold': not per_channel,
         'soft_reset': soft_reset,
         'num_steps': num_steps,
+        'coding': coding,
     }
     # MS-ResNet is the spiking network of this structure.
     return options | ({'kind': 'ms'} if getattr(ann.model, 'kind', '') == 'ann' else {})
@@ -225,6 +228,7 @@ def to_spiking(
     num_steps: int,
     initials: Mapping[str, Any] | None = None,
     variables: Variables | None = None,
+    input_scale: float = 1.0,
     **options: Any,
 ) -> Converted:
     """Returns the spiking network of an ANN with given thresholds, its weights untouched.
@@ -234,6 +238,7 @@ def to_spiking(
       thresholds: above 0, by the names of all layers; numbers, or arrays (C,) for all of them.
       num_steps: time steps T.
       initials: potentials before the first step, as shares of the thresholds, (H, W, C) by layer.
+      input_scale: what a spike of a Poisson input stands for.
       variables: others than those of the ANN, if some were changed.
       **options: see `spiking_options`.
 
@@ -262,7 +267,7 @@ def to_spiking(
         **options,
     )
     model = ann.model.clone(**chosen)
-    return Converted(model, chosen, _with_neurons(model, ann, variables, arrays, initials), arrays)
+    return Converted(model, chosen, _with_neurons(model, ann, variables, arrays, initials, input_scale), arrays)
 
 
 def _with_neurons(
@@ -271,12 +276,14 @@ def _with_neurons(
     variables: Variables | None,
     thresholds: Mapping[str, np.ndarray],
     initials: Mapping[str, Any] | None,
+    input_scale: float,
 ) -> Variables:
     given = by_name({**ann.variables, **(variables or {})})
     for name, array in thresholds.items():
         given[f'params/{name}/threshold'] = array
     for name, array in (initials or {}).items():
         given[f'params/{name}/initial'] = np.asarray(array, np.float32)
+    given['params/input/scale'] = np.float32(input_scale)
     images = jax.ShapeDtypeStruct((1, *ann.image_shape), jnp.float32)
     # Of the activations' own parameters, neurons have none.
     expected = by_name(jax.eval_shape(model.unrolled().init, jax.random.key(0), images))

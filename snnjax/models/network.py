@@ -15,12 +15,15 @@ from flax.core import FrozenDict
 
 from snnjax.models.activations import ACTIVATIONS, activation_option_names
 from snnjax.models.layers import SpikingNeurons, leave_out
+from snnjax.models.poisson import PoissonInput
 from snnjax.neurons import NEURONS, SURROGATES, Neuron
 from snnjax.neurons.registry import REQUIRED, as_neuron
 from snnjax.spelling import suggest
 
 DEFAULT_NUM_STEPS = 6
 """Time steps that a static image is presented for where nothing is said: the paper's (B.3)."""
+
+CODINGS = ('direct', 'poisson')
 
 _OPTION_OF_FIELD = {
     **{name: name for name in ('decay', 'decay_input', 'threshold', 'reset', 'soft_reset')},
@@ -43,6 +46,8 @@ class Network(nn.Module):
       in_channels: channels of the images.
       step_logits: give the logits of every time step, ``(B, T, num_classes)``, instead of their
         mean over time.
+      coding: 'direct' for images as they are in each time step, or 'poisson' for spikes, see
+        `snnjax.models.poisson.PoissonInput`. Frames are always as they are.
       dropout: share of what a fully connected layer sees that training leaves out, the same in all
         time steps; needs an rng 'dropout'.
       activation: a key of `snnjax.models.activations.ACTIVATIONS` for an ANN, which has it in the
@@ -77,6 +82,7 @@ class Network(nn.Module):
     num_steps: int | None = None
     in_channels: int = 3
     step_logits: bool = False
+    coding: str = 'direct'
     dropout: float = 0.0
     activation: str = ''
     activation_options: Mapping[str, Any] = FrozenDict()
@@ -97,7 +103,7 @@ class Network(nn.Module):
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        self._check_names(neuron=NEURONS, surrogate=SURROGATES)
+        self._check_names(neuron=NEURONS, surrogate=SURROGATES, coding=CODINGS)
         self._check_positive('num_classes', 'in_channels', largest=2**20)
         if self.num_steps is not None:
             self._check_positive('num_steps', largest=2**16)
@@ -342,7 +348,10 @@ class Network(nn.Module):
             )
         images = images.astype(self.dtype or images.dtype)
         if images.ndim == 4:
-            return images[:, None], self.num_steps or DEFAULT_NUM_STEPS
+            num_steps = self.num_steps or DEFAULT_NUM_STEPS
+            if self.coding == 'poisson':
+                return PoissonInput(num_steps, name='input')(images[:, None]), num_steps
+            return images[:, None], num_steps
         if self.num_steps not in (None, images.shape[1]):
             raise ValueError(
                 f'images of shape {images.shape} have {images.shape[1]} time steps, the model has '
