@@ -267,7 +267,9 @@ def to_spiking(
         **options,
     )
     model = ann.model.clone(**chosen)
-    return Converted(model, chosen, _with_neurons(model, ann, variables, arrays, initials, input_scale), arrays)
+    return Converted(
+        model, chosen, _with_neurons(model, ann, variables, arrays, initials, input_scale), arrays
+    )
 
 
 def _with_neurons(

@@ -150,6 +150,11 @@ class Network(nn.Module):
         """Height and width of the images that the network was made for."""
         return 128 if self.in_channels == 2 else 32
 
+    @property
+    def flattened(self) -> tuple[str, int] | None:
+        """The layer whose inputs are all pixels of several, and their channels; None for none."""
+        return None
+
     @nn.nowrap
     def unrolled(self) -> Self:
         """Returns the network with each layer run, and kept, by itself.

@@ -139,8 +139,14 @@ class SenguptaResNet(Network):
     @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
         """Height and width of images that parameters fit: those with as many pixels at the end."""
-        pixels = params['classifier']['kernel'].shape[0] // self.widths[-1]
-        return pixels * self._reduction, self._reduction
+        layer, channels = self.flattened
+        pixels = params[layer]['kernel'].shape[0] // channels if layer in params else 1
+        return max(1, pixels) * self._reduction, self._reduction
+
+    @property
+    def flattened(self) -> tuple[str, int]:
+        """The classifier, and the channels of the pixels that it sees."""
+        return 'classifier', self.widths[-1]
 
     @property
     def _reduction(self) -> int:

@@ -143,6 +143,11 @@ class VGG(Network):
         return 224 if self.grid else super().default_image_size
 
     @property
+    def flattened(self) -> tuple[str, int]:
+        """The first fully connected layer, and the channels of the pixels that it sees."""
+        return 'dense1' if self.hidden else 'classifier', self.widths[-1]
+
+    @property
     def _pool(self) -> int:
         """Pixels of the images, in one direction, that become one."""
         return 2 ** (len(self.blocks) - (not self.pool_last))
@@ -152,8 +157,9 @@ class VGG(Network):
         """Height and width of images that parameters fit: those with as many pixels when pooled."""
         if self.grid:
             return self.grid * self._pool, self.grid * self._pool
-        first = params['dense1' if self.hidden else 'classifier']['kernel']
-        return first.shape[0] // self.widths[-1] * self._pool, self._pool
+        layer, channels = self.flattened
+        pixels = params[layer]['kernel'].shape[0] // channels if layer in params else 1
+        return max(1, pixels) * self._pool, self._pool
 
     @nn.nowrap
     def check_size(self, height: int, width: int) -> None:

@@ -6,8 +6,9 @@ r"""Takes over weights from a PyTorch checkpoint.
 
 Names may be those of the authors' published checkpoints, whose neurons fire above the threshold
 only (``strict=True``, which is then set); those of SEW-ResNets, of their authors or SpikingJelly's;
-or this package's own; see `snnjax.weights.torch_names`. The folder that is written is what
-`snnjax.tools.evaluate --weights` and the configuration's `init_from` take.
+torchvision's of ResNets, VGGs and EfficientNets (--model=relu_resnet50, vgg16, vgg16_bn or
+efficientnet_b0, say); or this package's own; see `snnjax.weights.torch_names`. The folder that is
+written is what `snnjax.tools.evaluate --weights` and the configuration's `init_from` take.
 
 The weights may be those of a compiled or wrapped network (`module.`, `_orig_mod.`, `net.`), of any
 floating type, and lie anywhere in the file: under `state_dict`, `model`, `net`, ... If an average
@@ -83,17 +84,19 @@ def import_weights(
     from snnjax.models import create_model
     from snnjax.weights.folder import save_weights
     from snnjax.weights.torch_file import read_state_dict
-    from snnjax.weights.torch_names import scheme_of
+    from snnjax.weights.torch_names import check_scheme, scheme_of, torch_name
     from snnjax.weights.torch_state import from_state_dict
 
     options = dict(options)
     # Before the file is read, which may take long.
-    create_model(name, **options)
+    model = create_model(name, **options)
     json.dumps(options)
     arrays, _, others = read_state_dict(file, key)
-    if scheme_of(arrays) == 'authors':
+    scheme = scheme_of(arrays)
+    if scheme == 'authors':
         options.setdefault('strict', True)
-    classifier = arrays.get('fc.weight')
+    check_scheme(model, scheme)
+    classifier = arrays.get(torch_name(model, ('params', 'classifier', 'kernel'), scheme))
     if classifier is not None and classifier.ndim == 2:
         options.setdefault('num_classes', len(classifier))
     model = create_model(name, **options)

@@ -143,7 +143,7 @@ def _check_options(path: Path, options: Mapping[str, Any]) -> None:
     defaults = {f.name: f.default for network in NETWORKS for f in option_fields(network)}
     # None stands for more than one type.
     defaults |= {'num_steps': 0, 'scan_layers': None}
-    defaults |= {key: {} for key in ('neuron_options', 'activation_options')}
+    defaults |= {'neuron_options': {}, 'activation_options': {}}
     for key, value in options.items():
         holds, expected = {
             bool: (isinstance(value, bool), 'true or false'),

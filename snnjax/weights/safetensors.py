@@ -17,9 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from snnjax.models.params import by_name, nested, unstack_layers
+from snnjax.models.params import COLLECTIONS, by_name, nested, trained_part, unstack_layers
 
-COLLECTIONS = ('params', 'batch_stats')
 ITEM_BYTES = {'F16': 2, 'F32': 4, 'F64': 8}
 """Sizes of the dtypes that variables may have in a file."""
 
@@ -69,7 +68,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
         arrays = safetensors.numpy.load(content)
     except (ValueError, safetensors.SafetensorError) as error:
         raise ValueError(f'{path} cannot be read as variables: {error}') from error
-    return nested(arrays)
+    return trained_part(nested(arrays))
 
 
 def _check(content: bytes) -> None:
@@ -86,7 +85,7 @@ def _check(content: bytes) -> None:
     header = _parse_header(content[8 : 8 + length])
     header.pop('__metadata__', None)
     paths = sorted(tuple(name.split('/')) for name in header)
-    if {path[0] for path in paths} != set(COLLECTIONS):
+    if not {'params'} <= {path[0] for path in paths} <= set(COLLECTIONS):
         raise ValueError(f'its arrays are not those of {" and ".join(COLLECTIONS)}')
     for path, following in itertools.pairwise(paths):
         if following[: len(path)] == path:

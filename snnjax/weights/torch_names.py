@@ -1,12 +1,14 @@
-"""PyTorch's names of a residual network's weights.
+"""PyTorch's names of a network's weights.
 
-Four schemes of names are known:
+Five schemes of names are known:
 
-- 'snnjax', this package's own paths in PyTorch's manner, for every residual network here;
+- 'snnjax', this package's own paths in PyTorch's manner, for every residual network and VGG here;
 - 'authors', of the checkpoints which the paper's authors have published for ImageNet; they were
   trained with ``strict=True``;
 - 'sew_authors', of those which the authors of SEW-ResNet (Fang et al. 2021) have published;
-- 'spikingjelly', of SpikingJelly's SEW-ResNets, which are torchvision's.
+- 'spikingjelly', of SpikingJelly's SEW-ResNets, which are torchvision's;
+- 'torchvision', of its ResNets, and of its VGGs and EfficientNets, for which see
+  `snnjax.weights.torchvision_names`.
 
 MS-ResNets, and with 'snnjax' the others:
 
@@ -27,7 +29,7 @@ classifier/kernel             fc.weight                    fc.weight
 
 K counts the blocks of all stages. With pooling in the shortcut its convolution has number 1.
 
-SEW-ResNets, whose neurons have nothing to learn:
+SEW-ResNets and torchvision's ResNets, whose neurons have nothing to learn:
 
 ============================  ===========================  =====================================
 path here                     'sew_authors'                'spikingjelly'
@@ -50,11 +52,15 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from snnjax.models.efficientnets import EfficientNet
 from snnjax.models.network import Network
+from snnjax.models.resnets import ResNet
+from snnjax.models.vgg import VGG
 from snnjax.spelling import suggest
+from snnjax.weights.torchvision_names import efficientnet_modules, vgg_modules
 
 Path = tuple[str, ...]
-Scheme = Literal['snnjax', 'authors', 'sew_authors', 'spikingjelly']
+Scheme = Literal['snnjax', 'authors', 'sew_authors', 'spikingjelly', 'torchvision']
 
 _LEAVES = {
     'kernel': 'weight',
@@ -71,7 +77,8 @@ _OUR_MODULES = {
     'classifier': 'fc',
 }
 
-_CLASSIFIER = 'fc.weight'
+# What every network has one of, at the place that all of its names begin with.
+_LANDMARK = re.compile(r'(?:^|\.)(?:fc|features\.0|features\.0\.0)\.weight$')
 _WRAPPERS = ('module', '_orig_mod')
 # What frameworks keep beside weights, by the ends of names: nothing here uses it.
 _NO_WEIGHT = re.compile(
@@ -84,6 +91,7 @@ _MARKS: dict[Scheme, re.Pattern[str]] = {
     'sew_authors': re.compile(r'layer\d+\.\d+\.conv\d+\.\d'),
     'spikingjelly': re.compile(r'layer\d+\.|conv1\.weight'),
     'authors': re.compile(r'conv\d+_x\.|conv1\.\d'),
+    'torchvision': re.compile(r'features\.\d'),
 }
 
 # Networks that a scheme is of, and the options that it has names for.
@@ -95,13 +103,17 @@ _SEW_NETWORK: tuple[str, dict[str, tuple[Any, ...]]] = (
         'hidden': ((),),
     },
 )
+_RESNETS: tuple[str, dict[str, tuple[Any, ...]]] = (
+    'SEW-ResNets and ReLU ResNets, as sew_resnet34 and relu_resnet34',
+    {**_SEW_NETWORK[1], 'kind': (*_SEW_NETWORK[1]['kind'], 'vanilla')},
+)
 _NETWORKS: dict[Scheme, tuple[str, dict[str, tuple[Any, ...]]]] = {
     'authors': (
         "the authors' MS-ResNets, as ms_resnet34",
         {'kind': ('ms',), 'bottleneck': (False,), 'hidden': ((),), 'spiking_shortcut': (False,)},
     ),
     'sew_authors': _SEW_NETWORK,
-    'spikingjelly': _SEW_NETWORK,
+    'spikingjelly': _RESNETS,
 }
 
 
@@ -136,11 +148,12 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _network_prefix(names: Iterable[str]) -> str:
-    """What stands before the names of the network, with its dot; found by the classifier."""
+    """What stands before the names of the network, with its dot."""
+    found_at = ((name, _LANDMARK.search(name)) for name in names)
     prefixes = {
-        name.removesuffix(_CLASSIFIER)
-        for name in names
-        if name == _CLASSIFIER or name.endswith(f'.{_CLASSIFIER}')
+        name[: match.start()] + ('.' if name[match.start()] == '.' else '')
+        for name, match in found_at
+        if match
     }
     if '' in prefixes or not prefixes:
         return ''
@@ -167,11 +180,17 @@ def check_scheme(model: Network, scheme: Scheme) -> None:
     """
     if scheme not in _MODULES:
         raise ValueError(f'unknown scheme {scheme!r}; {suggest(scheme, _MODULES)}')
-    if not model.block_names:
+    if not model.block_names and not isinstance(model, VGG):
         raise ValueError(
-            f'only residual networks have names in PyTorch, not a {type(model).__name__}'
+            f'only residual networks and VGGs have names in PyTorch, not a {type(model).__name__}'
         )
-    network, needs = _NETWORKS.get(scheme, ('', {}))
+    if scheme == 'torchvision' and isinstance(model, EfficientNet | VGG):
+        return
+    network, needs = _NETWORKS.get('spikingjelly' if scheme == 'torchvision' else scheme, ('', {}))
+    if needs and not isinstance(model, ResNet):
+        raise ValueError(
+            f'the names {scheme!r} are only for {network}, not for a {type(model).__name__}'
+        )
     for option, values in needs.items():
         if (value := getattr(model, option)) not in values:
             raise ValueError(
@@ -243,11 +262,20 @@ def _sew_modules(model: Network, modules: Path, *, containers: bool) -> list[str
     return None
 
 
+def _torchvision_modules(model: Network, modules: Path) -> list[str] | None:
+    if isinstance(model, VGG):
+        return vgg_modules(model, modules)
+    if isinstance(model, EfficientNet):
+        return efficientnet_modules(model, modules)
+    return _sew_modules(model, modules, containers=False)
+
+
 _MODULES: dict[Scheme, Callable[[Any, Path], list[str] | None]] = {
     'snnjax': _our_modules,
     'authors': _authors_modules,
     'sew_authors': functools.partial(_sew_modules, containers=True),
     'spikingjelly': functools.partial(_sew_modules, containers=False),
+    'torchvision': _torchvision_modules,
 }
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnjax.models.network import Network
-from snnjax.models.params import by_name, nested, stack_layers, unstack_layers
+from snnjax.models.params import by_name, nested, stack_layers, trained_part, unstack_layers
 from snnjax.weights.torch_names import (
     Scheme,
     check_scheme,
@@ -47,14 +47,14 @@ def from_state_dict(model: Network, state_dict: Mapping[str, Any]) -> dict[str, 
     }
     scheme = scheme_of(arrays)
     check_scheme(model, scheme)
-    shapes = _variable_shapes(model)
+    shapes = _variable_shapes(model, _image_size(model, arrays, scheme))
     names = {torch_name(model, tuple(name.split('/')), scheme): name for name in shapes}
     problems = [f'missing: {name}' for name in sorted(names.keys() - arrays.keys())]
     problems += [f'unexpected: {name}' for name in sorted(arrays.keys() - names.keys())]
     fitted = {}
     for name, ours in names.items():
         if name in arrays:
-            fitted[ours] = _from_torch_layout(arrays[name])
+            fitted[ours] = _from_torch_layout(arrays[name], _channels(model, ours))
             if fitted[ours].shape != shapes[ours]:
                 problems.append(
                     f'{name}: shape {arrays[name].shape}, expected {_to_torch_shape(shapes[ours])}'
@@ -74,32 +74,59 @@ def to_state_dict(
       ValueError: for a network that the scheme has no names for.
     """
     check_scheme(model, scheme)
-    kept = {key: variables[key] for key in ('params', 'batch_stats')}
-    arrays = by_name(unstack_layers(kept))
+    arrays = by_name(unstack_layers(trained_part(variables)))
     return {
-        torch_name(model, tuple(name.split('/')), scheme): _to_torch_layout(np.asarray(leaf))
+        torch_name(model, tuple(name.split('/')), scheme): _to_torch_layout(
+            np.asarray(leaf), _channels(model, name)
+        )
         for name, leaf in arrays.items()
     }
 
 
-def _variable_shapes(model: Network) -> dict[str, tuple[int, ...]]:
-    """Shapes of the model's variables by name, not stacked."""
-    model = model.clone(scan_layers=False, num_steps=None)
-    image = jax.ShapeDtypeStruct((1, 64, 64, model.in_channels), jnp.float32)
+def _image_size(
+    model: Network, arrays: Mapping[str, np.ndarray], scheme: Scheme
+) -> tuple[int, int]:
+    """Height and width of images that the weights fit."""
+    if model.flattened is None:
+        return model.image_size({})
+    layer, _ = model.flattened
+    kernel = arrays.get(torch_name(model, ('params', layer, 'kernel'), scheme))
+    return model.image_size({} if kernel is None else {layer: {'kernel': kernel.T}})
+
+
+def _channels(model: Network, name: str) -> int:
+    """Channels of the pixels that are the inputs of a layer; 0 for a layer without pixels."""
+    layer, channels = model.flattened or ('', 0)
+    return channels if name == f'params/{layer}/kernel' else 0
+
+
+def _variable_shapes(model: Network, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the model's variables by name, not stacked, for images of a size."""
+    model = model.unrolled().clone(num_steps=None)
+    image = jax.ShapeDtypeStruct((1, *size, model.in_channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
     return {name: leaf.shape for name, leaf in by_name(variables).items()}
 
 
-def _from_torch_layout(array: np.ndarray) -> np.ndarray:
-    """Convolution OIHW -> HWIO, matrix (out, in) -> (in, out)."""
+def _from_torch_layout(array: np.ndarray, channels: int = 0) -> np.ndarray:
+    """Convolution OIHW -> HWIO, matrix (out, in) -> (in, out).
+
+    Flattened pixels have their channels first there, and last here.
+    """
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
+    if channels and array.ndim == 2 and array.shape[1] % channels == 0:
+        by_pixel = array.reshape(len(array), channels, -1).transpose(2, 1, 0)
+        return by_pixel.reshape(-1, len(array))
     return array.T
 
 
-def _to_torch_layout(array: np.ndarray) -> np.ndarray:
+def _to_torch_layout(array: np.ndarray, channels: int = 0) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(3, 2, 0, 1).copy()
+    if channels:
+        by_channel = array.reshape(-1, channels, array.shape[1]).transpose(2, 1, 0)
+        return by_channel.reshape(array.shape[1], -1).copy()
     return array.T.copy()
 
 
