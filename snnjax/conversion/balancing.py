@@ -97,7 +97,7 @@ def balance(
             input_scale=input_scale,
             soft_reset=soft_reset,
         )
-        largest = largest_current(model.model, model.variables, batch, steps, name)
+        largest = largest_currents(model.model, model.variables, batch, steps)[name]
         if not largest > 0:
             raise ConversionError(
                 f'{name} never gets a positive current in {steps} steps: give more images, or more '
@@ -106,39 +106,42 @@ def balance(
         thresholds[name] = np.float32(largest)
         latest = thresholds[name]
     # 1 in units of the spikes of the last layer before the blocks.
-    return {name: latest if is_in_stage(name) else value for name, value in thresholds.items()}
+    return {
+        name: np.asarray(latest if is_in_stage(name) else value)
+        for name, value in thresholds.items()
+    }
 
 
-def largest_current(
-    model: Network, variables: Mapping[str, Any], batch: Batch, steps: int, name: str
-) -> float:
-    """Returns the largest current of a layer's neurons in any step.
+def largest_currents(
+    model: Network, variables: Mapping[str, Any], batch: Batch, steps: int
+) -> dict[str, float]:
+    """Returns the largest current of each layer's neurons in any step.
 
     Args:
       model: spiking network, whose number of steps is that of a part of the simulation.
       variables: its own.
       batch: images.
       steps: time steps; more are run if the parts do not fit.
-      name: name of the layer.
     """
     state = initial_state(model, variables, batch.images)
-    advance = _largest_current(model, name)
-    largest = jnp.float32(-jnp.inf)
+    parts = []
     for _ in range(-(-steps // (model.num_steps or 1))):
-        state, of_part = advance(variables, state, batch.images, batch.mask)
-        largest = jnp.maximum(largest, of_part)
-    return float(largest)
+        state, of_part = _advance(model)(variables, state, batch.images, batch.mask)
+        parts.append(of_part)
+    return {name: float(max(part[name] for part in parts)) for name in parts[0]}
 
 
-@functools.lru_cache(maxsize=64)
-def _largest_current(model: Network, name: str) -> Any:
+@functools.lru_cache(maxsize=8)
+def _advance(model: Network) -> Any:
     @jax.jit
     def advance(variables: Any, state: Any, images: jax.Array, mask: jax.Array) -> Any:
         with observed(SpikingNeurons) as calls:
             _, updates = model.apply({**variables, 'membrane': state}, images, mutable=['membrane'])
-        (current,) = (call.input for call in calls if '/'.join(call.path) == name)
-        counted = jnp.where(mask.reshape(-1, *[1] * (current.ndim - 1)), current, -jnp.inf)
-        return updates['membrane'], jnp.max(counted)
+        counted = mask[:, None, None, None, None]
+        largest = {
+            '/'.join(call.path): jnp.max(jnp.where(counted, call.input, -jnp.inf)) for call in calls
+        }
+        return updates['membrane'], largest
 
     return advance
 
@@ -169,7 +172,7 @@ def scaled(ann: Ann, thresholds: Mapping[str, np.ndarray], factor: float) -> dic
     balanced = balanced_layers(ann)
     for layer in ann.layers:
         power += layer.name in balanced
-        found[layer.name] = np.float32(thresholds[layer.name] * factor**power)
+        found[layer.name] = np.asarray(thresholds[layer.name] * factor**power, np.float32)
     return found
 
 

@@ -113,41 +113,41 @@ def _difference(
     targets: Mapping[str, jax.Array],
 ) -> np.ndarray:
     """Returns mean output less activation of a layer's neurons, for images that count."""
-    means = mean_output(converted.model, converted.variables, batch, num_steps, name)
-    difference = np.asarray(means) - np.asarray(targets[name])[:, 0]
+    means = mean_outputs(converted.model, converted.variables, batch, num_steps)
+    difference = np.asarray(means[name]) - np.asarray(targets[name])[:, 0]
     return difference[np.asarray(batch.mask)]
 
 
-def mean_output(
-    model: Network, variables: Mapping[str, Any], batch: Batch, num_steps: int, name: str
-) -> jax.Array:
-    """Returns the mean over time of a layer's outputs, (B, H, W, C).
+def mean_outputs(
+    model: Network, variables: Mapping[str, Any], batch: Batch, num_steps: int
+) -> dict[str, jax.Array]:
+    """Returns the means over time of the outputs of all layers, (B, H, W, C) by name.
 
     Args:
       model: spiking network.
       variables: its own.
       batch: images.
       num_steps: time steps T.
-      name: name of the layer.
     """
-    total: Any = 0.0
+    total: Any = None
     state, done = None, 0
     while done < num_steps:
         size = min(STEPS_PER_PART, num_steps - done)
         part = model.unrolled().clone(num_steps=size)
         state = initial_state(part, variables, batch.images) if state is None else state
-        state, of_part = _sum_outputs(part, name)(variables, state, batch.images)
-        total, done = total + of_part, done + size
-    return total / num_steps
+        state, of_part = _sum_outputs(part)(variables, state, batch.images)
+        total = of_part if total is None else jax.tree.map(jnp.add, total, of_part)
+        done += size
+    return {name: value / num_steps for name, value in total.items()}
 
 
-@functools.lru_cache(maxsize=64)
-def _sum_outputs(model: Network, name: str) -> Any:
+@functools.lru_cache(maxsize=8)
+def _sum_outputs(model: Network) -> Any:
     @jax.jit
     def advance(variables: Any, state: Any, images: jax.Array) -> Any:
         with observed(SpikingNeurons) as calls:
             _, updates = model.apply({**variables, 'membrane': state}, images, mutable=['membrane'])
-        (output,) = (call.output for call in calls if '/'.join(call.path) == name)
-        return updates['membrane'], jnp.sum(output, axis=1)
+        sums = {'/'.join(call.path): jnp.sum(call.output, axis=1) for call in calls}
+        return updates['membrane'], sums
 
     return advance

@@ -267,9 +267,8 @@ def to_spiking(
         **options,
     )
     model = ann.model.clone(**chosen)
-    return Converted(
-        model, chosen, _with_neurons(model, ann, variables, arrays, initials, input_scale), arrays
-    )
+    placed = _with_neurons(model, ann, variables, arrays, initials, input_scale)
+    return Converted(model, chosen, placed, arrays)
 
 
 def _with_neurons(
@@ -286,9 +285,14 @@ def _with_neurons(
     for name, array in (initials or {}).items():
         given[f'params/{name}/initial'] = np.asarray(array, np.float32)
     given['params/input/scale'] = np.float32(input_scale)
-    images = jax.ShapeDtypeStruct((1, *ann.image_shape), jnp.float32)
-    # Of the activations' own parameters, neurons have none.
-    expected = by_name(jax.eval_shape(model.unrolled().init, jax.random.key(0), images))
-    names = [name for name in expected if name.split('/')[0] in ('params', 'batch_stats')]
+    names = _names(model, ann.image_shape)
     found: dict[str, Any] = nested({name: given[name] for name in names})
     return {'params': found['params'], 'batch_stats': found.get('batch_stats', {})}
+
+
+@functools.lru_cache(maxsize=16)
+def _names(model: Network, image_shape: tuple[int, ...]) -> list[str]:
+    """Returns the names of all variables, without those that only activations have."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    expected = by_name(jax.eval_shape(model.unrolled().init, jax.random.key(0), images))
+    return [name for name in expected if name.split('/')[0] in ('params', 'batch_stats')]
