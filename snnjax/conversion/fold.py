@@ -49,24 +49,21 @@ def fold_normalization(
     with observed(Conv, nn.Dense, TDBN) as calls:
         jax.eval_shape(model.apply, dict(variables), images)
     arrays = {name: np.asarray(value, np.float64) for name, value in by_name(variables).items()}
-    made_by: dict[int, str] = {}
     folded: dict[str, Folded] = {}
     for call in calls:
         name = '/'.join(call.path)
-        made_by[id(call.output)] = name
         if not isinstance(call.module, TDBN):
             kernel = arrays[f'params/{name}/kernel']
             bias = arrays.get(f'params/{name}/bias', np.zeros(kernel.shape[-1]))
             folded[name] = Folded(kernel, bias)
+            before = name
             continue
-        # The layer whose very output it normalizes.
-        before = made_by[id(call.input)]
+        # Normalization follows the layer whose outputs it normalizes.
         deviation = np.sqrt(arrays[f'batch_stats/{name}/var'] + call.module.epsilon)
         slope = call.module.gain * arrays[f'params/{name}/scale'] / deviation
         kernel, bias = folded[before]
         mean, shift = arrays[f'batch_stats/{name}/mean'], arrays[f'params/{name}/bias']
         folded[before] = Folded(kernel * slope, (bias - mean) * slope + shift)
-        made_by[id(call.output)] = before
     return folded
 
 

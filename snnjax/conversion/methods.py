@@ -272,14 +272,7 @@ def ltb(
     thresholds = balance_locally(
         ann, calibration, rate=rate, passes=passes, per_channel=per_channel
     )
-    # A channel that is never above 0 needs no threshold, but one above 0.
-    thresholds = {name: _without_zeros(value) for name, value in thresholds.items()}
     return to_spiking(ann, thresholds, num_steps=num_steps, soft_reset=True, initial=0.5)
-
-
-def _without_zeros(thresholds: np.ndarray) -> np.ndarray:
-    largest = thresholds.max()
-    return np.where(thresholds > 0, thresholds, largest).astype(np.float32)
 
 
 def few_spikes(

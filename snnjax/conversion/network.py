@@ -253,6 +253,11 @@ def to_spiking(
         layer.name: np.broadcast_to(arrays[layer.name], layer.shape[-1:] if per_channel else ())
         for layer in ann.layers
     }
+    # A channel that is never above 0 needs a threshold above 0, whichever.
+    arrays = {
+        name: np.where(array > 0, array, array.max()) if array.ndim else array
+        for name, array in arrays.items()
+    }
     for name, array in arrays.items():
         if not (np.isfinite(array).all() and (array > 0).all()):
             raise ConversionError(
