@@ -83,7 +83,7 @@ def balance(
       steps: time steps of each layer's run.
       coding: see `snnjax.models.Network`.
       input_scale: what a spike of the input stands for.
-      soft_reset: see `snnjax.neurons.integrate_and_fire`.
+      soft_reset: see `snnjax.neurons.amplitude.integrate_and_fire`.
     """
     names = [layer.name for layer in ann.layers]
     thresholds = dict.fromkeys(names, NEVER)

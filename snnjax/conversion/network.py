@@ -199,10 +199,10 @@ def spiking_options(
       ann: the ANN.
       num_steps: time steps T.
       per_channel: give each channel a threshold.
-      soft_reset: see `snnjax.neurons.integrate_and_fire`.
+      soft_reset: see `snnjax.neurons.amplitude.integrate_and_fire`.
       initial_per_neuron: make the potential before the first step a parameter of each neuron.
       coding: 'direct' or 'poisson', see `snnjax.models.Network`.
-      **of_neuron: further options of `snnjax.neurons.integrate_and_fire`.
+      **of_neuron: further options of `snnjax.neurons.amplitude.integrate_and_fire`.
     """
     learnable = ['threshold per channel'] if per_channel else []
     learnable += ['initial per neuron'] if initial_per_neuron else []

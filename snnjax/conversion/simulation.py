@@ -54,7 +54,7 @@ def simulate(
     """Simulates a network from the first step to the last.
 
     Args:
-      model: network of `snnjax.neurons.integrate_and_fire`, or another neuron that can continue
+      model: network of `snnjax.neurons.amplitude.integrate_and_fire`, or another neuron that can continue
         from a membrane potential.
       variables: its own, layers not stacked.
       images: normalized floats (B, H, W, C).

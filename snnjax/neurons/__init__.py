@@ -1,7 +1,6 @@
 """Spiking neurons as pure functions on arrays."""
 
 from snnjax.neurons.adaptive import adaptive_lif
-from snnjax.neurons.amplitude import integrate_and_fire
 from snnjax.neurons.few_spikes import few_spikes
 from snnjax.neurons.integrate_and_fire import lif
 from snnjax.neurons.membrane import membrane_potential
@@ -23,7 +22,6 @@ __all__ = [
     'adaptive_lif',
     'arctan',
     'few_spikes',
-    'integrate_and_fire',
     'lif',
     'membrane_potential',
     'rectangular',
