@@ -64,8 +64,8 @@ def normalize_weights(
     """
     if getattr(model, 'kind', '') in ('ms', 'ann', 'wo_lif'):
         raise ConversionError(
-            f'blocks of kind {model.kind!r} add currents, which have no threshold to be divided by: '  # type: ignore[attr-defined]
-            f'the weight-normalized form is for networks such as relu_resnet20'
+            'the blocks add currents, which have no threshold to be divided by: the '
+            'weight-normalized form is for networks such as relu_resnet20'
         )
     folded = fold_normalization(model, variables, image_shape)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -82,7 +82,9 @@ def normalize_weights(
             if f'{name}/shortcut/conv' not in weights:
                 shortcuts[name] = size / sizes[id(call.output)]
         elif isinstance(call.module, _PASS_ON):
-            sizes[id(call.output)] = size
+            # Flattened pixels have their channels one after the other.
+            times = call.output.shape[-1] // size.size if size.ndim else 1
+            sizes[id(call.output)] = np.tile(size, times) if size.ndim else size
         elif isinstance(call.module, _NEURONS):
             theta = np.asarray(thresholds[name], np.float64)
             sizes[id(call.output)] = theta

@@ -323,22 +323,22 @@ def few_spikes(
         for name, value in thresholds.items():
             params[f'params/{name}/largest'] = np.float32(value / share)
         variables |= nested(params)
-    about = few_spike_steps(model, ann)
+    about = few_spike_steps(model, ann.image_shape)
     # What a layer takes; its neurons fire at most once in each of them.
     chosen['num_steps'] = about['steps_per_layer']
     return Converted(model.clone(**chosen), chosen, variables, thresholds, about)
 
 
-def few_spike_steps(model: Any, ann: Ann) -> dict[str, Any]:
+def few_spike_steps(model: Any, image_shape: tuple[int, ...]) -> dict[str, Any]:
     """Returns how many layers of few-spike neurons a network has, and its time steps.
 
     Each layer takes K steps, one after the other. A pipeline gives an output every K steps.
 
     Args:
       model: network of few-spike neurons.
-      ann: the ANN that it was converted from.
+      image_shape: (H, W, C).
     """
-    calls = trace(model, ann.image_shape, *FEW_SPIKES.values())
+    calls = trace(model, image_shape, *FEW_SPIKES.values())
     spikes = [call.module.num_spikes for call in calls]
     slots = max(spikes)
     return {'layers': len(spikes), 'steps_per_layer': slots, 'time_steps': len(spikes) * slots}

@@ -54,8 +54,8 @@ def simulate(
     """Simulates a network from the first step to the last.
 
     Args:
-      model: network of `snnjax.neurons.amplitude.integrate_and_fire`, or another neuron that can continue
-        from a membrane potential.
+      model: network of `snnjax.neurons.amplitude.integrate_and_fire`, or another neuron that can
+        continue from a membrane potential.
       variables: its own, layers not stacked.
       images: normalized floats (B, H, W, C).
       num_steps: time steps T, at least 1; the model's own number does not matter.

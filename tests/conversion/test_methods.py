@@ -13,7 +13,7 @@ from snnjax.conversion.calibration import balance_locally
 from snnjax.conversion.methods import bounds, few_spike_steps
 from snnjax.models.activations import QCFS
 from snnjax.models.params import by_name
-from snnjax.neurons import integrate_and_fire
+from snnjax.neurons.amplitude import integrate_and_fire
 from tests.conversion import networks
 from tests.conversion.networks import RESNET, SENGUPTA, SHAPE, VGG
 
@@ -163,9 +163,8 @@ def test_spike_norm_does_not_see_the_size_of_weights(plain):
     x = jnp.asarray(networks.images())
     spikes = []
     for each in (plain, larger):
-        found = convert(
-            each, 'spike_norm', networks.calibration(), num_steps=16, calibration_steps=16
-        )
+        options = {'num_steps': 16, 'calibration_steps': 16}
+        found = convert(each, 'spike_norm', networks.calibration(), **options)
         spikes.append(simulate(found.model, found.variables, x, 16).spikes)
     stem = [layer.name for layer in plain.layers if not layer.name.startswith('stage')]
     for name in stem:

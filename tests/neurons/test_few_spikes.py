@@ -79,7 +79,7 @@ def test_the_fitted_coefficients_are_better_than_the_published_ones():
 
 
 def test_fitting_finds_a_function():
-    options = FitOptions(-2, 2, points=101, starts=2, steps=300, refined=1, refine_steps=300)
+    options = FitOptions(-2, 2, points=101, starts=2, steps=300, refined=1, refine_steps=200)
     coefficients, error = fit_few_spikes(lambda x: np.maximum(x, 0), 4, options)
     assert error < 0.02
     assert coefficients.resets[-1] == 0
