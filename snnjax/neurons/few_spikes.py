@@ -141,8 +141,8 @@ FITTED_SWISH = Coefficients(
 )
 """Coefficients for ``x * sigmoid(x)`` on [-8, 12], K = 16, that were fitted here.
 
-``python -m snnjax.tools.fit_few_spikes swish`` finds them. Their mean squared error is 0.00193;
-that of `PUBLISHED_SWISH` is 0.00345.
+``python -m snnjax.tools.fit_few_spikes --function=swish`` finds them. Their mean squared
+error is 0.00193; that of `PUBLISHED_SWISH` is 0.00345.
 """
 
 FITTED_SIGMOID = Coefficients(
@@ -161,6 +161,6 @@ FITTED_SIGMOID = Coefficients(
 )
 """Coefficients for ``sigmoid(x)`` on [-10, 10], K = 12, that were fitted here.
 
-``python -m snnjax.tools.fit_few_spikes sigmoid --starts=60`` finds them. Their mean squared error
-is 8.8e-05; that of `PUBLISHED_SIGMOID` is 1.44e-04.
+``python -m snnjax.tools.fit_few_spikes --function=sigmoid --starts=60`` finds them. Their mean
+squared error is 8.8e-05; that of `PUBLISHED_SIGMOID` is 1.44e-04.
 """

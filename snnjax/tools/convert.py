@@ -131,6 +131,7 @@ def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> No
 
     from snnjax.analysis.inference import describe_inputs
     from snnjax.analysis.trained import data_as_trained
+    from snnjax.data import DataOptions
     from snnjax.export.model_card import image_format, make_card
     from snnjax.paths import expand
     from snnjax.weights.folder import describe_weights, save_weights, write_description
@@ -138,9 +139,11 @@ def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> No
     source, changes = str(args.weights), data_changes(args)
     name, of_ann = describe_weights(source)
     options = {**of_ann, **converted.options}
-    images = image_format(data_as_trained(source, changes), None)
+    data = data_as_trained(source, changes)
+    images = image_format(data, None)
     inputs = describe_inputs(source, converted.model, changes).to_json()
     card = make_card(source, converted.variables['params'], images, inputs, args.checkpoint)
+    card.setdefault('data', {'name': data['name'], 'split': data.get('split', DataOptions.split)})
     description = json.loads((expand(source) / 'model.json').read_text())
     kept = {key: description[key] for key in ('imports',) if key in description}
     save_weights(args.out, converted.variables, name, options)
