@@ -72,7 +72,8 @@ def normalize_weights(
     with observed(Conv, nn.Dense, Block, *_NEURONS, *_PASS_ON) as calls:
         jax.eval_shape(model.apply, dict(variables), images)
     sizes: dict[int, np.ndarray] = {}
-    weights, shortcuts = {}, {}
+    weights: dict[str, Folded] = {}
+    shortcuts: dict[str, np.ndarray] = {}
     waiting: list[str] = []
     one = np.ones(())
     for call in calls:
