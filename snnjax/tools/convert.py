@@ -97,7 +97,7 @@ def _convert(args: argparse.Namespace) -> None:
     print(f'ANN: accuracy {accuracy:.4f}', flush=True)
     _save(args, converted, about)
     if 'time_steps' in about:
-        rows, rates = _measure_few_spikes(args, about), dict[str, float]()
+        rows, rates = _measure_few_spikes(args, about, trained.data.dir), dict[str, float]()
     else:
         rows, rates = measure_curve(
             converted.model, converted.variables, images_of(trained), trained.image_shape, steps
@@ -150,12 +150,18 @@ def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> No
     write_description(args.out, name, options, {**kept, **card, 'conversion': about})
 
 
-def _measure_few_spikes(args: argparse.Namespace, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the one row of a network that is computed like an ANN."""
+def _measure_few_spikes(
+    args: argparse.Namespace, about: dict[str, Any], data_dir: str
+) -> list[dict[str, Any]]:
+    """Returns the one row of a network that is computed like an ANN.
+
+    The folder does not say where its data are, ``data_dir``.
+    """
     from snnjax.analysis.energy import measure_costs
 
     args.weights, args.checkpoint = args.out, 'newest'
-    row = measure_costs(open_arguments(args, num_steps=about['steps_per_layer']))
+    data = {**data_changes(args), 'dir': data_dir}
+    row = measure_costs(open_arguments(args, num_steps=about['steps_per_layer'], data=data))
     per_neuron = row['firing_rate'] * about['steps_per_layer']
     return [row | {'num_steps': about['time_steps'], 'spikes_per_neuron': per_neuron}]
 
