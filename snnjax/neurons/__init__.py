@@ -1,7 +1,6 @@
 """Spiking neurons as pure functions on arrays."""
 
 from snnjax.neurons.adaptive import adaptive_lif
-from snnjax.neurons.few_spikes import few_spikes
 from snnjax.neurons.integrate_and_fire import lif
 from snnjax.neurons.membrane import membrane_potential
 from snnjax.neurons.registry import NEURONS, Neuron
@@ -21,7 +20,6 @@ __all__ = [
     'Surrogate',
     'adaptive_lif',
     'arctan',
-    'few_spikes',
     'lif',
     'membrane_potential',
     'rectangular',
