@@ -29,6 +29,8 @@ COMMANDS = {
     'isometry': 'measure how evenly blocks pass gradients on',
     'time_steps': 'measure accuracy and energy by the number of time steps',
     'compare': 'compare the networks of a sweep',
+    'convert': 'convert a trained ANN to a spiking network',
+    'fit_few_spikes': 'fit few-spike neurons to an activation',
     'import_torch': 'take over weights from PyTorch',
     'export': 'write weights as safetensors, StableHLO or NIR',
     'doctor': 'check the installation',

@@ -13,6 +13,7 @@ import numpy as np
 
 from snnjax.analysis.trained import Trained
 from snnjax.models.convolution import Conv
+from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.observation import NEURONS, SYNAPSES, Call, observed
 from snnjax.models.summary import LayerSummary, summarise
 
@@ -109,8 +110,15 @@ def measure_activity(trained: Trained) -> Activity:
         with observed(*NEURONS, *SYNAPSES) as calls:
             logits: Any = model.apply(variables, trained.normalised(batch))
         neurons = [_count_spikes(call, mask) for call in calls if isinstance(call.module, NEURONS)]
+        few: dict[int, Any] = {
+            id(call.output): call.module.apply(call.variables, call.input, method='fire')[1]
+            for call in calls
+            if isinstance(call.module, FewSpikes)
+        }
         synapses = [
-            _count_inputs(call, mask) for call in calls if isinstance(call.module, SYNAPSES)
+            _count_inputs(call, mask, few.get(id(call.input)))
+            for call in calls
+            if isinstance(call.module, SYNAPSES)
         ]
         predicted = jnp.where(mask, jnp.argmax(logits, axis=-1), num_classes)
         cells = jnp.zeros((num_classes, num_classes), jnp.int32)
@@ -153,6 +161,12 @@ def _add(total: Any, counts: Any) -> Any:
 def _count_spikes(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
     """Of each neuron over the images that count; and how many there can be."""
     spikes = call.output
+    if isinstance(call.module, FewSpikes):
+        counts: Any = call.module.apply(call.variables, call.input, method='fire')[1]
+        return {
+            'spikes': jnp.sum(counts * _over(mask, counts), axis=(0, 1), dtype=jnp.int32),
+            'steps': jnp.sum(mask, dtype=jnp.int32) * call.module.num_spikes,
+        }
     fired = (spikes > 0) & _over(mask, spikes)
     return {
         'spikes': jnp.sum(fired, axis=(0, 1), dtype=jnp.int32),
@@ -160,10 +174,15 @@ def _count_spikes(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def _count_inputs(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
-    """By image (B,): inputs, those that are not zero, and how often these reach an output pixel."""
+def _count_inputs(
+    call: Call, mask: jax.Array, spikes: jax.Array | None = None
+) -> dict[str, jax.Array]:
+    """By image (B,): inputs, those that are not zero, and how often these reach an output pixel.
+
+    Of neurons that send more than one spike, ``spikes``, each of them counts.
+    """
     x = call.input
-    nonzero = (x != 0) & _over(mask, x)
+    nonzero = (x != 0 if spikes is None else spikes) * _over(mask, x)
     if isinstance(call.module, Conv):
         size, stride = call.module.kernel_size, call.module.stride
         reached = jax.lax.reduce_window(

@@ -43,7 +43,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
     return figure, list(axes)
 
 
-def _save(figure: Figure, path: Output) -> None:
+def save_figure(figure: Figure, path: Output) -> None:
     """Writes a figure in the format that the name of the file ends with, a PNG if it has none."""
     if not isinstance(path, Path):
         figure.savefig(path, dpi=150)
@@ -78,7 +78,7 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
         ax.set_ylabel(key.replace('_', ' '))
         if ax.lines:
             ax.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) -> None:
@@ -103,7 +103,7 @@ def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) ->
     ax.set_ylabel('norm of the gradient by parameters')
     ax.locator_params(axis='x', integer=True)
     ax.legend(fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
@@ -127,7 +127,7 @@ def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> N
     ax.set_ylabel('test accuracy (%)')
     ax.set_title(_setting(rows), fontsize=9)
     ax.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _setting(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -183,7 +183,7 @@ def save_curves_by_depth(
         ax.sharey(axes[0])
     axes[0].set_ylabel('accuracy in training (%)')
     axes[-1].legend(fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_similarity(
@@ -227,7 +227,7 @@ def save_similarity(
         f'SSIM of firing rates before and after each block, {count(images, "image")}', fontsize=9
     )
     ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.05), fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: Output) -> None:
@@ -273,7 +273,7 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
             ax.set_yscale('log')
     of_blocks.legend(fontsize=8)
     figure.suptitle(count(images, 'image'), fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Output) -> None:
@@ -301,7 +301,7 @@ def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Ou
     by_energy.set_xlabel('energy of an image (µJ), compute only')
     by_energy.legend()
     figure.suptitle(f'{rows[0]["images"]:,} images', fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Output) -> None:
@@ -326,7 +326,7 @@ def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Outpu
         ax.set_xlabel('layer of neurons')
         ax.locator_params(axis='x', integer=True)
     figure.suptitle(count(images, 'image'), fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_confusion(confusion: np.ndarray, path: Output, names: Sequence[str] | None = None) -> None:
@@ -354,7 +354,7 @@ def save_confusion(confusion: np.ndarray, path: Output, names: Sequence[str] | N
     ax.set_xlabel('predicted class')
     ax.set_ylabel('class')
     ax.set_title(f'{int(confusion.sum()):,} images', fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
@@ -378,7 +378,7 @@ def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
     ax.set_ylabel('energy of an image (µJ)')
     ax.set_title(energy['scope'], fontsize=9)
     ax.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
@@ -418,4 +418,4 @@ def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
         f'{_seeds([len(seeds) for seeds in networks.values()])}',
         fontsize=9,
     )
-    _save(figure, path)
+    save_figure(figure, path)

@@ -176,6 +176,13 @@ def to_graph(
     for what, has in missing.items():
         if has:
             raise ValueError(f'{what} cannot be written to NIR')
+    if not model.is_spiking:
+        raise ValueError('a network of activations cannot be written to NIR, only one of neurons')
+    if model.neuron == 'integrate_and_fire' and model.soft_reset:
+        raise ValueError(
+            'soft_reset=True cannot be written: neurons of NIR have a hard reset, with which a '
+            'converted network is another one'
+        )
     if model.neuron not in NIR_NEURONS:
         raise ValueError(
             f'the neuron {model.neuron!r} cannot be written to NIR: no function makes its node in '

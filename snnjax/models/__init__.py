@@ -3,6 +3,7 @@
 from snnjax.models.compilation import compiler_options
 from snnjax.models.conv_nets import ConvNet
 from snnjax.models.efficientnets import EfficientNet
+from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.layers import mean_firing_rate
 from snnjax.models.network import Network
 from snnjax.models.registry import create_model, list_models
@@ -14,6 +15,7 @@ __all__ = [
     'VGG',
     'ConvNet',
     'EfficientNet',
+    'FewSpikes',
     'Network',
     'ResNet',
     'SenguptaResNet',

@@ -7,6 +7,7 @@ has ``T = 1``, is computed once, and broadcasts wherever it meets one that does.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -230,12 +231,18 @@ class SpikingNeurons(nn.Module):
       learnable: options that are a parameter of the layer, which starts at their value. The
         parameter has the option's name; a share, see `snnjax.neurons.Neuron`, is the sigmoid of a
         parameter ``<name>_logit``.
+      shapes: 'channel' or 'neuron' by the names of those of them that are an array, one number a
+        channel or a neuron.
+
+    If the collection ``membrane`` is mutable, and the neuron can, the layer continues from the
+    potential that is in it and leaves its own there: a long simulation can be run in parts.
     """
 
     num_steps: int
     neuron: Callable[..., jax.Array] = lif
     options: Mapping[str, Any] = FrozenDict()
     learnable: tuple[str, ...] = ()
+    shapes: Mapping[str, str] = FrozenDict()
 
     @nn.compact
     def __call__(self, current: jax.Array) -> jax.Array:
@@ -246,11 +253,35 @@ class SpikingNeurons(nn.Module):
             key, is_share = self._parameter(option)
             start = self._start(option)
             start = math.log(start / (1 - start)) if is_share else start
-            value = self.param(key, nn.initializers.constant(start), (), jnp.float32)
+            shapes = {'channel': current.shape[4:], 'neuron': current.shape[2:]}
+            shape = shapes.get(self.shapes.get(option, ''), ())
+            value = self.param(key, nn.initializers.constant(start), shape, jnp.float32)
             options[option] = nn.sigmoid(value) if is_share else value
-        spikes = self.neuron(current, **options)
-        record_rate(self, spikes)
+        neuron = as_neuron(self.neuron)
+        continues = self.is_mutable_collection('membrane') and not self.is_initializing()
+        if neuron.advance and continues:
+            potential = self.variable(
+                'membrane', 'potential', functools.partial(self.start, current[:, 0], options)
+            )
+            spikes, potential.value = neuron.advance(current, potential.value, **options)
+        else:
+            spikes = neuron(current, **options)
+        record_rate(self, spikes != 0 if neuron.rate_coded else spikes)
         return spikes
+
+    @nn.nowrap
+    def start(self, step: Any, options: Mapping[str, Any]) -> jax.Array:
+        """Returns the membrane potential before the first step, for `snnjax.neurons.Neuron.start`.
+
+        Args:
+          step: the current of one step (B, H, W, C), for its shape and dtype.
+          options: of the neuron, see `all_options`.
+        """
+        neuron = as_neuron(self.neuron)
+        if neuron.start is None:
+            raise ValueError('the neurons do not tell where their membrane potential starts')
+        known = neuron.options | dict(options)
+        return neuron.start(step, known['threshold'], known['initial'])
 
     @nn.nowrap
     def all_options(self, params: Mapping[str, Any]) -> dict[str, Any]:

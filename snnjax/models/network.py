@@ -15,12 +15,15 @@ from flax.core import FrozenDict
 
 from snnjax.models.activations import ACTIVATIONS, activation_option_names
 from snnjax.models.layers import SpikingNeurons, leave_out
+from snnjax.models.poisson import PoissonInput
 from snnjax.neurons import NEURONS, SURROGATES, Neuron
 from snnjax.neurons.registry import REQUIRED, as_neuron
 from snnjax.spelling import suggest
 
 DEFAULT_NUM_STEPS = 6
 """Time steps that a static image is presented for where nothing is said: the paper's (B.3)."""
+
+CODINGS = ('direct', 'poisson')
 
 _OPTION_OF_FIELD = {
     **{name: name for name in ('decay', 'decay_input', 'threshold', 'reset', 'soft_reset')},
@@ -43,6 +46,8 @@ class Network(nn.Module):
       in_channels: channels of the images.
       step_logits: give the logits of every time step, ``(B, T, num_classes)``, instead of their
         mean over time.
+      coding: 'direct' for images as they are in each time step, or 'poisson' for spikes, see
+        `snnjax.models.poisson.PoissonInput`. Frames are always as they are.
       dropout: share of what a fully connected layer sees that training leaves out, the same in all
         time steps; needs an rng 'dropout'.
       activation: a key of `snnjax.models.activations.ACTIVATIONS` for an ANN, which has it in the
@@ -52,7 +57,8 @@ class Network(nn.Module):
         one that it has not must be left at its default.
       neuron_options: options of the neuron that have no field here, by name.
       learnable: names of options of the neuron, with commas between them, that training changes;
-        each layer of neurons has a parameter of its own.
+        each layer of neurons has a parameter of its own. A neuron that can take an array has one
+        number a channel or a neuron with 'threshold per channel' or 'threshold per neuron'.
       decay: of the membrane potential, ``tau_mem``; the defaults of the neurons are table 6. With 1
         they integrate and fire without a leak.
       decay_input: charge by ``(1 - decay)`` times the current, see `snnjax.neurons.lif`.
@@ -76,6 +82,7 @@ class Network(nn.Module):
     num_steps: int | None = None
     in_channels: int = 3
     step_logits: bool = False
+    coding: str = 'direct'
     dropout: float = 0.0
     activation: str = ''
     activation_options: Mapping[str, Any] = FrozenDict()
@@ -96,7 +103,7 @@ class Network(nn.Module):
     dtype: Any = None
 
     def __post_init__(self) -> None:
-        self._check_names(neuron=NEURONS, surrogate=SURROGATES)
+        self._check_names(neuron=NEURONS, surrogate=SURROGATES, coding=CODINGS)
         self._check_positive('num_classes', 'in_channels', largest=2**20)
         if self.num_steps is not None:
             self._check_positive('num_steps', largest=2**16)
@@ -244,6 +251,13 @@ class Network(nn.Module):
     def _check_learnable(self) -> None:
         """Raises ValueError for options that cannot be learned."""
         neuron = self._neuron
+        for option, shape in self._learned_shapes.items():
+            if shape not in ('channel', 'neuron') or option not in neuron.arrays:
+                arrays = ', '.join(f'{name} per channel' for name in neuron.arrays)
+                raise ValueError(
+                    f"learnable: '{option} per {shape}': the neuron {self.neuron!r} has "
+                    + (f'{arrays}, or per neuron' if arrays else 'no options that are arrays')
+                )
         for option in ('decay', 'threshold'):
             if option in _words(self.learnable):
                 raise ValueError(
@@ -268,7 +282,19 @@ class Network(nn.Module):
         """The options of the neuron that are parameters of each layer."""
         by_field = {'decay': self.learnable_decay, 'threshold': self.learnable_threshold}
         own = [option for option, learned in by_field.items() if learned]
-        return tuple(dict.fromkeys([*own, *_words(self.learnable)]))
+        named = [word.split(' per ')[0].strip() for word in _words(self.learnable)]
+        return tuple(dict.fromkeys([*own, *named]))
+
+    @property
+    def _learned_shapes(self) -> dict[str, str]:
+        """'channel' or 'neuron' by the options that are one number a channel or a neuron."""
+        words = [word.partition(' per ') for word in _words(self.learnable) if ' per ' in word]
+        return {option.strip(): shape.strip() for option, _, shape in words}
+
+    @property
+    def _is_rate_coded(self) -> bool:
+        """True for neurons whose spikes stand for a rate, see `snnjax.neurons.Neuron`."""
+        return self.is_spiking and self._neuron.rate_coded
 
     @nn.nowrap
     def _options_of_neuron(self) -> dict[str, Any]:
@@ -298,6 +324,7 @@ class Network(nn.Module):
             self._neuron,
             options=FrozenDict(self._options_of_neuron()),
             learnable=self._learned_options,
+            shapes=FrozenDict(self._learned_shapes),
         )
 
     @nn.nowrap
@@ -326,7 +353,10 @@ class Network(nn.Module):
             )
         images = images.astype(self.dtype or images.dtype)
         if images.ndim == 4:
-            return images[:, None], self.num_steps or DEFAULT_NUM_STEPS
+            num_steps = self.num_steps or DEFAULT_NUM_STEPS
+            if self.coding == 'poisson':
+                return PoissonInput(num_steps, name='input')(images[:, None]), num_steps
+            return images[:, None], num_steps
         if self.num_steps not in (None, images.shape[1]):
             raise ValueError(
                 f'images of shape {images.shape} have {images.shape[1]} time steps, the model has '

@@ -42,10 +42,14 @@ class MaxPool(nn.Module):
     Attributes:
       size: height and width of the window.
       stride: between windows; None for ``size``, windows side by side.
+      by_count: True for spikes that stand for a rate: of each window only the neuron passes on its
+        spike that has fired most so far, the first of equals (Rueckauer et al. 2017). The
+        largest of the spikes themselves would fire more often than any of them.
     """
 
     size: int
     stride: int | None = None
+    by_count: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -57,6 +61,13 @@ class MaxPool(nn.Module):
         stride = self.stride or self.size
         margin = self.size // 2 if stride < self.size else 0
         windows: dict[str, Any] = {'size': self.size, 'stride': stride, 'margin': margin}
+        if self.by_count:
+            counts = jnp.cumsum((x != 0).astype(jnp.float32), axis=1)
+            if self.is_mutable_collection('membrane') and not self.is_initializing():
+                before = self.variable('membrane', 'counts', jnp.zeros_like, counts[:, 0])
+                counts += before.value[:, None]
+                before.value = counts[:, -1]
+            return _of_most_frequent(x, counts, **windows)
         return jax.lax.platform_dependent(
             x,
             cpu=functools.partial(_largest_by_comparing, **windows),
@@ -83,6 +94,24 @@ def _largest_by_comparing(x: jax.Array, *, size: int, stride: int, margin: int) 
         pixels = x[:, :, i::stride, j::stride][:, :, :height, :width]
         largest = pixels if largest is None else jnp.where(pixels > largest, pixels, largest)
     return cast(jax.Array, largest)
+
+
+def _of_most_frequent(
+    x: jax.Array, counts: jax.Array, *, size: int, stride: int, margin: int
+) -> jax.Array:
+    """Returns the spikes of the neuron with the largest count in each window."""
+    pads = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
+    x, counts = jnp.pad(x, pads), jnp.pad(counts, pads, constant_values=-1)
+    height, width = ((length - size) // stride + 1 for length in x.shape[2:4])
+    shape = (*x.shape[:2], height, width, x.shape[-1])
+    best, spikes = jnp.full(shape, -1, counts.dtype), jnp.zeros(shape, x.dtype)
+    for i, j in itertools.product(range(size), repeat=2):
+        pixels, numbers = (
+            array[:, :, i::stride, j::stride][:, :, :height, :width] for array in (x, counts)
+        )
+        spikes = jnp.where(numbers > best, pixels, spikes)
+        best = jnp.maximum(best, numbers)
+    return spikes
 
 
 class AveragePool(nn.Module):

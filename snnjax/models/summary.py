@@ -12,10 +12,12 @@ import jax.numpy as jnp
 
 from snnjax.models.activations import Activation, ReLU
 from snnjax.models.convolution import Conv
+from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import Network
 from snnjax.models.observation import SYNAPSES, Call, observed
 from snnjax.models.params import is_in_stage
+from snnjax.models.poisson import PoissonInput
 from snnjax.models.pooling import Flatten, MaxPool
 
 
@@ -73,7 +75,7 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
       ValueError: for a shape that the network cannot take.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with observed(*_KINDS, *_SELECTIONS) as calls:
+    with observed(*_KINDS, *_SELECTIONS, PoissonInput) as calls:
         init = functools.partial(model.unrolled().init, train=False)
         jax.eval_shape(init, jax.random.key(0), images)
     # The very arrays that neurons put out.
@@ -82,9 +84,9 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
     for call in calls:
         sees_spikes = id(call.input) in spikes
         selects = isinstance(call.module, _SELECTIONS)
-        if isinstance(call.module, SpikingNeurons) or (selects and sees_spikes):
+        if isinstance(call.module, _SPIKES) or (selects and sees_spikes):
             spikes.add(id(call.output))
-        if not selects:
+        if not selects and not isinstance(call.module, PoissonInput):
             layers.append(_summarise(call, sees_spikes=sees_spikes))
     return layers
 
@@ -108,10 +110,13 @@ _KINDS: dict[type[nn.Module], Any] = {
     Conv: 'convolution',
     TDBN: 'normalisation',
     SpikingNeurons: 'neurons',
+    FewSpikes: 'neurons',
     ReLU: 'ReLU',
     Activation: 'activation',
     nn.Dense: 'dense',
 }
+
+_SPIKES = (SpikingNeurons, FewSpikes, PoissonInput)
 
 # They give spikes where they get spikes.
 _SELECTIONS = (MaxPool, Flatten)

@@ -116,7 +116,9 @@ class VGG(Network):
                 x = spike(name=f'spike{i}')(x)
                 pooled = False
             if stage < len(self.blocks) or self.pool_last:
-                pool = MaxPool if self.pooling == 'max' else AveragePool
+                pool: Any = AveragePool
+                if self.pooling == 'max':
+                    pool = functools.partial(MaxPool, by_count=self._is_rate_coded)
                 x = pool(2, name=f'pool{stage}')(x)
                 pooled = True
         if not pooled:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from snnjax.neurons.adaptive import adaptive_lif
+from snnjax.neurons.amplitude import advance, integrate_and_fire, start_potential
 from snnjax.neurons.integrate_and_fire import lif
 
 
@@ -26,11 +27,22 @@ class Neuron:
         options of a network are given to it by the names in its signature.
       learnable: the options that can be JAX scalars.
       shares: those of them that stay between 0 and 1: what is learned is their logit.
+      rate_coded: True if spikes stand for a rate, as in networks that were converted from ANNs;
+        they are then as large as an option says, not 1.
+      arrays: options that can be an array that broadcasts to one step of the current.
+      advance: ``(current, potential, *, time_axis=1, **options) -> (spikes, potential)``, which
+        continues from a membrane potential; None if the neuron cannot.
+      start: ``(step, threshold, initial) -> potential``, before the first step of which ``step`` is
+        the current; needed with ``advance``.
     """
 
     function: Callable[..., jax.Array]
     learnable: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
+    rate_coded: bool = False
+    arrays: tuple[str, ...] = ()
+    advance: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+    start: Callable[..., jax.Array] | None = None
 
     def __call__(self, current: jax.Array, **options: Any) -> jax.Array:
         """Returns the spikes of a current."""
@@ -59,6 +71,14 @@ NEURONS: dict[str, Neuron | Callable[..., jax.Array]] = {
         adaptive_lif,
         learnable=('decay', 'threshold', 'adaptation', 'adaptation_decay'),
         shares=('decay', 'adaptation_decay'),
+    ),
+    'integrate_and_fire': Neuron(
+        integrate_and_fire,
+        learnable=('threshold', 'initial'),
+        rate_coded=True,
+        arrays=('threshold', 'initial'),
+        advance=advance,
+        start=start_potential,
     ),
 }
 """Neurons by the name that networks take, ``create_model(..., neuron=name)``."""

@@ -57,6 +57,24 @@ def model_options(name: str, given: Iterable[str] | None) -> dict[str, Any]:
     return options
 
 
+def parse_settings(given: Iterable[str] | None) -> dict[str, Any]:
+    """Returns options by name, each a Python value if its text is one.
+
+    Args:
+      given: ``KEY=VALUE`` of each option; the last one of a key counts.
+
+    Raises:
+      ConfigError: for what is not ``KEY=VALUE``.
+    """
+    settings = {}
+    for text in given or ():
+        key, equals, value = text.partition('=')
+        if not (key and equals):
+            raise ConfigError(f'--set {text}: write KEY=VALUE, as --set percentile=99.9')
+        settings[key] = _literal(value)
+    return settings
+
+
 def _typed(text: str, default: Any) -> Any:
     value = _literal(text)
     match default:

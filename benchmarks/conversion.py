@@ -1,0 +1,116 @@
+r"""Compares the simulation of a converted network with that of SpikingJelly's, on the same CPU.
+
+  python benchmarks/conversion.py --steps 32 256 --batch_size 16 --rounds 5
+
+Needs the extra ``bench``. Both convert a ResNet20 of ReLUs (He et al. 2016) with weights that were
+drawn, by the maximum of its activations on the same images, and simulate one batch. The two take
+turns, round by round, after a round that is not timed, so that what else the machine does is shared
+among them. Printed are medians in seconds, and the median of the ratios of each round.
+
+SpikingJelly's network runs step by step, which is what its guide shows, and in its multi-step mode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax import create_model
+from snnjax.conversion import Ann, Batch, Calibration, convert, simulate
+
+
+def ours(images: np.ndarray) -> Callable[[int], Any]:
+    """Returns a function of the number of steps that simulates the images."""
+    model = create_model('relu_resnet20')
+    x = jnp.asarray(images)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    batch = Batch(x, np.zeros(len(x), int), np.ones(len(x), bool))
+    ann = Ann(model, variables, images.shape[1:])
+    calibration = Calibration(lambda: iter([batch]), len(x))
+    found = convert(ann, 'rueckauer', calibration, num_steps=32, percentile=100)
+    return lambda steps: simulate(found.model, found.variables, x, steps).logits
+
+
+def theirs(images: np.ndarray, *, multi_step: bool) -> Callable[[int], Any]:
+    """Returns the same of SpikingJelly."""
+    import torch
+    from spikingjelly.activation_based import ann2snn, functional
+    from spikingjelly.activation_based.ann2snn import recipes
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, before: int, width: int, stride: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+            self.bn1, self.relu1 = nn.BatchNorm2d(width), nn.ReLU()
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+            self.bn2, self.relu2 = nn.BatchNorm2d(width), nn.ReLU()
+            self.shortcut = nn.Identity()
+            if stride > 1:
+                conv = nn.Conv2d(before, width, 1, stride, bias=False)
+                self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(width))
+
+        def forward(self, x: Any) -> Any:
+            y = self.relu1(self.bn1(self.conv1(x)))
+            return self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+    stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    widths = [(16, 16, 1), (16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 1)]
+    widths += [(32, 64, 2), (64, 64, 1), (64, 64, 1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    ann = nn.Sequential(*stem, *(Block(*width) for width in widths), *head).eval()
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    loader = [(x, torch.zeros(len(x)))]
+    recipe = recipes.RateCodingRecipe(dataloader=loader, mode='max')
+    snn = ann2snn.Converter(recipe).convert(ann).eval()
+    if multi_step:
+        functional.set_step_mode(snn, 'm')
+
+    def run(steps: int) -> Any:
+        functional.reset_net(snn)
+        with torch.no_grad():
+            if multi_step:
+                return snn(x.expand(steps, *x.shape)).mean(0)
+            return sum(snn(x) for _ in range(steps)) / steps
+
+    return run
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--steps', type=int, nargs='+', default=[32, 256])
+    parser.add_argument('--batch_size', type=int, default=16)
+    parser.add_argument('--rounds', type=int, default=5)
+    args = parser.parse_args()
+    images = np.random.default_rng(0).normal(size=(args.batch_size, 32, 32, 3)).astype(np.float32)
+    runs = {'snnjax': ours(images), 'spikingjelly': theirs(images, multi_step=False)}
+    for steps in args.steps:
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(args.rounds + 1):
+            for name, run in runs.items():
+                begun = time.perf_counter()
+                run(steps)
+                seconds[name].append(time.perf_counter() - begun)
+        timed = {name: values[1:] for name, values in seconds.items()}
+        medians = {name: statistics.median(values) for name, values in timed.items()}
+        ratios = [b / a for a, b in zip(*timed.values(), strict=True)]
+        each = ', '.join(f'{name} {value:.2f} s' for name, value in medians.items())
+        print(f'T={steps}, {args.batch_size} images: {each}', flush=True)
+        print(
+            f'  {medians["spikingjelly"] / medians["snnjax"]:.2f} times as fast by medians; by '
+            f'rounds {min(ratios):.2f} to {max(ratios):.2f}'
+        )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,105 @@
+"""Folds batch normalization into the convolutions before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.models import Network
+from snnjax.models.convolution import Conv
+from snnjax.models.layers import TDBN
+from snnjax.models.observation import observed
+from snnjax.models.params import by_name, nested
+
+
+class Folded(NamedTuple):
+    """A convolution or fully connected layer with the normalization behind it.
+
+    Attributes:
+      kernel: float64, in the shape of the parameter.
+      bias: float64 (features,), 0 where there is none.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+def fold_normalization(
+    model: Network, variables: Mapping[str, Any], image_shape: tuple[int, ...]
+) -> dict[str, Folded]:
+    r"""Returns the weights of all layers with normalization by the running statistics in them.
+
+    With ``slope = gain * scale / sqrt(var + epsilon)`` the kernel is multiplied by the slope, and
+    the bias becomes ``(bias - mean) * slope`` plus that of the normalization.
+
+    Args:
+      model: network, each of its layers for itself.
+      variables: its own.
+      image_shape: (H, W, C).
+
+    Returns:
+      By the names of the layers, ``stage1/block1/conv1/conv``, in the order in which they run.
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with observed(Conv, nn.Dense, TDBN) as calls:
+        jax.eval_shape(model.apply, dict(variables), images)
+    arrays = {name: np.asarray(value, np.float64) for name, value in by_name(variables).items()}
+    folded: dict[str, Folded] = {}
+    for call in calls:
+        name = '/'.join(call.path)
+        if not isinstance(call.module, TDBN):
+            kernel = arrays[f'params/{name}/kernel']
+            bias = arrays.get(f'params/{name}/bias', np.zeros(kernel.shape[-1]))
+            folded[name] = Folded(kernel, bias)
+            before = name
+            continue
+        # Normalization follows the layer whose outputs it normalizes.
+        deviation = np.sqrt(arrays[f'batch_stats/{name}/var'] + call.module.epsilon)
+        slope = call.module.gain * arrays[f'params/{name}/scale'] / deviation
+        kernel, bias = folded[before]
+        mean, shift = arrays[f'batch_stats/{name}/mean'], arrays[f'params/{name}/bias']
+        folded[before] = Folded(kernel * slope, (bias - mean) * slope + shift)
+    return folded
+
+
+def apply_folded(
+    model: Network,
+    variables: Mapping[str, Any],
+    folded: Mapping[str, Folded],
+    images: jax.Array,
+    **options: Any,
+) -> Any:
+    """Runs a network with folded weights: its normalization passes on what it is given.
+
+    Args:
+      model: network, each of its layers for itself.
+      variables: its own, of which the kernels and biases of ``folded`` are replaced.
+      folded: see `fold_normalization`.
+      images: (B, H, W, C).
+      **options: arguments of ``model.apply``.
+    """
+    arrays = by_name(variables) | {
+        f'params/{name}/kernel': weights.kernel.astype(images.dtype)
+        for name, weights in folded.items()
+    }
+
+    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if context.method_name != '__call__':
+            return call(*args, **kwargs)
+        if isinstance(module, TDBN):
+            return args[0]
+        if not isinstance(module, Conv | nn.Dense):
+            return call(*args, **kwargs)
+        name = '/'.join(module.path)
+        # The layer adds its own bias already, if it has one.
+        bias = folded[name].bias - np.asarray(arrays.get(f'params/{name}/bias', 0.0), np.float64)
+        return call(*args, **kwargs) + jnp.asarray(bias, images.dtype)
+
+    with nn.intercept_methods(intercept):
+        return model.apply(nested(arrays), images, **options)

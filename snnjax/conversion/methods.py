@@ -1,0 +1,375 @@
+"""The methods of conversion by name.
+
+Each says what its paper says; where the released code does otherwise, and what is followed here, is
+in one table, ``docs/concepts/conversion.md``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from snnjax.conversion.balancing import rmp, spike_norm
+from snnjax.conversion.bias_calibration import calibrated
+from snnjax.conversion.calibration import balance_locally, percentiles
+from snnjax.conversion.network import (
+    Ann,
+    Calibration,
+    ConversionError,
+    Converted,
+    Layer,
+    to_spiking,
+    trace,
+)
+from snnjax.models.few_spike_layers import FEW_SPIKES
+from snnjax.models.params import by_name, nested
+from snnjax.spelling import suggest
+
+RECTIFIERS = ('ReLU', 'Clip', 'QCFS')
+"""Activations that integrate-and-fire neurons can stand in for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A method of conversion.
+
+    Attributes:
+      function: ``(ann, calibration, *, num_steps, **options) -> Converted``.
+      source: the paper.
+      calibrates: False if no images are looked at.
+    """
+
+    function: Callable[..., Converted]
+    source: str
+    calibrates: bool = True
+
+    @functools.cached_property
+    def options(self) -> dict[str, Any]:
+        """The options by name with their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {
+            p.name: p.default
+            for p in parameters
+            if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name != 'num_steps'
+        }
+
+
+def convert(
+    ann: Ann, method: str, calibration: Calibration, *, num_steps: int, **options: Any
+) -> Converted:
+    """Converts an ANN to a spiking network.
+
+    Args:
+      ann: the ANN.
+      method: a key of `METHODS`.
+      calibration: training images.
+      num_steps: time steps T that the network is for; it can be simulated for more or fewer.
+      **options: options of the method.
+
+    Raises:
+      ConversionError: for an unknown method or option, no time step, or an ANN that the method is
+        not for.
+    """
+    if method not in METHODS:
+        raise ConversionError(f'unknown method {method!r}; {suggest(method, METHODS)}')
+    chosen = METHODS[method]
+    for option in options:
+        if option not in chosen.options:
+            known = chosen.options
+            raise ConversionError(
+                f'{method} has no option {option!r}; '
+                + (suggest(option, known) if known else 'it has none')
+            )
+    if num_steps < 1:
+        raise ConversionError(f'num_steps={num_steps}: a network needs at least 1 time step')
+    if chosen.calibrates and calibration.count < 1:
+        raise ConversionError(f'no calibration images: {method} needs at least one training image')
+    converted = chosen.function(ann, calibration, num_steps=num_steps, **options)
+    about = {
+        'method': method,
+        'source': chosen.source,
+        'options': chosen.options | options,
+        'calibration_images': calibration.count if chosen.calibrates else 0,
+        **converted.about,
+    }
+    return dataclasses.replace(converted, about=about)
+
+
+def _check_rectified(ann: Ann, *kinds: str) -> None:
+    kinds = kinds or RECTIFIERS
+    for layer in ann.layers:
+        if layer.kind not in kinds:
+            raise ConversionError(
+                f'{layer.name} is a {layer.kind}: this method takes networks of '
+                f'{" or ".join(kinds)} only'
+                + ('; swish and sigmoid need --method=few_spikes' if len(kinds) > 1 else '')
+            )
+
+
+def bounds(ann: Ann) -> dict[str, np.ndarray]:
+    """Returns the bounds of the activations of an ANN that was trained with bounds, by layer."""
+    params = by_name(ann.variables['params'])
+    found = {}
+    for layer in ann.layers:
+        fixed: Any = getattr(layer.module, 'bound', None)
+        bound = params.get(f'{layer.name}/bound', fixed)
+        if bound is None:
+            raise ConversionError(f'{layer.name} is a {layer.kind}, which has no bound')
+        found[layer.name] = np.asarray(bound, np.float32)
+        if not found[layer.name] > 0:
+            raise ConversionError(
+                f'{layer.name} has the bound {float(bound):g}, which is not above 0: train the ANN '
+                f'with bounds that start at 4 or 8'
+            )
+    return found
+
+
+def rueckauer(
+    ann: Ann,
+    calibration: Calibration,
+    *,
+    num_steps: int,
+    percentile: float = 99.9,
+    nonzero: bool = False,
+    per_channel: bool = False,
+    soft_reset: bool = True,
+    initial: float = 0.0,
+) -> Converted:
+    """Normalizes by a percentile of the activations of each layer (Rueckauer et al. 2017).
+
+    Args:
+      ann: an ANN of ReLUs, or of ReLUs with bounds.
+      calibration: training images.
+      num_steps: time steps T.
+      percentile: 100 for the maximum.
+      nonzero: True to leave out zeros, as the authors' tool does.
+      per_channel: give each channel a threshold.
+      soft_reset: False for a reset to 0.
+      initial: potential before the first step, as a share of the threshold.
+    """
+    _check_rectified(ann)
+    thresholds = percentiles(ann, calibration, percentile, nonzero=nonzero, per_channel=per_channel)
+    return to_spiking(ann, thresholds, num_steps=num_steps, soft_reset=soft_reset, initial=initial)
+
+
+def s_resnet(
+    ann: Ann,
+    calibration: Calibration,
+    *,
+    num_steps: int,
+    percentile: float = 99.9,
+    compensation: float = 1.0,
+    initial: float = 0.5,
+) -> Converted:
+    """Normalizes residual networks with their shortcuts (Hu et al. 2018, 2021).
+
+    In the form here, with spikes as large as thresholds, shortcuts are right as they are. The
+    weight-normalized form, `snnjax.conversion.forms.normalize_weights`, has the scale of the
+    shortcut of the paper.
+
+    Args:
+      ann: an ANN of ReLUs.
+      calibration: training images.
+      num_steps: time steps T.
+      percentile: of all activations; the authors take 99.99 for ImageNet.
+      compensation: factor of all weights and shortcuts, but not of biases.
+      initial: potential before the first step, as a share of the threshold.
+    """
+    _check_rectified(ann)
+    if not compensation > 0:
+        raise ConversionError(f'compensation={compensation} must be above 0')
+    thresholds = percentiles(ann, calibration, percentile)
+    options: dict[str, Any] = {} if compensation == 1 else {'gain': compensation}
+    return to_spiking(
+        ann,
+        thresholds,
+        num_steps=num_steps,
+        initial=initial,
+        soft_reset=True,
+        variables=_with_first_layer_times(ann, compensation),
+        **options,
+    )
+
+
+def _with_first_layer_times(ann: Ann, factor: float) -> dict[str, Any] | None:
+    """Returns the parameters with the kernel times a factor that sees images, and so no spikes."""
+    if factor == 1:
+        return None
+    params = by_name({'params': ann.variables['params']})
+    kernels = [name for name in params if name.endswith('/kernel')]
+    first = next(name for name in kernels if name.split('/')[1] in ('stem', 'conv1'))
+    return nested(params | {first: factor * np.asarray(params[first])})
+
+
+def qcfs(ann: Ann, calibration: Calibration, *, num_steps: int) -> Converted:
+    """Takes the learned bounds of QCFS activations as thresholds (Bu et al. 2022).
+
+    Neurons start at half their threshold. A layer with constant input is exactly the activation
+    after as many steps as that has levels.
+
+    Args:
+      ann: an ANN of QCFS activations.
+      calibration: not looked at.
+      num_steps: time steps T.
+    """
+    del calibration
+    _check_rectified(ann, 'QCFS')
+    _refuse_max_pooling(ann, 'qcfs')
+    return to_spiking(ann, bounds(ann), num_steps=num_steps, soft_reset=True, initial=0.5)
+
+
+def _refuse_max_pooling(ann: Ann, method: str) -> None:
+    if ann.pools_by_largest:
+        raise ConversionError(
+            f'{ann.pools_by_largest[0]} pools by the largest, which {method} is not for: train the '
+            f'ANN with average pooling (--config.model.pooling=average)'
+        )
+
+
+def rts(ann: Ann, calibration: Calibration, *, num_steps: int) -> Converted:
+    """Adds ``theta / (2T)`` to the current of each step (Deng and Gu 2021).
+
+    Thresholds are the largest activations on the training images, of an ANN of clipped ReLUs.
+
+    Args:
+      ann: an ANN of ReLUs, which should have bounds.
+      calibration: training images.
+      num_steps: time steps T that the current is for.
+    """
+    _check_rectified(ann)
+    thresholds = percentiles(ann, calibration, 100)
+    return to_spiking(
+        ann, thresholds, num_steps=num_steps, soft_reset=True, drift=1 / (2 * num_steps)
+    )
+
+
+def ltb(
+    ann: Ann,
+    calibration: Calibration,
+    *,
+    num_steps: int,
+    rate: float = 2.0,
+    passes: int = 1,
+    per_channel: bool = True,
+) -> Converted:
+    """Balances thresholds locally, without training (Bu et al. 2025).
+
+    Args:
+      ann: an ANN of ReLUs.
+      calibration: training images; thresholds rise with each batch, of which it takes more than
+        there are layers.
+      num_steps: time steps T.
+      rate: factor of what is above a threshold.
+      passes: how often the images are gone through.
+      per_channel: give each channel a threshold.
+    """
+    _check_rectified(ann)
+    thresholds = balance_locally(
+        ann, calibration, rate=rate, passes=passes, per_channel=per_channel
+    )
+    return to_spiking(ann, thresholds, num_steps=num_steps, soft_reset=True, initial=0.5)
+
+
+def few_spikes(
+    ann: Ann,
+    calibration: Calibration,
+    *,
+    num_steps: int,
+    steps: int = 10,
+    largest: float = 25.0,
+    by_layer: bool = False,
+    published: bool = False,
+) -> Converted:
+    """Replaces activations by few-spike neurons (Stöckl and Maass 2021).
+
+    Args:
+      ann: an ANN of ReLUs, swish or sigmoid.
+      calibration: training images, which only ``by_layer`` looks at.
+      num_steps: not used: the network takes ``layers * K`` steps.
+      steps: of ReLUs: number of steps K.
+      largest: of ReLUs: what the outputs stay below, ``alpha``.
+      by_layer: of ReLUs: take the largest activation of each layer instead.
+      published: of swish and sigmoid: take the authors' coefficients instead of those fitted here.
+    """
+    del num_steps
+    known = {kind.replaces: name for name, kind in FEW_SPIKES.items()}
+    activation = ann.model._activation
+    if activation not in known:
+        raise ConversionError(
+            f'few spikes stand in for {", ".join(known)}, not for the activation {activation!r}'
+        )
+    options: dict[str, Any] = {'published': True} if published else {}
+    if activation == 'relu':
+        options = {'steps': steps, 'largest': largest, 'by_layer': by_layer}
+    chosen: dict[str, Any] = {'activation': known[activation], 'activation_options': options}
+    gate = getattr(ann.model, 'gate', None)
+    if gate is not None:
+        chosen['gate'] = known[gate]
+    try:
+        model = ann.model.clone(**chosen)
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
+    variables, thresholds = dict(ann.variables), {}
+    if activation == 'relu' and by_layer:
+        # The largest number of K digits is less than alpha by one of the last.
+        share = 1 - 2.0**-steps
+        thresholds = percentiles(ann, calibration, 100)
+        params = by_name({'params': ann.variables['params']})
+        for name, value in thresholds.items():
+            params[f'params/{name}/largest'] = np.float32(value / share)
+        variables |= nested(params)
+    about = few_spike_steps(model, ann.image_shape)
+    # What a layer takes; its neurons fire at most once in each of them.
+    chosen['num_steps'] = about['steps_per_layer']
+    return Converted(model.clone(**chosen), chosen, variables, thresholds, about)
+
+
+def few_spike_steps(model: Any, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Returns how many layers of few-spike neurons a network has, and its time steps.
+
+    Each layer takes K steps, one after the other. A pipeline gives an output every K steps.
+
+    Args:
+      model: network of few-spike neurons.
+      image_shape: (H, W, C).
+    """
+    calls = trace(model, image_shape, *FEW_SPIKES.values())
+    spikes = [call.module.num_spikes for call in calls]
+    slots = max(spikes)
+    return {'layers': len(spikes), 'steps_per_layer': slots, 'time_steps': len(spikes) * slots}
+
+
+@functools.wraps(calibrated)
+def _calibrated(ann: Ann, calibration: Calibration, **options: Any) -> Converted:
+    _check_rectified(ann)
+    return calibrated(ann, calibration, **options)
+
+
+METHODS: dict[str, Method] = {
+    'rueckauer': Method(rueckauer, 'Rueckauer et al. 2017'),
+    's_resnet': Method(s_resnet, 'Hu et al. 2018, 2021'),
+    'qcfs': Method(qcfs, 'Bu et al. 2022', calibrates=False),
+    'rts': Method(rts, 'Deng and Gu 2021'),
+    'ltb': Method(ltb, 'Bu et al. 2025'),
+    'calibration': Method(_calibrated, 'Li et al. 2021'),
+    'spike_norm': Method(spike_norm, 'Sengupta et al. 2019'),
+    'rmp': Method(rmp, 'Han et al. 2020'),
+    'few_spikes': Method(few_spikes, 'Stöckl and Maass 2021', calibrates=False),
+}
+"""Methods by name. One of your own is a function with keyword options, added to this table."""
+
+
+def describe_thresholds(layers: tuple[Layer, ...], thresholds: Mapping[str, np.ndarray]) -> str:
+    """Returns a line for each layer with its threshold, or those of its channels from to."""
+    lines = []
+    for layer in layers:
+        if layer.name in thresholds:
+            value = np.asarray(thresholds[layer.name])
+            text = f'{value:.4f}' if value.ndim == 0 else f'{value.min():.4f} to {value.max():.4f}'
+            lines.append(f'  {layer.name:40} {text}')
+    return '\n'.join(lines)

@@ -1,0 +1,303 @@
+"""The ANN that is converted, and the spiking network with its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.errors import UserError
+from snnjax.models import Network
+from snnjax.models.activations import Activation
+from snnjax.models.observation import Call, observed
+from snnjax.models.params import by_name, nested
+from snnjax.models.pooling import MaxPool
+
+Variables = Mapping[str, Any]
+
+NEURON = 'integrate_and_fire'
+"""The neuron of converted networks, in `snnjax.neurons.NEURONS`."""
+
+
+class ConversionError(UserError, ValueError):
+    """A network, or an option, that a method of conversion is not for; the message says why."""
+
+
+class Batch(NamedTuple):
+    """Images that a conversion looks at.
+
+    Attributes:
+      images: normalized floats (B, H, W, C).
+      labels: integers (B,).
+      mask: booleans (B,), false for padding.
+    """
+
+    images: Any
+    labels: Any
+    mask: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Training images, which can be gone through as often as it takes.
+
+    Attributes:
+      batches: gives all of them, in batches of one size.
+      count: number of images, without padding.
+      watch: ``(batches, what) -> batches``, which shows progress.
+    """
+
+    batches: Callable[[], Iterator[Batch]]
+    count: int
+    watch: Callable[[Iterator[Batch], str], Iterator[Batch]] = lambda batches, _: batches
+
+    def iterate(self, what: str) -> Iterator[Batch]:
+        """Yields the batches, with progress shown as that of ``what``."""
+        yield from self.watch(self.batches(), what)
+
+    def first(self) -> Batch:
+        """Returns the first batch."""
+        return next(iter(self.batches()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A layer of activations, which becomes a layer of neurons.
+
+    Attributes:
+      name: its place, ``stage1/block1/spike1``.
+      kind: its class in `snnjax.models.activations`.
+      module: the layer, apart from the network.
+      shape: (H, W, C) of its outputs.
+    """
+
+    name: str
+    module: Activation
+    shape: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """The name of its class, as 'ReLU'."""
+        return type(self.module).__name__
+
+
+@dataclasses.dataclass(frozen=True)
+class Ann:
+    """A trained ANN.
+
+    Attributes:
+      model: network of activations.
+      variables: its own, layers not stacked.
+      image_shape: (H, W, C).
+
+    Raises:
+      ConversionError: when built with a network that spikes, or has no activations.
+    """
+
+    model: Network
+    variables: Variables
+    image_shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.model.is_spiking:
+            raise ConversionError(
+                'the network spikes already: give the weights of an ANN, such as relu_resnet20'
+            )
+        if len(self.image_shape) != 3:
+            raise ConversionError('only networks of static images are converted, not of events')
+        if not self.layers:
+            raise ConversionError('the network has no activations that neurons could replace')
+
+    @functools.cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of activations in the order in which they run."""
+        calls = trace(self.model, self.image_shape, Activation)
+        return tuple(
+            Layer('/'.join(call.path), call.module, call.output.shape[2:])  # type: ignore[arg-type]
+            for call in calls
+        )
+
+    @functools.cached_property
+    def pools_by_largest(self) -> tuple[str, ...]:
+        """The layers that pool by the largest."""
+        calls = trace(self.model, self.image_shape, MaxPool)
+        return tuple('/'.join(call.path) for call in calls)
+
+    @property
+    def biases(self) -> list[str]:
+        """Names of parameters that are added: those of layers, and of normalization."""
+        names = by_name(self.variables['params'])
+        return [name for name in names if name.rpartition('/')[2] in ('bias', 'scale')]
+
+    def activations(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns the logits of images, and the outputs (B, 1, H, W, C) of all layers by name."""
+        return _activations(self.model)(self.variables, images)
+
+
+@functools.lru_cache(maxsize=8)
+def _activations(model: Network) -> Any:
+    @jax.jit
+    def run(variables: Variables, images: jax.Array) -> Any:
+        with observed(Activation) as calls:
+            logits = model.apply(variables, images)
+        return logits, {'/'.join(call.path): call.output for call in calls}
+
+    return run
+
+
+def trace(model: Network, image_shape: tuple[int, ...], *kinds: type) -> list[Call]:
+    """Returns all calls of modules for one image, without computing anything.
+
+    Args:
+      model: network, each of its layers for itself.
+      image_shape: (H, W, C).
+      *kinds: classes of modules.
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with observed(*kinds) as calls:
+        jax.eval_shape(model.init, jax.random.key(0), images)
+    return calls
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A spiking network that was converted from an ANN.
+
+    Attributes:
+      model: the network, in which all layers of neurons have thresholds of their own.
+      options: what of the model's options is other than those of the ANN.
+      variables: ``{'params': ..., 'batch_stats': ...}``.
+      thresholds: thresholds by layer, () or (C,).
+      about: what there is to say of the conversion, as JSON can hold it.
+    """
+
+    model: Network
+    options: dict[str, Any]
+    variables: Variables
+    thresholds: Mapping[str, np.ndarray]
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def spiking_options(
+    ann: Ann,
+    *,
+    num_steps: int,
+    per_channel: bool = False,
+    soft_reset: bool = True,
+    initial_per_neuron: bool = False,
+    coding: str = 'direct',
+    **of_neuron: float,
+) -> dict[str, Any]:
+    """Returns the options that make an ANN's network one of neurons.
+
+    Args:
+      ann: the ANN.
+      num_steps: time steps T.
+      per_channel: give each channel a threshold.
+      soft_reset: see `snnjax.neurons.amplitude.integrate_and_fire`.
+      initial_per_neuron: make the potential before the first step a parameter of each neuron.
+      coding: 'direct' or 'poisson', see `snnjax.models.Network`.
+      **of_neuron: further options of `snnjax.neurons.amplitude.integrate_and_fire`.
+    """
+    learnable = ['threshold per channel'] if per_channel else []
+    learnable += ['initial per neuron'] if initial_per_neuron else []
+    options: dict[str, Any] = {
+        'activation': '',
+        'activation_options': {},
+        'neuron': NEURON,
+        'neuron_options': {name: value for name, value in of_neuron.items() if value is not None},
+        'learnable': ', '.join(learnable),
+        'learnable_threshold': not per_channel,
+        'soft_reset': soft_reset,
+        'num_steps': num_steps,
+        'coding': coding,
+    }
+    # MS-ResNet is the spiking network of this structure.
+    return options | ({'kind': 'ms'} if getattr(ann.model, 'kind', '') == 'ann' else {})
+
+
+def to_spiking(
+    ann: Ann,
+    thresholds: Mapping[str, Any],
+    *,
+    num_steps: int,
+    initials: Mapping[str, Any] | None = None,
+    variables: Variables | None = None,
+    input_scale: float = 1.0,
+    **options: Any,
+) -> Converted:
+    """Returns the spiking network of an ANN with given thresholds, its weights untouched.
+
+    Args:
+      ann: the ANN.
+      thresholds: above 0, by the names of all layers; numbers, or arrays (C,) for all of them.
+      num_steps: time steps T.
+      initials: potentials before the first step, as shares of the thresholds, (H, W, C) by layer.
+      input_scale: what a spike of a Poisson input stands for.
+      variables: others than those of the ANN, if some were changed.
+      **options: see `spiking_options`.
+
+    Raises:
+      ConversionError: for fewer than one time step, or thresholds that are not above 0.
+    """
+    if num_steps < 1:
+        raise ConversionError(f'num_steps={num_steps}: a network needs at least 1 time step')
+    arrays = {name: np.asarray(value, np.float32) for name, value in thresholds.items()}
+    per_channel = any(array.ndim for array in arrays.values())
+    arrays = {
+        layer.name: np.broadcast_to(arrays[layer.name], layer.shape[-1:] if per_channel else ())
+        for layer in ann.layers
+    }
+    # A channel that is never above 0 needs a threshold above 0, whichever.
+    arrays = {
+        name: np.where(array > 0, array, array.max()) if array.ndim else array
+        for name, array in arrays.items()
+    }
+    for name, array in arrays.items():
+        if not (np.isfinite(array).all() and (array > 0).all()):
+            raise ConversionError(
+                f'{name} never fires on the calibration images: its threshold would be '
+                f'{array.min():g}. Give more images, or train the ANN further'
+            )
+    chosen = spiking_options(
+        ann,
+        num_steps=num_steps,
+        per_channel=per_channel,
+        initial_per_neuron=initials is not None,
+        **options,
+    )
+    model = ann.model.clone(**chosen)
+    placed = _with_neurons(model, ann, variables, arrays, initials, input_scale)
+    return Converted(model, chosen, placed, arrays)
+
+
+def _with_neurons(
+    model: Network,
+    ann: Ann,
+    variables: Variables | None,
+    thresholds: Mapping[str, np.ndarray],
+    initials: Mapping[str, Any] | None,
+    input_scale: float,
+) -> Variables:
+    given = by_name({**ann.variables, **(variables or {})})
+    for name, array in thresholds.items():
+        given[f'params/{name}/threshold'] = array
+    for name, array in (initials or {}).items():
+        given[f'params/{name}/initial'] = np.asarray(array, np.float32)
+    given['params/input/scale'] = np.float32(input_scale)
+    names = _names(model, ann.image_shape)
+    found: dict[str, Any] = nested({name: given[name] for name in names})
+    return {'params': found['params'], 'batch_stats': found.get('batch_stats', {})}
+
+
+@functools.lru_cache(maxsize=16)
+def _names(model: Network, image_shape: tuple[int, ...]) -> list[str]:
+    """Returns the names of all variables, without those that only activations have."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    expected = by_name(jax.eval_shape(model.unrolled().init, jax.random.key(0), images))
+    return [name for name in expected if name.split('/')[0] in ('params', 'batch_stats')]

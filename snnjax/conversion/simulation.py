@@ -1,0 +1,155 @@
+"""Simulates converted networks over long times, in parts, with the logits of every time step.
+
+Convolutions run over all images and steps of a part at once; only membrane potentials go from one
+part to the next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnjax.models import Network
+from snnjax.models.layers import SpikingNeurons
+from snnjax.models.observation import SYNAPSES, observed
+from snnjax.models.params import by_name, nested
+
+Variables = Mapping[str, Any]
+
+STEPS_PER_PART = 16
+"""Time steps that are computed at once. A layer's activations of this many are in memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What was simulated for one batch.
+
+    Attributes:
+      logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes).
+      spikes: spikes of all images and neurons of a layer in each step, int64 (T,) by layer.
+      inputs: inputs of convolutions and fully connected layers that are not zero, likewise; only of
+        those that are computed in each step.
+    """
+
+    logits: np.ndarray
+    spikes: dict[str, np.ndarray]
+    inputs: dict[str, np.ndarray]
+
+
+def simulate(
+    model: Network,
+    variables: Variables,
+    images: jax.Array,
+    num_steps: int,
+    *,
+    mask: jax.Array | None = None,
+    steps_per_part: int = STEPS_PER_PART,
+) -> Outcome:
+    """Simulates a network from the first step to the last.
+
+    Args:
+      model: network of `snnjax.neurons.amplitude.integrate_and_fire`, or another neuron that can
+        continue from a membrane potential.
+      variables: its own, layers not stacked.
+      images: normalized floats (B, H, W, C).
+      num_steps: time steps T, at least 1; the model's own number does not matter.
+      mask: booleans (B,), false for images whose spikes do not count.
+      steps_per_part: time steps that are computed at once.
+    """
+    size = min(num_steps, steps_per_part)
+    model = model.unrolled().clone(num_steps=size, step_logits=True)
+    start, advance = _compile(model)
+    mask = jnp.ones(len(images), bool) if mask is None else jnp.asarray(mask)
+    state = start(variables, images)
+    logits, spikes = [], []
+    for _ in range(-(-num_steps // size)):
+        state, of_part, counts = advance(variables, state, images, mask)
+        logits.append(of_part)
+        spikes.append(counts)
+    steps = np.concatenate(jax.device_get(logits), axis=1)[:, :num_steps]
+    of_parts = zip(*jax.device_get(spikes), strict=True)
+    spikes_of, inputs_of = (
+        {
+            name: np.concatenate([part[name] for part in kind])[:num_steps].astype(np.int64)
+            for name in kind[0]
+        }
+        for kind in of_parts
+    )
+    means = np.cumsum(steps, axis=1, dtype=np.float64) / np.arange(1, num_steps + 1)[:, None]
+    return Outcome(np.moveaxis(means, 1, 0), spikes_of, inputs_of)
+
+
+@functools.lru_cache(maxsize=16)
+def _compile(model: Network) -> tuple[Any, Any]:
+    """Returns ``(variables, images) -> state`` and what takes a state a part further."""
+
+    @jax.jit
+    def start(variables: Variables, images: jax.Array) -> Any:
+        return initial_state(model, variables, images)
+
+    @functools.partial(jax.jit, donate_argnums=1)
+    def advance(variables: Variables, state: Any, images: jax.Array, mask: jax.Array) -> Any:
+        with observed(SpikingNeurons, *SYNAPSES) as calls:
+            logits, updates = model.apply(
+                {**variables, 'membrane': state}, images, mutable=['membrane']
+            )
+        spikes, inputs = {}, {}
+        for call in calls:
+            name = '/'.join(call.path)
+            if isinstance(call.module, SpikingNeurons):
+                spikes[name] = _count(call.output, mask)
+            elif call.input.ndim == 5 and call.input.shape[1] == model.num_steps:
+                inputs[name] = _count(call.input, mask)
+        return updates['membrane'], logits, (spikes, inputs)
+
+    return start, advance
+
+
+def _count(spikes: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns how many values of each step are not zero, for the images that count."""
+    fired = (spikes != 0) & mask.reshape(-1, *[1] * (spikes.ndim - 1))
+    return jnp.sum(fired, axis=(0, 2, 3, 4), dtype=jnp.int32)
+
+
+def initial_state(model: Network, variables: Variables, images: jax.Array) -> dict[str, Any]:
+    """Returns the collection ``membrane`` as it is before the first step.
+
+    Args:
+      model: the network, each of its layers for itself.
+      variables: its own.
+      images: (B, H, W, C).
+    """
+    with observed(SpikingNeurons) as calls:
+        _, updates = jax.eval_shape(
+            functools.partial(model.apply, mutable=['membrane']), dict(variables), images
+        )
+    # Counts and the like begin at 0.
+    shapes = by_name(updates['membrane'])
+    arrays = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+    for call in calls:
+        params: Any = functools.reduce(
+            lambda tree, name: tree.get(name, {}), call.path, variables['params']
+        )
+        layer: Any = call.module
+        step = jax.eval_shape(lambda x: x[:, 0], call.input)
+        arrays['/'.join((*call.path, 'potential'))] = layer.start(step, layer.all_options(params))
+    return nested(arrays)
+
+
+def correct(logits: np.ndarray, labels: Any, mask: Any, steps: Sequence[int]) -> dict[int, int]:
+    """Returns how many images are classified as what they are, after some numbers of steps.
+
+    Args:
+      logits: (T, B, classes), see `Outcome`.
+      labels: integers (B,).
+      mask: booleans (B,), false for padding.
+      steps: numbers of steps, from 1 to T.
+    """
+    hits = (np.argmax(logits, axis=-1) == np.asarray(labels)) & np.asarray(mask)
+    return {step: int(hits[step - 1].sum()) for step in steps}

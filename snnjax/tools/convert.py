@@ -1,0 +1,190 @@
+r"""Converts a trained ANN to a spiking network, and tells its accuracy by the number of time steps.
+
+  python -m snnjax.tools.convert --weights=runs/ann --method=rueckauer --out=converted/ann
+  python -m snnjax.tools.convert --weights=runs/ann --method=s_resnet --num_steps=256 \
+      --set percentile=99.9 --images=1000 --csv=curve.csv --figure=curve.png --out=converted/ann
+  python -m snnjax.tools.convert --methods
+
+What is written to --out is a folder of weights, which all commands take: evaluate, energy, report
+and the others. Thresholds come from training images, as they are in testing. Accuracy, spikes and
+energy are those of the test images after 1, 2, 4 and so on time steps, up to --num_steps, or after
+those of --steps; all of them are measured in one pass.
+
+--methods lists the methods and their options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from snnjax.errors import ConfigError, run_command
+from snnjax.tools.command_line import add_json_argument, parse_and_run
+from snnjax.tools.model_arguments import parse_settings
+from snnjax.tools.paths import figure_file, output_file, output_path
+from snnjax.tools.weights_arguments import data_changes, make_parser, open_arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv == ['--methods']:
+        return run_command(_list_methods)
+    parser = make_parser(__doc__, images=1000)
+    parser.add_argument('--method', required=True, metavar='NAME', help='see --methods')
+    parser.add_argument(
+        '--out', type=output_path, required=True, metavar='DIR', help='folder of weights to write'
+    )
+    parser.add_argument(
+        '--set',
+        action='append',
+        metavar='KEY=VALUE',
+        help='an option of the method, as percentile=99.9; may be given again',
+    )
+    parser.add_argument(
+        '--calibration_images',
+        type=int,
+        default=1000,
+        help='training images that thresholds come from, at even distances; default 1000',
+    )
+    parser.add_argument(
+        '--steps', metavar='T,T', help='numbers of time steps to tell the accuracy after'
+    )
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
+    parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    add_json_argument(parser)
+    return parse_and_run(_convert, parser, argv)
+
+
+def _list_methods() -> None:
+    from snnjax.conversion import METHODS
+
+    for name, method in METHODS.items():
+        summary = (method.function.__doc__ or '').partition('\n')[0]
+        print(f'{name}: {summary}')
+        for option, default in method.options.items():
+            print(f'    --set {option}={default}')
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from snnjax.analysis.conversion_curve import describe_silent, images_of, measure_curve
+    from snnjax.conversion import Ann, convert
+    from snnjax.conversion.methods import describe_thresholds
+
+    num_steps, steps = _steps(args)
+    if args.calibration_images < 1:
+        raise ConfigError(
+            f'--calibration_images={args.calibration_images}: thresholds need at least one image'
+        )
+    if args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir())):
+        raise ConfigError(f'{args.out} is there already; remove it or name another')
+    # Of the ANN, one step is all there is.
+    trained = open_arguments(args, num_steps=1)
+    print(trained.describe(), flush=True)
+    import jax
+
+    variables = jax.device_get(dict(trained.variables))
+    ann = Ann(trained.model, variables, trained.image_shape)
+    training = open_arguments(args, num_steps=1, split='train', images=args.calibration_images)
+    options = parse_settings(args.set)
+    converted = convert(ann, args.method, images_of(training), num_steps=num_steps, **options)
+    print(describe_thresholds(ann.layers, converted.thresholds), flush=True)
+    about = converted.about | {'weights': str(args.weights), 'ann': trained.name}
+    accuracy = trained.evaluate()['eval/accuracy']
+    print(f'ANN: accuracy {accuracy:.4f}', flush=True)
+    _save(args, converted, about)
+    if 'time_steps' in about:
+        rows, rates = _measure_few_spikes(args, about, trained.data.dir), dict[str, float]()
+    else:
+        rows, rates = measure_curve(
+            converted.model, converted.variables, images_of(trained), trained.image_shape, steps
+        )
+    for line in describe_silent(rates):
+        print(f'warning: {line}')
+    rows = [{'method': args.method, 'ann_accuracy': accuracy, **row} for row in rows]
+    _report(args, rows)
+    print(f'{args.out}: {trained.name}, {args.method}, T={rows[-1]["num_steps"]}')
+
+
+def _steps(args: argparse.Namespace) -> tuple[int, list[int]]:
+    """Returns the number of time steps, and those after which the accuracy is told."""
+    num_steps = 32 if args.num_steps is None else args.num_steps
+    try:
+        given = [int(text) for text in args.steps.split(',')] if args.steps else []
+    except ValueError:
+        raise ConfigError(f'--steps={args.steps} must be numbers, as 8,16,32') from None
+    for number in (num_steps, *given):
+        if number < 1:
+            raise ConfigError(f'{number} time steps: a converted network needs at least 1')
+    if args.num_steps is None and given:
+        num_steps = max(given)
+    powers = [2**i for i in range(num_steps.bit_length()) if 2**i <= num_steps]
+    return num_steps, sorted({*(given or powers), num_steps})
+
+
+def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> None:
+    """Writes a folder of weights, with what is known of the images and the conversion."""
+    import json
+
+    from snnjax.analysis.inference import describe_inputs
+    from snnjax.analysis.trained import data_as_trained
+    from snnjax.data import DataOptions
+    from snnjax.export.model_card import image_format, make_card
+    from snnjax.paths import expand
+    from snnjax.weights.folder import describe_weights, save_weights, write_description
+
+    source, changes = str(args.weights), data_changes(args)
+    name, of_ann = describe_weights(source)
+    options = {**of_ann, **converted.options}
+    data = data_as_trained(source, changes)
+    images = image_format(data, None)
+    inputs = describe_inputs(source, converted.model, changes).to_json()
+    card = make_card(source, converted.variables['params'], images, inputs, args.checkpoint)
+    card.setdefault('data', {'name': data['name'], 'split': data.get('split', DataOptions.split)})
+    description = json.loads((expand(source) / 'model.json').read_text())
+    kept = {key: description[key] for key in ('imports',) if key in description}
+    save_weights(args.out, converted.variables, name, options)
+    write_description(args.out, name, options, {**kept, **card, 'conversion': about})
+
+
+def _measure_few_spikes(
+    args: argparse.Namespace, about: dict[str, Any], data_dir: str
+) -> list[dict[str, Any]]:
+    """Returns the one row of a network that is computed like an ANN.
+
+    The folder does not say where its data are, ``data_dir``.
+    """
+    from snnjax.analysis.energy import measure_costs
+
+    args.weights, args.checkpoint = args.out, 'newest'
+    data = {**data_changes(args), 'dir': data_dir}
+    row = measure_costs(open_arguments(args, num_steps=about['steps_per_layer'], data=data))
+    per_neuron = row['firing_rate'] * about['steps_per_layer']
+    return [row | {'num_steps': about['time_steps'], 'spikes_per_neuron': per_neuron}]
+
+
+def _report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    from snnjax.analysis.conversion_figures import save_conversion
+    from snnjax.analysis.runs import write_table
+
+    print(f'{"T":>5}{"accuracy":>10}{"rate":>8}{"spikes":>8}{"SyOPs":>12}{"energy":>12}')
+    for row in rows:
+        print(
+            f'{row["num_steps"]:5}{row["accuracy"]:10.4f}{row["firing_rate"]:8.4f}'
+            f'{row["spikes_per_neuron"]:8.2f}{row["syops"] / 1e6:10.2f} M'
+            f'{1e6 * row["joules_by_layer"]:9.2f} uJ',
+            flush=True,
+        )
+    if args.json:
+        args.json.write(rows)
+    if args.csv:
+        write_table(Path(args.csv), rows)
+    if args.figure:
+        save_conversion({args.method: rows}, args.figure)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
