@@ -325,9 +325,9 @@ def _train_steps(
         measure=utilisation(phase),
     )
     steps = steps_per_call(phase)
-    images = place_images(
-        batches.split, phase.dataset.image_shape, config.data.on_device, program.mesh
-    )
+    # Not if nothing is left to be trained on.
+    where = config.data.on_device if point.step < len(batches) else 'false'
+    images = place_images(batches.split, phase.dataset.image_shape, where, program.mesh)
     feed = Feed(phase, images, point.step, steps)
     alone = jax.process_count() == 1
     step = point.step
