@@ -93,7 +93,7 @@ def place_images(
     """
     if on_device == 'false' or not _has_recipes(split):
         return None
-    device = mesh.local_devices[0]
+    device = _local_device(mesh)
     if on_device == 'auto' and device.platform == 'cpu':
         return None
     size = len(split) * int(np.prod(image_shape))
@@ -108,6 +108,10 @@ def place_images(
         f'data.on_device=true: {size / 1e9:.1f} GB of images are too much for {mesh.size} devices '
         f"of {room / 1e9:.1f} GB each, of which an eighth may be images: leave it at 'auto'"
     )
+
+
+def _local_device(mesh: Mesh) -> jax.Device:
+    return mesh.local_devices[0]
 
 
 def _has_recipes(split: Split) -> TypeGuard[ArraySplit | EventSplit]:

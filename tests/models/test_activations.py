@@ -58,7 +58,8 @@ def test_outputs_at_the_bound_move_the_bound_of_clip():
     np.testing.assert_allclose(Clip(2.5, learned=False).apply({}, X), np.clip(X, 0, 2.5))
 
 
-@pytest.mark.parametrize('name', ACTIVATIONS)
+# Layers of few spikes record another rate, see `tests/neurons/test_few_spikes.py`.
+@pytest.mark.parametrize('name', ['relu', 'clip', 'qcfs', 'swish', 'sigmoid'])
 def test_keeps_bfloat16_and_records_the_share_of_positive_outputs(name):
     x = jnp.asarray(X, jnp.bfloat16)
     layer = ACTIVATIONS[name]()

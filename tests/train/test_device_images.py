@@ -14,6 +14,7 @@ from snnjax.data.splits import EventSplit
 from snnjax.data.transforms.augment import ImageAugmentation
 from snnjax.data.transforms.frames import EventAugmentation, frame_by_number
 from snnjax.errors import ConfigError
+from snnjax.train import device_images
 from snnjax.train.device_images import DeviceImages, place_images
 from snnjax.train.sharding import batch_sharded, batches_sharded, make_mesh, put_batch
 
@@ -91,7 +92,7 @@ class _Device:
 def test_images_lie_where_there_is_room(split, monkeypatch, on_device, room, expected):
     """There are 7,200 bytes of images, 900 a device where they are divided."""
     mesh = make_mesh()
-    monkeypatch.setattr(type(mesh), 'local_devices', [_Device(room)])
+    monkeypatch.setattr(device_images, '_local_device', lambda _: _Device(room))
     placed = place_images(split, (6, 8, 3), on_device, mesh)
     sizes = placed and [shard.data.shape[0] for shard in placed.images.addressable_shards]
     assert sizes == expected
@@ -99,7 +100,7 @@ def test_images_lie_where_there_is_room(split, monkeypatch, on_device, room, exp
 
 def test_images_that_have_to_be_on_devices_without_room_are_an_error(split, monkeypatch):
     mesh = make_mesh()
-    monkeypatch.setattr(type(mesh), 'local_devices', [_Device(7000)])
+    monkeypatch.setattr(device_images, '_local_device', lambda _: _Device(7000))
     with pytest.raises(ConfigError, match='GB of images are too much for 8 devices'):
         place_images(split, (6, 8, 3), 'true', mesh)
 
