@@ -144,13 +144,17 @@ class VariantProgram:
         from peers import make_batch
 
         import snnjax
+        from snnjax.models.params import stack_layers
 
         options = {'dtype': None if dtype == 'float32' else dtype, 'dropout': 0.0}
         library = snnjax.create_model(
             case.model, num_steps=case.num_steps, **{**options, **variant.model}
         )
         image = jnp.zeros((1, 64, 64, 3), jnp.float32)
-        variables = jax.jit(library.init)(jax.random.key(0), image)
+        variables = jax.jit(library.unrolled().init)(jax.random.key(0), image)
+        self._scans_layers = library.scans_layers
+        if library.scans_layers:
+            variables = {key: stack_layers(variables[key]) for key in ('params', 'batch_stats')}
         network = PATCHES[variant.patch](library) if variant.patch else library
         # What was traced before a function was exchanged is traced again.
         jax.clear_caches()
@@ -221,7 +225,9 @@ class VariantProgram:
         """Returns XLA's account of the step."""
         from cards import account
 
-        return account(self._train) | {'compile_seconds': self._compile_seconds}
+        cost = account(self._train) | {'compile_seconds': self._compile_seconds}
+        # The compiler counts a loop once.
+        return cost | ({'flops': 0.0, 'bytes': 0.0} if self._scans_layers else {})
 
     def profile(self, folder: str) -> dict[str, Any]:
         """Traces a few steps; returns the summary of the trace."""
