@@ -45,11 +45,7 @@ def check_unit_spikes(ann: Ann, method: str) -> None:
             f'{ann.biases[0]}: {method} has spikes of size 1, with which a bias would count too '
             f'much. Give an ANN without biases and normalization, such as sengupta_vgg16'
         )
-    if ann.pools_by_largest:
-        raise ConversionError(
-            f'{ann.pools_by_largest[0]} pools by the largest, which {method} is not for: train the '
-            f'ANN with average pooling'
-        )
+    ann.check_pools_by_mean(method)
     for layer in ann.layers:
         if layer.kind != 'ReLU':
             raise ConversionError(f'{layer.name} is a {layer.kind}: {method} is for ReLUs')

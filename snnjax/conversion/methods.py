@@ -219,16 +219,8 @@ def qcfs(ann: Ann, calibration: Calibration, *, num_steps: int) -> Converted:
     """
     del calibration
     _check_rectified(ann, 'QCFS')
-    _refuse_max_pooling(ann, 'qcfs')
+    ann.check_pools_by_mean('qcfs')
     return to_spiking(ann, bounds(ann), num_steps=num_steps, soft_reset=True, initial=0.5)
-
-
-def _refuse_max_pooling(ann: Ann, method: str) -> None:
-    if ann.pools_by_largest:
-        raise ConversionError(
-            f'{ann.pools_by_largest[0]} pools by the largest, which {method} is not for: train the '
-            f'ANN with average pooling (--config.model.pooling=average)'
-        )
 
 
 def rts(ann: Ann, calibration: Calibration, *, num_steps: int) -> Converted:

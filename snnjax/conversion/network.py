@@ -128,6 +128,14 @@ class Ann:
         calls = trace(self.model, self.image_shape, MaxPool)
         return tuple('/'.join(call.path) for call in calls)
 
+    def check_pools_by_mean(self, method: str) -> None:
+        """Raises ConversionError if a layer pools by the largest, which a method is not for."""
+        if self.pools_by_largest:
+            raise ConversionError(
+                f'{self.pools_by_largest[0]} pools by the largest, which {method} is not for: '
+                f'train the ANN with average pooling (--config.model.pooling=average)'
+            )
+
     @property
     def biases(self) -> list[str]:
         """Names of parameters that are added: those of layers, and of normalization."""

@@ -58,11 +58,7 @@ class ConvNet(Network):
         self._check_names(pooling=POOLINGS)
         self._check_positive('channels', 'pools', 'voters')
         self._check_positive('hidden', largest=2**16)
-        if len(self.channels) != len(self.pools):
-            raise ValueError(
-                f'channels={self.channels} and pools={self.pools} must have one number a '
-                f'convolution each'
-            )
+        self._check_lengths('channels', 'pools', of='convolution')
         if self.attention < 0:
             raise ValueError(f'attention={self.attention} must be at least 0')
         super().__post_init__()

@@ -13,7 +13,7 @@ import jax
 from snnjax.models.activations import ACTIVATIONS
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import ConvNorm, leave_out
-from snnjax.models.network import Network
+from snnjax.models.network import Network, block_names
 from snnjax.models.pooling import GlobalAveragePool
 
 Layer = Callable[..., nn.Module]
@@ -137,9 +137,7 @@ class EfficientNet(Network):
     def __post_init__(self) -> None:
         self._check_names(gate=ACTIVATIONS)
         stages = ('blocks', 'widths', 'strides', 'kernels', 'expansions')
-        if len({len(getattr(self, option)) for option in stages}) > 1:
-            given = ', '.join(f'{option}={getattr(self, option)}' for option in stages)
-            raise ValueError(f'{given} must have one number a stage each')
+        self._check_lengths(*stages)
         self._check_positive(*stages, 'stem_width', 'resolution')
         for option, expected, holds in (
             ('kernels', 'odd', all(size % 2 for size in self.kernels)),
@@ -184,7 +182,7 @@ class EfficientNet(Network):
             InvertedBottleneck,
             conv_norm=conv_norm,
             spike=spike,
-            gate=self._gate(),
+            gate=ACTIVATIONS[self.gate],
             train=train,
             dtype=self.dtype,
         )
@@ -216,21 +214,12 @@ class EfficientNet(Network):
     @property
     def block_names(self) -> list[str]:
         """The names of the blocks, ``stage1/block1``, in order."""
-        return [
-            f'stage{stage}/block{block}'
-            for stage, number in enumerate(self.blocks, start=1)
-            for block in range(1, number + 1)
-        ]
+        return block_names(self.blocks)
 
     @property
     def default_image_size(self) -> int:
         """Height and width of the images that the network was made for."""
         return self.resolution
-
-    @nn.nowrap
-    def _gate(self) -> Layer:
-        """Returns the activation of squeeze-and-excitation, complete but for its name."""
-        return functools.partial(ACTIVATIONS[self.gate])
 
 
 class BlockSequence(nn.Module):

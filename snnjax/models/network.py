@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import numbers
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self, cast
 
 import flax.linen as nn
@@ -197,6 +197,18 @@ class Network(nn.Module):
                 raise ValueError(f'{option}={value} must be at most {largest}')
 
     @nn.nowrap
+    def _check_lengths(self, *options: str, of: str = 'stage') -> None:
+        """Raises ValueError for tuples that do not have one number for each stage, or other part.
+
+        Args:
+          *options: Names of options that are tuples.
+          of: The name of a part.
+        """
+        if len({len(getattr(self, option)) for option in options}) > 1:
+            *given, last = (f'{option}={getattr(self, option)}' for option in options)
+            raise ValueError(f'{", ".join(given)} and {last} must have one number a {of} each')
+
+    @nn.nowrap
     def _check_neuron(self) -> None:
         """Raises ValueError for options that the neuron does not have."""
         options = self._neuron.options
@@ -363,6 +375,19 @@ class Network(nn.Module):
                 f'num_steps={self.num_steps}'
             )
         return images, images.shape[1]
+
+
+def block_names(blocks: Sequence[int]) -> list[str]:
+    """Returns the names of blocks in stages, ``stage1/block1``, in order.
+
+    Args:
+      blocks: The number of blocks of each stage.
+    """
+    return [
+        f'stage{stage}/block{block}'
+        for stage, number in enumerate(blocks, start=1)
+        for block in range(1, number + 1)
+    ]
 
 
 def _default(network: type[nn.Module], field: str) -> Any:

@@ -12,7 +12,7 @@ import jax
 from snnjax.models.blocks import BLOCKS, Block, Layer
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, ConvNorm
-from snnjax.models.network import Network
+from snnjax.models.network import Network, block_names
 from snnjax.models.pooling import GlobalAveragePool, MaxPool
 
 STEMS = {'conv3': 3, 'conv7': 7, 'conv3x3x3': 3}
@@ -91,11 +91,7 @@ class ResNet(Network):
 
     def __post_init__(self) -> None:
         self._check_names(kind=BLOCKS, stem=STEMS, remat=REMATERIALISATION)
-        if not len(self.blocks) == len(self.widths) == len(self.strides):
-            raise ValueError(
-                f'blocks={self.blocks}, widths={self.widths} and strides={self.strides} must have '
-                f'one number a stage each'
-            )
+        self._check_lengths('blocks', 'widths', 'strides')
         if self.spiking_shortcut and BLOCKS[self.kind].stream_of_spikes:
             raise ValueError(f"spiking_shortcut: the shortcuts of kind '{self.kind}' see spikes")
         if self.pad_shortcut and (self.project_first or self.avgpool_shortcut):
@@ -186,11 +182,7 @@ class ResNet(Network):
     @property
     def block_names(self) -> list[str]:
         """The names of the blocks, ``stage1/block1``, in order."""
-        return [
-            f'stage{stage}/block{block}'
-            for stage, number in enumerate(self.blocks, start=1)
-            for block in range(1, number + 1)
-        ]
+        return block_names(self.blocks)
 
     @property
     def default_image_size(self) -> int:

@@ -11,7 +11,7 @@ import jax
 
 from snnjax.models.blocks import VanillaBlock
 from snnjax.models.layers import ConvNorm, leave_out
-from snnjax.models.network import Network
+from snnjax.models.network import Network, block_names
 from snnjax.models.pooling import AveragePool, Flatten, GlobalAveragePool
 from snnjax.models.resnets import Stage
 
@@ -66,11 +66,7 @@ class SenguptaResNet(Network):
     conv_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not len(self.blocks) == len(self.widths) == len(self.strides):
-            raise ValueError(
-                f'blocks={self.blocks}, widths={self.widths} and strides={self.strides} must have '
-                f'one number a stage each'
-            )
+        self._check_lengths('blocks', 'widths', 'strides')
         if not 0 <= self.conv_dropout < 1:
             raise ValueError(f'conv_dropout={self.conv_dropout} must be at least 0 and below 1')
         self._check_positive('blocks', 'widths', 'strides', 'stem_stride')
@@ -125,11 +121,7 @@ class SenguptaResNet(Network):
     @property
     def block_names(self) -> list[str]:
         """The names of the blocks, ``stage1/block1``, in order."""
-        return [
-            f'stage{stage}/block{block}'
-            for stage, number in enumerate(self.blocks, start=1)
-            for block in range(1, number + 1)
-        ]
+        return block_names(self.blocks)
 
     @property
     def default_image_size(self) -> int:

@@ -64,10 +64,7 @@ class VGG(Network):
         self._check_names(pooling=POOLINGS)
         self._check_positive('blocks', 'widths')
         self._check_positive('hidden', largest=2**16)
-        if len(self.blocks) != len(self.widths):
-            raise ValueError(
-                f'blocks={self.blocks} and widths={self.widths} must have one number a stage each'
-            )
+        self._check_lengths('blocks', 'widths')
         if not 0 <= self.grid <= 2**10:
             raise ValueError(f'grid={self.grid} must be at least 0 and at most 1024')
         if not 0 <= self.conv_dropout < 1:

@@ -17,7 +17,7 @@ from jax import lax
 
 from snnjax.neurons.apart import apart
 from snnjax.neurons.firing import check_current
-from snnjax.neurons.packed_words import at
+from snnjax.neurons.packed_words import at, bits
 from snnjax.neurons.precision import at_least_float32
 
 _STEPS_PER_WORD = 16
@@ -122,7 +122,7 @@ def advance(
     current = _without_gradient(current)
     words, left = run(current, potential.astype(dtype), theta, jnp.asarray(drift, dtype))
     total = current.shape[axis]
-    spikes = jnp.concatenate([_unpack(word, axis, n) for word, n in _lengths(words, total)], axis)
+    spikes = jnp.concatenate([bits(word, axis, n) for word, n in _lengths(words, total)], axis)
     amplitude = jnp.reshape(gain * theta, (1,) * (potential.ndim - theta.ndim) + theta.shape)
     amplitude = jnp.expand_dims(amplitude, axis).astype(current.dtype)
     return spikes.astype(current.dtype) * amplitude, left
@@ -193,10 +193,3 @@ def _lengths(words: tuple[Any, Any], total: int) -> list[tuple[jax.Array, int]]:
     whole, last = words
     listed = [(word, _STEPS_PER_WORD) for word in (whole if whole is not None else ())]
     return [*listed, *([(last, total % _STEPS_PER_WORD)] if last is not None else [])]
-
-
-def _unpack(word: jax.Array, axis: int, num_steps: int) -> jax.Array:
-    """Returns the bits of a word, with an axis of time."""
-    steps = jnp.arange(num_steps, dtype=word.dtype)
-    steps = jnp.expand_dims(steps, [i for i in range(word.ndim + 1) if i != axis])
-    return (jnp.expand_dims(word, axis) >> steps) & 1

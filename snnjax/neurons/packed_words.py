@@ -70,10 +70,20 @@ def unpack(word: jax.Array, axis: int, like: jax.Array) -> jax.Array:
     """Reads the spikes of words, (words, ...), in the shape and dtype of ``like``."""
     total = like.shape[axis]
     _, num_steps = _count_words(total)
+    return join_time(bits(word, axis + 1, num_steps).astype(like.dtype), axis, total)
+
+
+def bits(word: jax.Array, axis: int, num_steps: int) -> jax.Array:
+    """Returns the lowest bits of words, 0 or 1, along a new axis.
+
+    Args:
+      word: unsigned integers of any shape.
+      axis: The new axis, of the steps.
+      num_steps: The number of bits.
+    """
     steps = jnp.arange(num_steps, dtype=word.dtype)
-    steps = jnp.expand_dims(steps, [i for i in range(word.ndim + 1) if i != axis + 1])
-    spikes = ((jnp.expand_dims(word, axis + 1) >> steps) & 1).astype(like.dtype)
-    return join_time(spikes, axis, total)
+    steps = jnp.expand_dims(steps, [i for i in range(word.ndim + 1) if i != axis])
+    return (jnp.expand_dims(word, axis) >> steps) & 1
 
 
 def _word_dtype(num_steps: int) -> Any:

@@ -8,6 +8,7 @@ bit for bit.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -97,11 +98,10 @@ def place_images(
     if on_device == 'auto' and device.platform == 'cpu':
         return None
     size = len(split) * int(np.prod(image_shape))
-    room = (device.memory_stats() or {}).get('bytes_limit')
-    if room is None or size <= room * _SHARE_OF_MEMORY:
-        return DeviceImages(*_all_images(split), mesh)
-    if size / mesh.size <= room * _SHARE_OF_MEMORY:
-        return DeviceImages(*_all_images(split), mesh, divided=True)
+    room = (device.memory_stats() or {}).get('bytes_limit', math.inf)
+    most = room * _SHARE_OF_MEMORY
+    if size / mesh.size <= most:
+        return DeviceImages(*_all_images(split), mesh, divided=size > most)
     if on_device == 'auto':
         return None
     raise ConfigError(

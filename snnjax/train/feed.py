@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snnjax.data.pipeline import TrainingBatches
-from snnjax.train.device_images import DeviceImages
+from snnjax.train.device_images import place_images
 from snnjax.train.experiment import Phase
 from snnjax.train.sharding import put_batch
 
@@ -32,22 +32,26 @@ class Feed:
 
     Args:
       phase: The phase.
-      images: The training images on the devices, or None if the host makes the batches.
       start: The index of the first batch.
-      steps: The number of batches that a call has room for, or 0 for a single batch without an
-        axis of steps.
+
+    Attributes:
+      steps: The number of batches that a call has room for, or 0 for a single batch without an axis
+        of steps.
+
+    Raises:
+      ConfigError: If the images have to be on the devices and do not fit.
     """
 
-    def __init__(self, phase: Phase, images: DeviceImages | None, start: int, steps: int) -> None:
-        program = phase.program
-        self._images = images
-        self._steps = steps
-        self._sharding = program.batches_sharding if steps else program.batch_sharding
-        batches = phase.batches
+    def __init__(self, phase: Phase, start: int) -> None:
+        program, batches, data = phase.program, phase.batches, phase.config.data
+        self.steps = steps_per_call(phase)
+        self._sharding = program.batches_sharding if self.steps else program.batch_sharding
+        # Not if nothing is left to be trained on.
+        where = data.on_device if start < len(batches) else 'false'
+        shape = phase.dataset.image_shape
+        self._images = place_images(batches.split, shape, where, program.mesh)
         self._made = (
-            _recipes(batches, start)
-            if images
-            else batches.iterate(start, phase.config.data.workers)
+            _recipes(batches, start) if self._images else batches.iterate(start, data.workers)
         )
 
     def take(self, count: int, flags: Mapping[str, bool]) -> Any:
@@ -62,7 +66,7 @@ class Feed:
           are filled.
         """
         made = [next(self._made) for _ in range(count)]
-        batch = _stack(made, self._steps) if self._steps else made[0]
+        batch = _stack(made, self.steps) if self.steps else made[0]
         placed = put_batch(batch, self._sharding)
         if self._images:
             placed = self._images.batch(placed)

@@ -24,10 +24,9 @@ from snnjax.modules import note_modules
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import flatten, logger_names, model_options
 from snnjax.train.description import describe_phase, describe_run
-from snnjax.train.device_images import place_images
 from snnjax.train.evaluation import evaluate
 from snnjax.train.experiment import Experiment, Phase, open_experiment
-from snnjax.train.feed import Feed, steps_per_call
+from snnjax.train.feed import Feed
 from snnjax.train.finite import NonFiniteError, passed_over, places
 from snnjax.train.log import START, TrainingLog
 from snnjax.train.metric_writer import METRICS_FILE, MetricWriter, read_metrics
@@ -324,11 +323,7 @@ def _train_steps(
         position=point.position,
         measure=utilisation(phase),
     )
-    steps = steps_per_call(phase)
-    # Not if nothing is left to be trained on.
-    where = config.data.on_device if point.step < len(batches) else 'false'
-    images = place_images(batches.split, phase.dataset.image_shape, where, program.mesh)
-    feed = Feed(phase, images, point.step, steps)
+    feed = Feed(phase, point.step)
     alone = jax.process_count() == 1
     step = point.step
     while True:
@@ -365,7 +360,7 @@ def _train_steps(
         # After a rollback, where less is done than that, all is compiled.
         begins = step == point.step == point.done
         stops = [phase.next_stop(step), *profiler.stops_after(step, phase.first_step)]
-        count = min(steps or 1, min(stops) - step)
+        count = min(feed.steps or 1, min(stops) - step)
         # All processes have to stop and save after the same step: they tell each other with it.
         flags = {} if alone else {'stop': stop.requested, 'save': is_time and is_first()}
         with progress.pausing('compiling') if begins else contextlib.nullcontext():
@@ -373,7 +368,7 @@ def _train_steps(
                 batch = feed.take(count, flags)
             if begins:
                 progress.say('compiling the training step')
-            if steps:
+            if feed.steps:
                 state, sums = program.train_steps(state, batch, count)
             else:
                 state, sums = program.train_step(state, batch)
