@@ -9,6 +9,7 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / 'tests' / 'golden'
 SHARED = Path(os.environ.get('SNNJAX_TEST_DATA', ROOT.parent / 'shared'))
 
 # Files with tests of a minute or so.
@@ -66,18 +67,9 @@ def digits_run(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def golden_dir():
-    """Numbers of an independent implementation."""
-    return _need(SHARED / 'golden')
-
-
-@pytest.fixture(scope='session')
 def real_data_dir():
     """Real data sets."""
-    return _need(SHARED / 'data')
-
-
-def _need(path):
+    path = SHARED / 'data'
     if not path.exists():
         pytest.skip(f'{path} is not here; SNNJAX_TEST_DATA names the folder that has it')
     return path

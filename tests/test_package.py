@@ -13,6 +13,9 @@ from tests import processes
 from tests.conftest import ROOT
 
 MODULES = {str(path.relative_to(ROOT)) for path in (ROOT / 'snnjax').rglob('*.py')}
+CONFIGS = {f'snnjax/configs/{path.name}' for path in (ROOT / 'configs').glob('*.py')}
+PRETRAINED = {str(path.relative_to(ROOT)) for path in (ROOT / 'snnjax' / 'pretrained').glob('*/*')}
+FILES = MODULES | CONFIGS | PRETRAINED | {'snnjax/py.typed'}
 
 
 def run(*command, cwd, **environment):
@@ -58,16 +61,16 @@ def run_installed(installed, *arguments, cwd):
     return run(sys.executable, *arguments, cwd=cwd, PYTHONPATH=str(installed), PYTHONSAFEPATH='1')
 
 
-def test_a_wheel_has_all_modules_and_nothing_else(built):
+def test_a_wheel_has_modules_configs_and_weights_and_nothing_else(built):
     with zipfile.ZipFile(built[0]) as wheel:
         names = {name for name in wheel.namelist() if '.dist-info/' not in name}
-    assert names == MODULES | {'snnjax/py.typed'}
+    assert names == FILES
 
 
 def test_a_source_distribution_has_what_a_wheel_is_made_of(built):
     with tarfile.open(built[1]) as sdist:
         names = {member.name.partition('/')[2] for member in sdist if member.isfile()}
-    assert names >= MODULES | {'snnjax/py.typed', 'setup.cfg', 'pyproject.toml', 'LICENSE'}
+    assert names >= FILES | {'setup.cfg', 'pyproject.toml', 'LICENSE'}
     folders = {name.partition('/')[0] for name in names if '/' in name}
     assert folders == {'snnjax', 'snnjax.egg-info'}
     assert not any('__pycache__' in name for name in names)
@@ -92,3 +95,15 @@ def test_all_modules_can_be_imported_together(installed, tmp_path):
 def test_a_command_runs_outside_of_the_repository(installed, tmp_path):
     arguments = ['-m', 'snnjax.tools.summary', '--model=ms_resnet8']
     assert 'parameters 78,042\n' in run_installed(installed, *arguments, cwd=tmp_path)
+
+
+def test_configs_come_with_the_package(installed, tmp_path):
+    arguments = ['-m', 'snnjax', 'train', '--config=snnjax:cifar10:depth=32', '--print_config']
+    printed = run_installed(installed, *arguments, cwd=tmp_path)
+    assert json.loads(printed)['model']['name'] == 'ms_resnet32'
+
+
+def test_trained_weights_come_with_the_package(installed, built, tmp_path):
+    arguments = ['-m', 'snnjax', 'inspect', '--weights=pretrained:ms_resnet20_cifar10']
+    assert '272,474' in run_installed(installed, *arguments, cwd=tmp_path)
+    assert built[0].stat().st_size < 30e6

@@ -23,6 +23,11 @@ from snnjax.spelling import suggest
 if TYPE_CHECKING:
     import ml_collections
 
+PACKAGED = 'snnjax:'
+"""What the name of a config file that comes with the package begins with."""
+
+_FOLDER = Path(__file__).parents[1] / 'configs'
+
 CHANGE = re.compile(r'--(?P<no>no)?config\.(?P<key>[\w.]+)(=(?P<value>.*))?', re.DOTALL)
 
 
@@ -30,7 +35,7 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
     """Returns the configuration that a command line describes.
 
     Args:
-      given: ``FILE`` or ``FILE:ARGUMENTS``, see `split_config`.
+      given: ``FILE``, ``FILE:ARGUMENTS`` or ``snnjax:NAME:ARGUMENTS``, see `split_config`.
       changes: of its keys, ``--config.KEY=VALUE`` each. The last one of a key counts. A key that
         may be left open is so again with ``None``.
 
@@ -96,12 +101,14 @@ def _value_of(text: str) -> Any:
 
 
 def split_config(given: str) -> tuple[Path, str]:
-    """Returns the file and the arguments of ``FILE:ARGUMENTS``.
+    """Returns the file and the arguments of ``FILE:ARGUMENTS``, or of ``snnjax:NAME:ARGUMENTS``.
 
     A colon may be part of the path: the longest path that is a file is taken, or else what stands
-    before the first colon.
+    before the first colon. ``snnjax:cifar10`` is ``cifar10.py`` of the files that come with the
+    package, unless there is a file of that path.
 
     Raises:
+      ConfigError: if no config file of this name comes with the package.
       PathError: if the path begins with an unknown ``~user``.
     """
     parts = given.split(':')
@@ -109,7 +116,17 @@ def split_config(given: str) -> tuple[Path, str]:
         path = expand(':'.join(parts[:number]))
         if _is_file(path):
             return path, ':'.join(parts[number:])
+    if given.startswith(PACKAGED):
+        return _packaged(parts[1]), ':'.join(parts[2:])
     return expand(parts[0]), ':'.join(parts[1:])
+
+
+def _packaged(name: str) -> Path:
+    """Returns the path of a config file that comes with the package."""
+    known = {path.stem: path for path in _FOLDER.glob('*.py')}
+    if name not in known:
+        raise ConfigError(f'no config file {name!r} comes with the package; {suggest(name, known)}')
+    return known[name]
 
 
 def _is_file(path: Path) -> bool:

@@ -247,6 +247,32 @@ def _strides(bottleneck, stride):
     return (1, stride, 1) if bottleneck else (stride, 1)
 
 
+def paper_network(p, x, num_steps, *, blocks, kind='ms', stem_stride=1, pooled=False):
+    """The paper's networks: V_th = 0.5, decay 0.25, a hard reset that passes no gradient.
+
+    ``kind`` is the order in a block: 'ms' for MS-ResNet; 'vanilla', 'plain' without shortcuts,
+    'wo_lif' without neurons after the additions. ``pooled`` shortcuts average 2x2 windows, then
+    have a convolution without a stride.
+    """
+
+    def lif(x):
+        return neurons(x, leak=0.25, threshold=0.5, reset=0.0, surrogate=rectangular, detached=True)
+
+    fires_after = kind in ('vanilla', 'plain')
+    x = repeat(p.conv_norm(x, 'stem', stem_stride), num_steps)
+    x = lif(x) if fires_after else x
+    for name, stride in blocks.items():
+        residual = p.conv_norm(lif(x) if kind == 'ms' else x, f'{name}/conv1', stride)
+        residual = p.conv_norm(lif(residual), f'{name}/conv2')
+        if f'{name}/shortcut/conv/kernel' in p:
+            of_pool = pooled and stride == 2
+            x = average_pool(x, 2) if of_pool else x
+            x = p.conv_norm(x, f'{name}/shortcut', 1 if of_pool else stride)
+        x = residual if kind == 'plain' else add(x, residual)
+        x = lif(x) if fires_after else x
+    return p.classify(x if fires_after else lif(x))
+
+
 def tdbn_network(p, x, num_steps, *, blocks, stem_stride=1, bottleneck=False, hidden=False):
     """Zheng et al. 2021: LIF(conv-tdBN-LIF-...-tdBN + shortcut), V_th = 0.5, decay 0.25."""
 

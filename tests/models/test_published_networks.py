@@ -1,4 +1,4 @@
-"""Networks of other papers against their equations in NumPy, in float64: logits and gradients."""
+"""Networks of papers against their equations in NumPy, in float64: logits and gradients."""
 
 import functools
 
@@ -21,6 +21,37 @@ CONV = {'num_classes': 3, 'channels': (4, 5), 'hidden': (12,), 'dropout': 0.0}
 
 # Name of the network, its options, shape of an image, the statement and what it is told.
 CASES = {
+    'ms': (
+        'ms_resnet8',
+        {**SMALL, 'step_logits': True},
+        (6, 6, 3),
+        'paper_network',
+        {'blocks': BLOCKS},
+    ),
+    'ms_imagenet': (
+        'ms_resnet18',
+        SMALLEST,
+        (16, 16, 3),
+        'paper_network',
+        {'blocks': TWO_BLOCKS, 'stem_stride': 2},
+    ),
+    'ms_pooled': (
+        'ms_resnet18',
+        {**SMALLEST, 'avgpool_shortcut': True},
+        (16, 16, 3),
+        'paper_network',
+        {'blocks': TWO_BLOCKS, 'stem_stride': 2, 'pooled': True},
+    ),
+    **{
+        kind: (
+            f'{kind}_{"net" if kind == "plain" else "resnet"}8',
+            SMALL,
+            (6, 6, 3),
+            'paper_network',
+            {'blocks': BLOCKS, 'kind': kind},
+        )
+        for kind in ('vanilla', 'plain', 'wo_lif')
+    },
     'tdbn': (
         'tdbn_resnet19',
         {**SMALL, 'hidden': (7,), 'step_logits': True},

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from snnjax.neurons import SURROGATES, Surrogate, lif, membrane_potential
+from tests.conftest import GOLDEN
 
 
 def reference_spikes(current, *, decay, threshold, reset=0.0, strict=False, soft_reset=False):
@@ -66,8 +67,8 @@ def autodiff_lif(
 
 @pytest.mark.usefixtures('x64')
 @pytest.mark.parametrize('name', ['paper', 'strict', 'wide', 'through_reset'])
-def test_agrees_with_an_independent_implementation(golden_dir, name):
-    with np.load(golden_dir / f'lif_{name}.npz') as golden:
+def test_agrees_with_an_independent_implementation(name):
+    with np.load(GOLDEN / f'lif_{name}.npz') as golden:
         params = ast.literal_eval(str(golden['params']))
         neuron = functools.partial(
             lif,

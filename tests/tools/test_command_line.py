@@ -180,16 +180,12 @@ def test_what_is_written_out_for_the_help_is_as_in_its_home():
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
-    for name in ('torch', 'safetensors', 'safetensors.numpy', 'matplotlib', 'matplotlib.figure'):
+    for name in ('torch', 'matplotlib', 'matplotlib.figure'):
         monkeypatch.setitem(sys.modules, name, None)
-    file, weights = tmp_path / 'x.pth', tmp_path / 'weights'
+    file = tmp_path / 'x.pth'
     file.touch()
-    weights.mkdir()
-    (weights / 'model.json').write_text('{"name": "ms_resnet8", "options": {"num_steps": 2}}')
-    (weights / 'variables.safetensors').touch()
     for command, arguments, extra in (
         (import_torch, [str(file), '--model=ms_resnet8', f'--out={tmp_path / "out"}'], 'torch'),
-        (inspect, [f'--weights={weights}'], 'export'),
         (isometry, ['--models', 'ms_resnet8', f'--figure={tmp_path}/x.png'], 'plots'),
     ):
         with contextlib.suppress(SystemExit):

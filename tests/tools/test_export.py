@@ -5,6 +5,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from snnjax.export.nir_simulation import simulate, to_inputs
 from snnjax.tools import evaluate, export
@@ -13,7 +14,7 @@ from snnjax.weights.folder import load_weights, open_weights, save_weights
 from tests.conftest import ROOT
 from tests.weight_files import firing_variables
 
-for package in ('flatbuffers', 'nir', 'safetensors'):
+for package in ('flatbuffers', 'nir'):
     pytest.importorskip(package, reason="needs what is exported to: pip install 'snnjax[dev]'")
 
 STATISTICS = ['--mean=4,5,6', '--std=7,8,9']
@@ -64,7 +65,7 @@ def test_the_card_says_what_a_stranger_needs(safetensors, digits_run):
     # Those of the summary of this model, of one channel.
     assert card['parameters'] == 77_754
     path = safetensors / 'variables.safetensors'
-    with pytest.importorskip('safetensors').safe_open(path, 'numpy') as file:
+    with safe_open(path, 'numpy') as file:
         assert json.loads(file.metadata()['model']) == card
 
 

@@ -147,7 +147,6 @@ def test_class_names_of_ones_own_come_with_the_weights(digits_run, photos, tmp_p
     assert run(tmp_path / 'run', photos) == 0
     assert '\x1b' not in capsys.readouterr().out
     # They go into what is exported.
-    pytest.importorskip('safetensors')
     out = tmp_path / 'exported'
     arguments = [f'--weights={tmp_path / "run"}', '--format=safetensors', f'--out={out}']
     assert export.main(arguments) == 0
@@ -165,7 +164,6 @@ def test_runs_from_before_still_open(digits_run, photos, tmp_path, capsys):
 
 
 def test_an_exported_folder_is_evaluated_as_its_run(digits_run, tmp_path, capsys):
-    pytest.importorskip('safetensors')
     out = tmp_path / 'exported'
     arguments = [f'--weights={digits_run[0]}', '--format=safetensors', f'--out={out}']
     assert export.main(arguments) == 0
