@@ -14,6 +14,7 @@
 #   ZONE     (us-west4-a)                    RUNTIME  its software (v2-alpha-tpuv5-lite)
 #   SPOT     1 for one that may be taken away (1)
 #   SETUP    a command for each host after the installation, as a mount (none)
+#   POLL     seconds between two looks at the state of the TPU (30)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,6 +24,7 @@ ZONE=${ZONE:-us-west4-a}
 RUNTIME=${RUNTIME:-v2-alpha-tpuv5-lite}
 SPOT=${SPOT:-1}
 SETUP=${SETUP:-}
+POLL=${POLL:-30}
 
 say_or_do() {
   if [[ ${DRY_RUN:-} ]]; then
@@ -55,11 +57,14 @@ wait_until_there() {
     echo "# until $NAME is ACTIVE"
     return
   fi
-  while [[ $(state) != ACTIVE ]]; do
-    case $(state) in
+  local now
+  while true; do
+    now=$(state)
+    case $now in
+      ACTIVE) return ;;
       FAILED | SUSPENDED | NONE) return 1 ;;
     esac
-    sleep 30
+    sleep "$POLL"
   done
 }
 
@@ -89,18 +94,31 @@ run() {
     on_all_hosts "$command"
     return
   fi
-  local status=1
-  while ((status != 0 && status != 2)); do
+  local status failures=0
+  while ((failures < 3)); do
     if [[ $(state) != ACTIVE ]]; then
       delete || true
       create
-      wait_until_there || continue
+      if ! wait_until_there; then
+        sleep "$POLL"
+        continue
+      fi
       install
     fi
     status=0
     on_all_hosts "$command" || status=$?
-    sleep 5
+    if ((status == 0 || status == 2)); then
+      return "$status"
+    fi
+    sleep "$POLL"
+    # What fails while the TPU is there fails again.
+    if ((status != 75)) && [[ $(state) == ACTIVE ]]; then
+      failures=$((failures + 1))
+    else
+      failures=0
+    fi
   done
+  echo "the command has failed three times in a row with status $status" >&2
   return "$status"
 }
 
@@ -112,7 +130,7 @@ case ${1:-} in
     run "$@"
     ;;
   *)
-    sed -n '2,18s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,19s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -1,9 +1,10 @@
-"""The launchers: the local one is executed; of the others, what can be seen without clusters."""
+"""The launchers: the local one is executed, the others against stand-ins for clouds."""
 
 import json
 import os
 import re
 import shlex
+import shutil
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from snnjax.train.metric_writer import read_metrics
 from tests import processes
 from tests.conftest import ROOT
+from tests.fake_clouds import Stand
 
 LAUNCH = ROOT / 'launch'
 
@@ -104,6 +106,150 @@ def test_steps_of_a_tpu_run_can_be_taken_alone(command):
     assert '--spot' not in result.stdout
 
 
+STATES = 'queued-resources describe'
+GONE = 1
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    """Makes stand-ins for gcloud, and for the Python of its hosts.
+
+    gcloud's commands for hosts are executed here, in a folder without pip, where the environment
+    is there already.
+    """
+
+    def make(states, statuses):
+        (tmp_path / 'gcloud').mkdir()
+        (tmp_path / 'host').mkdir()
+        gcloud = Stand(tmp_path / 'gcloud', ['gcloud', 'tar', 'python3'], {STATES: states})
+        host = Stand(tmp_path / 'host', ['python'], {'snnjax.main': statuses})
+        environment = tmp_path / 'gcloud' / 'snnjax' / '.venv'
+        environment.mkdir(parents=True)
+        (environment / 'bin').symlink_to(tmp_path / 'host' / 'bin')
+        return gcloud, host
+
+    return make
+
+
+def run_on_cloud(gcloud, *arguments):
+    settings = {'NAME': 'mine', 'POLL': '0'}
+    return processes.run(
+        [LAUNCH / 'tpu_vm.sh', 'run', *arguments], cwd=ROOT, env=gcloud.environment | settings
+    )
+
+
+def life(gcloud):
+    """What was done with the TPU, in order."""
+    steps = [call[3:5] for call in gcloud.calls if call[0] == 'gcloud']
+    return [' '.join(step) for step in steps if 'describe' not in step]
+
+
+CREATED = ['queued-resources create']
+INSTALLED = ['tpu-vm scp', 'tpu-vm ssh']
+RUN = ['tpu-vm ssh']
+
+
+def test_a_tpu_is_asked_for_waited_for_and_asked_for_again_when_it_was_taken_away(cloud):
+    states = [
+        GONE,
+        *('ACCEPTED', 'WAITING_FOR_RESOURCES', 'PROVISIONING', 'ACTIVE'),
+        # It is taken away in the first run, and once more before it is there again.
+        *('SUSPENDED', 'SUSPENDED', 'WAITING_FOR_RESOURCES', 'FAILED', 'FAILED', 'ACTIVE'),
+        # A run that was told to stop has saved.
+        *('ACTIVE', 'ACTIVE'),
+    ]
+    gcloud, host = cloud(states, [255, 75, 0])
+    result = run_on_cloud(gcloud, '--config=configs/digits.py', *AWKWARD)
+    assert result.returncode == 0, result.stderr
+    again = ['queued-resources delete', *CREATED]
+    assert life(gcloud) == [*again, *INSTALLED, *RUN, *again, *again, *INSTALLED, *RUN, *RUN]
+    sent = ['python', '-m', 'snnjax.main', '--distributed', '--config=configs/digits.py', *AWKWARD]
+    assert host.calls == [sent] * 3
+
+
+def test_a_wrong_command_ends_the_launcher_with_its_status(cloud):
+    gcloud, host = cloud(['ACTIVE'], [2])
+    assert run_on_cloud(gcloud, '--config=none.py').returncode == 2
+    assert life(gcloud) == RUN
+    assert len(host.calls) == 1
+
+
+def test_a_command_that_fails_while_the_tpu_is_there_is_not_repeated_for_ever(cloud):
+    gcloud, host = cloud(['ACTIVE'] * 9, [1] * 9)
+    result = run_on_cloud(gcloud, '--config=configs/digits.py')
+    assert result.returncode == 1
+    assert 'failed three times in a row with status 1' in result.stderr
+    assert life(gcloud) == RUN * 3
+    assert len(host.calls) == 3
+
+
+def test_a_request_that_is_refused_ends_the_launcher(cloud):
+    gcloud, host = cloud([GONE], [])
+    answers = {STATES: [GONE], 'queued-resources create': [1]}
+    (gcloud.folder / 'answers.json').write_text(json.dumps(answers))
+    assert run_on_cloud(gcloud, '--config=configs/digits.py').returncode == 1
+    assert life(gcloud)[-1:] == CREATED
+    assert not host.calls
+
+
+@pytest.mark.parametrize(('status', 'queued_again'), [(0, False), (75, True), (1, False)])
+def test_a_slurm_job_that_was_stopped_is_queued_again(tmp_path, status, queued_again):
+    stand = Stand(tmp_path, ['srun', 'scontrol'], {'srun': [status]})
+    job = {'SLURM_JOB_ID': '17'}
+    result = processes.run(
+        ['bash', LAUNCH / 'slurm.sbatch', *AWKWARD], cwd=ROOT, env=stand.environment | job
+    )
+    assert result.returncode == status
+    started, *others = stand.calls
+    command = ['.venv/bin/python', '-m', 'snnjax.main', '--distributed', *AWKWARD]
+    assert started[-len(command) :] == command
+    assert others == ([['scontrol', 'requeue', '17']] if queued_again else [])
+
+
+def test_the_steps_of_the_image_make_one_that_runs(tmp_path):
+    """Without a daemon: its steps, one after the other, in a fresh environment without packages."""
+    image, root = tmp_path / 'environment', tmp_path / 'root'
+    processes.run([sys.executable, '-m', 'venv', image])
+    installed = next(path for path in sys.path if path.endswith('site-packages'))
+    environment = os.environ | {
+        'PATH': f'{image / "bin"}:{os.environ["PATH"]}',
+        'PYTHONPATH': installed,
+        # What the package needs is there; only it is installed.
+        **dict.fromkeys(('PIP_NO_DEPS', 'PIP_NO_INDEX', 'PIP_FORCE_REINSTALL'), '1'),
+        'PIP_NO_BUILD_ISOLATION': 'false',
+        'PIP_TARGET': str(image / 'packages'),
+    }
+    text = (LAUNCH / 'Dockerfile').read_text().replace('\\\n', ' ')
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != '#']
+    folder, command = root, {}
+    for instruction, rest in steps:
+        match instruction:
+            case 'ARG':
+                name, _, value = rest.partition('=')
+                environment[name] = value
+            case 'WORKDIR':
+                folder = root / rest.strip('/')
+                folder.mkdir(parents=True)
+            case 'COPY':
+                *sources, target = rest.split()
+                for source in sources:
+                    copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+                    copy(ROOT / source, folder / target)
+            case 'RUN':
+                result = processes.run(['bash', '-c', rest], cwd=folder, env=environment)
+                assert result.returncode == 0, result.stderr
+            case 'ENTRYPOINT' | 'CMD':
+                command[instruction] = json.loads(rest)
+            case _:
+                assert instruction == 'FROM', instruction
+    assert command == {'ENTRYPOINT': ['snnjax'], 'CMD': ['doctor']}
+    program = image / 'packages' / 'bin' / 'snnjax'
+    packages = environment | {'PYTHONPATH': f'{image / "packages"}:{installed}'}
+    arguments = ['train', '--config=snnjax:digits', '--print_config']
+    result = processes.run([program, *arguments], cwd=tmp_path, env=packages)
+    assert json.loads(result.stdout)['data']['name'] == 'digits', result.stderr
+
+
 def test_the_job_of_a_cluster_has_a_process_for_each_host():
     yaml = pytest.importorskip('yaml')
     job = yaml.safe_load((LAUNCH / 'gke_jobset.yaml').read_text())
@@ -114,7 +260,7 @@ def test_the_job_of_a_cluster_has_a_process_for_each_host():
     chips = container['resources']['limits']['google.com/tpu']
     assert hosts['parallelism'] == hosts['completions']
     assert hosts['parallelism'] * chips == int(sides[0]) * int(sides[1])
-    assert container['command'][:4] == ['python', '-m', 'snnjax.main', '--distributed']
+    assert container['command'][:3] == ['snnjax', 'train', '--distributed']
 
 
 def test_the_program_for_gpus_gives_commands_that_are_taken():
