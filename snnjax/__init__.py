@@ -10,14 +10,25 @@ from snnjax.version import __version__
 if TYPE_CHECKING:
     from snnjax.analysis.inference import load
     from snnjax.models import create_model, list_models
+    from snnjax.weights.folder import load_pretrained
+    from snnjax.weights.source import list_pretrained
 
-__all__ = ['__version__', 'create_model', 'list_models', 'load']
+__all__ = [
+    '__version__',
+    'create_model',
+    'list_models',
+    'list_pretrained',
+    'load',
+    'load_pretrained',
+]
 
 # Found when they are first asked for: commands need no second of JAX to say how they are used.
 _HOMES = {
     'create_model': 'snnjax.models',
     'list_models': 'snnjax.models',
+    'list_pretrained': 'snnjax.weights.source',
     'load': 'snnjax.analysis.inference',
+    'load_pretrained': 'snnjax.weights.folder',
 }
 
 

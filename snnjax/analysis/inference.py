@@ -25,6 +25,7 @@ from snnjax.paths import expand
 from snnjax.train.config import ConfigError
 from snnjax.train.step import normalise
 from snnjax.weights.folder import open_weights
+from snnjax.weights.source import find_weights
 
 TOP = 5
 """Number of classes in a `Result`."""
@@ -256,7 +257,7 @@ def describe_inputs(weights: str | Path, model: Network, data: Mapping[str, Any]
       DatasetNotPreparedError: for a data set in ``data`` that is not there.
       WeightsError: for a ``model.json`` that says what cannot be.
     """
-    path = expand(weights) / 'model.json'
+    path = find_weights(weights) / 'model.json'
     description = json.loads(path.read_text())
     try:
         preprocessing = read_preprocessing(description)

@@ -21,7 +21,6 @@ from snnjax.data.transforms.preprocessing import read_preprocessing
 from snnjax.errors import ConfigError, UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
-from snnjax.paths import expand
 from snnjax.spelling import count, suggest
 from snnjax.train import metrics
 from snnjax.train.config import describe_split
@@ -36,6 +35,7 @@ from snnjax.train.state import SEEDS
 from snnjax.train.step import normalise
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import SAFETENSORS_FILE, describe_weights, load_weights
+from snnjax.weights.source import find_weights
 from snnjax.weights.steps import find_checkpoint
 
 
@@ -203,7 +203,7 @@ def open_trained(
 
 def _step_of(weights: str, checkpoint: str) -> int | None:
     """The step of a checkpoint of a run; None for a folder of weights, which has none."""
-    folder = expand(weights)
+    folder = find_weights(weights)
     if (folder / 'variables').exists() or (folder / SAFETENSORS_FILE).exists():
         return None
     return find_checkpoint(folder / 'checkpoints', checkpoint)
@@ -211,7 +211,7 @@ def _step_of(weights: str, checkpoint: str) -> int | None:
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
     """The configuration of the run that weights are of, where it is with them."""
-    return read_config(expand(weights)) or _trained_as_card_says(weights)
+    return read_config(find_weights(weights)) or _trained_as_card_says(weights)
 
 
 def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
@@ -220,7 +220,7 @@ def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
     These are the options of the data, ``data``, and the ``loss``.
     """
     try:
-        card = json.loads((expand(weights) / 'model.json').read_text())
+        card = json.loads((find_weights(weights) / 'model.json').read_text())
         made = read_preprocessing(card)
         match card:
             case {'data': {'name': str(name), 'split': str(split)}}:

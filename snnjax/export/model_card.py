@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from snnjax.data import DataOptions, open_dataset
-from snnjax.paths import expand
 from snnjax.train.config import ConfigError
 from snnjax.train.metric_writer import read_metrics
 from snnjax.train.run_directory import read_config
 from snnjax.train.state import count_parameters
+from snnjax.weights.source import find_weights
 from snnjax.weights.steps import best_step, checkpoint_steps, find_checkpoint, read_evaluation
 
 
@@ -73,7 +73,7 @@ def image_format(data: Mapping[str, Any], num_steps: int | None) -> ImageFormat:
 
 def read_image_format(weights: str) -> ImageFormat | None:
     """What `make_card` has written of the images, if it has."""
-    path = expand(weights) / 'model.json'
+    path = find_weights(weights) / 'model.json'
     match json.loads(path.read_text()).get('images'):
         case {'shape': [*shape], 'mean': [*mean], 'std': [*std]} if all(
             isinstance(number, int | float) for number in (*mean, *std)
@@ -108,7 +108,7 @@ def make_card(
         'images': dataclasses.asdict(images) if images else None,
     }
     card |= {key: value for key, value in (inputs or {}).items() if key not in card}
-    workdir = expand(weights)
+    workdir = find_weights(weights)
     if config := read_config(workdir):
         evaluations = {r['step']: r for r in read_metrics(workdir) if 'eval/accuracy' in r}
         card |= {

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from snnjax.data.options import EVALUATION, DataOptions
 from snnjax.errors import ConfigError
-from snnjax.paths import expand
 from snnjax.tools.command_line import add_argument, new_parser
 from snnjax.tools.model_arguments import add_set_argument, model_options
 from snnjax.tools.paths import folder_name
+from snnjax.weights.source import find_weights
 
 if TYPE_CHECKING:
     from snnjax.analysis.trained import Trained
 
-_ONE = 'a work directory or folder of weights'
+_ONE = 'a work directory, folder of weights, or pretrained:NAME'
 
 
 def make_parser(
@@ -37,7 +37,7 @@ def make_parser(
         parser.add_argument(
             '--weights',
             nargs='+',
-            type=expand,
+            type=find_weights,
             default=[],
             required=not initial,
             metavar='DIR',
@@ -62,7 +62,8 @@ def add_weights_argument(parser: argparse.ArgumentParser, *others: str) -> None:
       parser: parser of the command.
       *others: other names of the argument, see `add_argument`.
     """
-    add_argument(parser, '--weights', *others, type=expand, required=True, metavar='DIR', help=_ONE)
+    chosen: dict[str, Any] = {'type': find_weights, 'required': True, 'metavar': 'DIR'}
+    add_argument(parser, '--weights', *others, help=_ONE, **chosen)
 
 
 def add_example_arguments(parser: argparse.ArgumentParser, images: int = 0) -> None:

@@ -10,7 +10,6 @@ import jax
 import ml_collections
 
 from snnjax.errors import ConfigError
-from snnjax.paths import expand
 from snnjax.spelling import count, suggest
 from snnjax.train.config import (
     KINDS,
@@ -24,6 +23,7 @@ from snnjax.train.loggers import LoggerError, check_loggers
 from snnjax.train.losses import LOSSES
 from snnjax.train.optimizers import OPTIMIZERS, SCHEDULES, check_options
 from snnjax.train.state import SEEDS
+from snnjax.weights.source import find_weights
 
 # Steps, images and neurons are counted in this many bits, parameters are of this format.
 _MOST_INT = 2**31 - 1
@@ -148,4 +148,4 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
             'a multiple of twice the number of processes: neighbours are mixed',
             lambda value: value % (2 * jax.process_count()) == 0,
         )
-    expand(config.init_from)
+    find_weights(config.init_from)

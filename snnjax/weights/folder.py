@@ -30,9 +30,9 @@ from snnjax.models import Network, create_model
 from snnjax.models.params import by_name, trained_part, unstack_layers
 from snnjax.models.registry import NETWORKS, option_fields
 from snnjax.modules import load_modules_of_weights
-from snnjax.paths import expand
 from snnjax.weights.fit import differences, fit_weights
 from snnjax.weights.safetensors import read_safetensors, write_safetensors
+from snnjax.weights.source import PRETRAINED, find_weights
 from snnjax.weights.steps import checkpoint_steps, find_checkpoint, read_metadata
 
 Variables = dict[str, Any]
@@ -83,9 +83,6 @@ def save_safetensors(
       name: likewise.
       options: likewise.
       about: goes into ``model.json`` and into the header of the arrays, too.
-
-    Raises:
-      ImportError: without the package ``safetensors``.
     """
     directory.mkdir(parents=True, exist_ok=True)
     card = json.dumps({'name': name, 'options': dict(options), **about})
@@ -110,7 +107,7 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
       ImportsError: for a module that may not be imported unasked, or cannot be.
       WeightsError: where it is neither, or its ``model.json`` does not say.
     """
-    directory = expand(source)
+    directory = find_weights(source)
     kept = (directory / 'variables', directory / SAFETENSORS_FILE)
     path = directory / 'model.json'
     try:
@@ -190,6 +187,29 @@ def open_weights(
     return model, fit_weights(model, like, variables)[0]
 
 
+def load_pretrained(name: str, num_steps: int | None = None) -> tuple[Network, Variables]:
+    """Loads a network whose trained weights come with the package.
+
+    Example::
+
+      model, variables = snnjax.load_pretrained('ms_resnet20_cifar10')
+      logits = model.apply(variables, images)
+
+    `snnjax.load` has the preprocessing and the names of the classes, too.
+
+    Args:
+      name: name of the weights, one of `list_pretrained`.
+      num_steps: time steps T; None for those of training.
+
+    Returns:
+      The model and its variables, ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays.
+
+    Raises:
+      PathError: if no weights of this name come with the package.
+    """
+    return open_weights(f'{PRETRAINED}{name}', num_steps)
+
+
 def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variables:
     """Loads the variables of a folder of weights, or of a checkpoint of a run: the average if any.
 
@@ -204,7 +224,7 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
       WeightsError: if there are none, no such checkpoint, or they are damaged.
     """
     name, options = describe_weights(source)
-    directory = expand(source).absolute()
+    directory = find_weights(source).absolute()
     path = directory / 'variables'
     if path.exists() or (directory / SAFETENSORS_FILE).exists():
         if checkpoint != 'newest':
@@ -293,8 +313,6 @@ def _restore_arrays(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
 def _load_safetensors(path: Path) -> Variables:
     try:
         return read_safetensors(path)
-    except ImportError as error:
-        raise WeightsError(f"{path} needs safetensors: pip install 'snnjax[export]'") from error
     except ValueError as error:
         raise WeightsError(str(error)) from error
 

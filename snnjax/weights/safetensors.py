@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from snnjax.models.params import COLLECTIONS, by_name, nested, trained_part, unstack_layers
 
@@ -35,12 +37,7 @@ def write_safetensors(
       path: of the file.
       variables: ``{'params': ..., 'batch_stats': ...}``, in either form of repeated layers.
       metadata: goes into the header.
-
-    Raises:
-      ImportError: without the package ``safetensors``.
     """
-    import safetensors.numpy
-
     kept = unstack_layers(trained_part(variables))
     arrays = {
         name: np.asarray(leaf, np.float32, order='C')
@@ -56,12 +53,8 @@ def read_safetensors(path: Path) -> dict[str, Any]:
       ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays; repeated layers are not stacked.
 
     Raises:
-      ImportError: without the package ``safetensors``.
       ValueError: for a file that is damaged, or holds something else; the message has its name.
     """
-    import safetensors
-    import safetensors.numpy
-
     content = path.read_bytes()
     try:
         _check(content)

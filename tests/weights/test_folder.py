@@ -97,7 +97,6 @@ def test_the_description_is_json_that_people_can_read(tmp_path):
 
 
 def test_safetensors_are_weights_too(tmp_path):
-    pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
     model, variables = random_variables()
     save_safetensors(tmp_path, variables, 'ms_resnet20', OPTIONS, {'licence': 'MIT'})
     fitted, _ = fit_weights(model, variables, load_weights(tmp_path))
@@ -109,8 +108,6 @@ def test_safetensors_are_weights_too(tmp_path):
 
 @pytest.mark.parametrize('save', [save_weights, save_safetensors])
 def test_weights_of_a_network_for_images_of_one_size_are_opened(tmp_path, save):
-    if save is save_safetensors:
-        pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
     options = {'channels': (2, 3), 'pools': (2, 3), 'hidden': (4,), 'num_steps': 5}
     model = create_model('plif_nmnist', **options)
     images = jnp.zeros((1, 5, 20, 13, 2))
@@ -124,7 +121,6 @@ def test_weights_of_a_network_for_images_of_one_size_are_opened(tmp_path, save):
 
 
 def test_damaged_safetensors_are_no_weights(tmp_path):
-    pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
     (tmp_path / 'model.json').write_text('{"name": "ms_resnet20", "options": {}}')
     (tmp_path / 'variables.safetensors').write_bytes(b'12345')
     with pytest.raises(WeightsError, match=r'variables\.safetensors cannot be read as variables'):
@@ -193,8 +189,6 @@ def test_a_folder_of_weights_has_no_other_checkpoint(tmp_path):
 @pytest.mark.parametrize('name', ['lr[0.1]', 'a*b?{c}', 'two words\n', '50%', 'ä…'])
 @pytest.mark.parametrize('save', [save_weights, save_safetensors])
 def test_a_folder_of_weights_may_have_any_name(tmp_path, name, save):
-    if save is save_safetensors:
-        pytest.importorskip('safetensors', reason="needs pip install 'snnjax[export]'")
     _, variables = random_variables()
     save(tmp_path / name, variables, 'ms_resnet20', OPTIONS, *[{}] * (save is save_safetensors))
     chex.assert_trees_all_equal(load_weights(tmp_path / name), variables)

@@ -4,15 +4,12 @@ import random
 import chex
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from snnjax import create_model
 from snnjax.models.params import stack_layers
 from snnjax.weights.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
 from tests.weight_files import firing_variables
-
-safetensors = pytest.importorskip(
-    'safetensors.numpy', reason="needs safetensors: pip install 'snnjax[export]'"
-)
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +26,7 @@ def test_comes_back_as_it_was_written_with_layers_one_by_one(convert, variables,
 
 def test_others_find_arrays_by_their_names_and_the_metadata(variables, tmp_path):
     write_safetensors(tmp_path / 'v', variables, {'model': '{"name": "x"}'})
-    arrays = safetensors.load_file(tmp_path / 'v')
+    arrays = safetensors.numpy.load_file(tmp_path / 'v')
     kernel = variables['params']['stage2']['block3']['conv1']['conv']['kernel']
     np.testing.assert_array_equal(arrays['params/stage2/block3/conv1/conv/kernel'], kernel)
     assert {array.dtype for array in arrays.values()} == {np.dtype('float32')}

@@ -1,0 +1,38 @@
+"""Where weights are: in a folder, or in the package itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snnjax.paths import PathError, expand
+from snnjax.spelling import natural_order, suggest
+
+PRETRAINED = 'pretrained:'
+"""What the name of weights that come with the package begins with."""
+
+_FOLDER = Path(__file__).parents[1] / 'pretrained'
+
+
+def list_pretrained() -> list[str]:
+    """Returns the names of the trained weights that come with the package."""
+    return sorted((path.parent.name for path in _FOLDER.glob('*/model.json')), key=natural_order)
+
+
+def find_weights(source: str | Path) -> Path:
+    """Returns the folder that weights are in.
+
+    Args:
+      source: a folder of weights, the work directory of a run, or ``pretrained:NAME`` with a name
+        of `list_pretrained`.
+
+    Raises:
+      PathError: if no weights of this name come with the package, or the path begins with an
+        unknown ``~user``.
+    """
+    text = str(source)
+    if not text.startswith(PRETRAINED):
+        return expand(source)
+    name, known = text.removeprefix(PRETRAINED), list_pretrained()
+    if name not in known:
+        raise PathError(f'no weights {name!r} come with the package; {suggest(name, known)}')
+    return _FOLDER / name
