@@ -32,6 +32,7 @@ COMMANDS = {
     'convert': 'convert a trained ANN to a spiking network',
     'fit_few_spikes': 'fit few-spike neurons to an activation',
     'import_torch': 'take over weights from PyTorch',
+    'push': 'send weights to the Hugging Face Hub',
     'export': 'write weights as safetensors, StableHLO or NIR',
     'doctor': 'check the installation',
 }

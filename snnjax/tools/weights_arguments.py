@@ -18,7 +18,7 @@ from snnjax.weights.source import find_weights
 if TYPE_CHECKING:
     from snnjax.analysis.trained import Trained
 
-_ONE = 'a work directory, folder of weights, or pretrained:NAME'
+_ONE = 'a work directory, folder of weights, pretrained:NAME or hf://OWNER/NAME'
 
 
 def make_parser(

@@ -1,4 +1,4 @@
-"""Where weights are: in a folder, or in the package itself."""
+"""Where weights are: in a folder, in the package itself, or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snnjax.paths import PathError, expand
 from snnjax.spelling import natural_order, suggest
+from snnjax.weights import hub
 
 PRETRAINED = 'pretrained:'
 """What the name of weights that come with the package begins with."""
@@ -22,14 +23,16 @@ def find_weights(source: str | Path) -> Path:
     """Returns the folder that weights are in.
 
     Args:
-      source: a folder of weights, the work directory of a run, or ``pretrained:NAME`` with a name
-        of `list_pretrained`.
+      source: a folder of weights, the work directory of a run, ``pretrained:NAME`` with a name of
+        `list_pretrained`, or ``hf://OWNER/NAME[@REVISION]``, see `snnjax.weights.hub.fetch`.
 
     Raises:
-      PathError: if no weights of this name come with the package, or the path begins with an
-        unknown ``~user``.
+      PathError: if there are no weights of this name in the package or on the Hub, or the path
+        begins with an unknown ``~user``.
     """
     text = str(source)
+    if text.startswith(hub.HUB):
+        return hub.fetch(text)
     if not text.startswith(PRETRAINED):
         return expand(source)
     name, known = text.removeprefix(PRETRAINED), list_pretrained()

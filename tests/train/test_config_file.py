@@ -71,7 +71,7 @@ def test_a_colon_may_be_part_of_the_path(path, tmp_path):
 def test_config_files_of_the_package_have_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert config_of('--config=snnjax:cifar10:depth=32').model.name == 'ms_resnet32'
-    with pytest.raises(ConfigError, match="no config file 'cifar1' comes .* did you mean .*cifar10"):
+    with pytest.raises(ConfigError, match=r"'cifar1' comes .*; did you mean .*cifar10"):
         config_of('--config=snnjax:cifar1')
     # A file of that name comes first.
     path = tmp_path / 'snnjax:cifar10'
