@@ -16,8 +16,13 @@ demo: $(VENV)/.plots
 	$(BIN)/python -m snnjax.main --config=configs/digits.py --workdir=runs/demo
 
 # Two processes: most of it is compiling, of which one process keeps little more than one core busy.
+# Tests that compute little come first, for themselves: they are compiled in another way.
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+COMPILING := $(addprefix tests/,conversion export models neurons weights)
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+	$(PYTEST) $(COMPILING)
+	$(PYTEST) $(addprefix --ignore=,$(COMPILING))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

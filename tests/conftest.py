@@ -12,6 +12,11 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / 'tests' / 'golden'
 SHARED = Path(os.environ.get('SNNJAX_TEST_DATA', ROOT.parent / 'shared'))
 
+# Folders of tests that compile much and compute little.
+COMPILING = ('conversion', 'export', 'models', 'neurons', 'weights')
+# A third of the time for compiling, and ten times that for computing.
+COMPILE_QUICKLY = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+
 # Files with tests of a minute or so.
 LONGEST = ('test_processes.py', 'test_notebooks.py', 'test_main.py', 'test_launch.py')
 
@@ -23,8 +28,8 @@ def pytest_configure(config):
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
     # Tests compile far more than they compute. The passes of XLA are the usual ones; only LLVM
     # spends less time on the machine code, most of all on that of random numbers.
-    flags = os.environ.get('XLA_FLAGS', '')
-    os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=1 {flags}'
+    ours = COMPILE_QUICKLY if _only_compiling(config) else '--xla_backend_optimization_level=1'
+    os.environ['XLA_FLAGS'] = f'{ours} {os.environ.get("XLA_FLAGS", "")}'
     # What a test trains is not to be known to the next session.
     state = tempfile.TemporaryDirectory()
     config.add_cleanup(state.cleanup)
@@ -33,6 +38,13 @@ def pytest_configure(config):
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     jax.config.update('jax_platforms', 'cpu')
     jax.config.update('jax_num_cpu_devices', 8)
+
+
+def _only_compiling(config):
+    """Tells if all tests that were asked for are in the folders that compute little."""
+    folders = [ROOT / 'tests' / name for name in COMPILING]
+    paths = [(config.invocation_params.dir / arg.partition('::')[0]) for arg in config.args]
+    return all(any(path.resolve().is_relative_to(f) for f in folders) for path in paths)
 
 
 def pytest_collection_modifyitems(items):
