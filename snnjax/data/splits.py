@@ -208,7 +208,7 @@ class EventSplit:
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`."""
-        events, labels = self._read(chosen[share])
+        events, labels = self.recordings(chosen[share])
         rngs = _generators(key, len(chosen), share)
         changed = [self.augment(*pair) for pair in zip(events, rngs, strict=True)]
         return {'image': np.stack([self.frame(e) for e in changed]), 'label': labels}
@@ -242,14 +242,19 @@ class EventSplit:
 
     def examples(self, numbers: np.ndarray) -> Batch:
         """See `Split`."""
-        events, labels = self._read(numbers)
+        events, labels = self.recordings(numbers)
         return {
             'image': np.stack([self.frame(e) for e in events]),
             'label': labels,
             'mask': np.ones(len(numbers), bool),
         }
 
-    def _read(self, numbers: np.ndarray) -> tuple[list[Events], np.ndarray]:
+    def recordings(self, numbers: np.ndarray) -> tuple[list[Events], np.ndarray]:
+        """Returns recordings as they are, and their labels, (N,) int32.
+
+        Args:
+          numbers: indices of the recordings in the split.
+        """
         examples = self.records.read(self.numbers[numbers])
         labels = np.array([example['label'] for example in examples], np.int32)
         return [unpack(example, self.height, self.width) for example in examples], labels
