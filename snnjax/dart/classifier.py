@@ -26,8 +26,11 @@ from snnjax.spelling import count
 # Histograms that are classified together.
 _TOGETHER = 64
 
-Watch = Callable[[Iterable[int], str], Iterable[int]]
+Watch = Callable[[Sequence[int], str], Iterable[int]]
 """Passes indices on and shows how far they have come; the text says what is being done."""
+
+Say = Callable[[str], None]
+"""Shows a line."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,7 +108,7 @@ class Evaluation:
         return self.correct / self.recordings
 
 
-def plain(numbers: Iterable[int], what: str) -> Iterable[int]:
+def plain(numbers: Sequence[int], what: str) -> Iterable[int]:
     """Passes indices on and shows nothing."""
     del what
     return numbers
@@ -116,6 +119,7 @@ def train(
     class_names: Sequence[str],
     options: DartOptions,
     watch: Watch = plain,
+    say: Say = lambda line: None,
 ) -> tuple[DartClassifier, dict[str, float]]:
     """Trains a classifier.
 
@@ -124,6 +128,7 @@ def train(
       class_names: names of the classes by label.
       options: the settings.
       watch: shows progress.
+      say: shows what takes long without progress.
 
     Returns:
       The classifier; and ``codebook_seconds``, ``histogram_seconds``, ``model_seconds``, and
@@ -145,7 +150,9 @@ def train(
     rng = np.random.default_rng((options.seed, 0))
     numbers = np.sort(rng.permutation(len(split))[:most])
     read = _read(split, watch(numbers.tolist(), 'codebook: descriptors'))
-    codebook = fit_codebook(sample_descriptors(read, most, options), options)
+    descriptors = sample_descriptors(read, most, options)
+    say(f'codebook: {options.words:,} words of {len(descriptors):,} descriptors')
+    codebook = fit_codebook(descriptors, options)
     times = {'codebook_seconds': time.perf_counter() - started}
 
     started = time.perf_counter()
@@ -158,6 +165,7 @@ def train(
     times |= {'histogram_seconds': time.perf_counter() - started, 'train_events': sum(sizes)}
 
     started = time.perf_counter()
+    say(f'model: {options.model} on {histograms.nnz:,} numbers that are not 0')
     fit = fit_linear if options.model == 'svm' else fit_forest
     model = fit(histograms, labels, len(class_names), options)
     times['model_seconds'] = time.perf_counter() - started

@@ -6,9 +6,8 @@ r"""Trains and evaluates DART, a classifier of event recordings without a networ
   python -m snnjax.tools.dart --classifier=dart_nmnist.npz --data.name=nmnist
 
 The data set is one that `snnjax.tools.prepare` has made of recordings. Settings that are not given
-are the authors' for the data set if they are known (Ramesh et al. 2020), and defaults otherwise. The
-row that --csv adds, and --json, have the split, all settings, the accuracy and the
-times.
+are the authors' for the data set if they are known (Ramesh et al. 2020), and defaults otherwise.
+The row that --csv adds, and --json, have the split, all settings, the accuracy and the times.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snnjax.dart.options import MODELS, PRESETS, DartOptions
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from snnjax.data import DataOptions
     from snnjax.data.splits import EventSplit
 
+_SECONDS_BETWEEN_LINES = 15
 _HELP = {
     'rings': 'rings of a descriptor',
     'wedges': 'wedges of a descriptor, even',
@@ -119,7 +120,7 @@ def _dart(args: argparse.Namespace) -> None:
 
         print(f'{data.name}: {count(len(splits["train"]), "training recording")}', flush=True)
         names = class_names(data) or []
-        classifier, times = train(splits['train'], names, options, _watch)
+        classifier, times = train(splits['train'], names, options, _watch, _say)
         if args.out:
             from snnjax.analysis.outputs import write_output
             from snnjax.dart.storage import to_bytes
@@ -162,10 +163,20 @@ def _open(args: argparse.Namespace) -> tuple[DataOptions, dict[str, EventSplit]]
     return data, splits
 
 
-def _watch(numbers: Iterable[int], what: str) -> Iterator[int]:
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _watch(numbers: Sequence[int], what: str) -> Iterator[int]:
+    """Shows a bar in a terminal, and elsewhere a line now and then."""
     from tqdm import tqdm
 
-    yield from tqdm(numbers, desc=what, unit='recording', disable=None)
+    shown = time.monotonic()
+    for done, number in enumerate(tqdm(numbers, desc=what, unit='recording', disable=None)):
+        if not sys.stderr.isatty() and time.monotonic() - shown >= _SECONDS_BETWEEN_LINES:
+            _say(f'{what}: {done:,} of {count(len(numbers), "recording")}')
+            shown = time.monotonic()
+        yield number
 
 
 def _report(
