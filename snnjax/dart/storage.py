@@ -58,7 +58,7 @@ def load_classifier(path: Path) -> DartClassifier:
             if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
                 raise ValueError('it says that it is larger than it is')
         with np.load(path, allow_pickle=False) as file:
-            return _build({name: file[name] for name in file.files})
+            return _build({name: np.asarray(file[name]) for name in file.files})
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as error:
         raise DartError(
             f'{path} is no classifier that snnjax.tools.dart has written: {error}'

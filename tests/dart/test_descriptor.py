@@ -37,7 +37,8 @@ def slow_counts(x, y, grid, fifo, chosen):
             radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
             if radius > grid.outer:
                 continue
-            ring = 1 + int((edges < radius).sum())
+            # The logarithm rounds the radius of an edge.
+            ring = 1 + int((edges * (1 + 1e-12) < radius).sum())
             wedge = int(np.ceil(grid.wedges * angle / (2 * np.pi))) + grid.wedges // 2
             counts[row, ring - 1, (wedge or grid.wedges) - 1] += 1
     return counts.reshape(len(chosen), -1)
@@ -172,7 +173,7 @@ def test_the_saccades_of_nmnist_are_taken_back():
 
 def test_events_that_stabilizing_moves_out_are_left_out():
     moved = stabilize_saccades(make_events([1, 30], [2, 30], [105_000, 105_001]))
-    assert moved.x.tolist() == [27]
+    assert moved.x.tolist() == [26]
 
 
 def test_noise_is_what_no_neighbor_has_announced():
