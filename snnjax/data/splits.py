@@ -26,6 +26,7 @@ from snnjax.data.transforms.augment import (
     flip,
 )
 from snnjax.data.transforms.frames import EventAugmentation
+from snnjax.data.transforms.framing import Framing
 from snnjax.data.transforms.images import DecodeError, centre_crop, random_resized_crop
 
 Batch = dict[str, np.ndarray]
@@ -187,7 +188,7 @@ class EventSplit:
       numbers: of those of the records that are of this split.
       height: of the camera.
       width: likewise.
-      frame: events -> (T, H, W, 2).
+      frame: makes frames of events.
       augment: changes a training recording.
     """
 
@@ -195,7 +196,7 @@ class EventSplit:
     numbers: np.ndarray
     height: int
     width: int
-    frame: Callable[[Events], np.ndarray]
+    frame: Framing
     augment: EventAugmentation
 
     def __len__(self) -> int:
@@ -204,7 +205,8 @@ class EventSplit:
     @property
     def sides(self) -> tuple[int, int]:
         """Height and width of the frames."""
-        return self.height, self.width
+        factor = self.frame.downsample
+        return self.height // factor, self.width // factor
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`."""

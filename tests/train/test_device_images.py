@@ -1,7 +1,6 @@
 """Batches that devices make by recipe are those that the host makes."""
 
 import dataclasses
-import functools
 import types
 
 import jax
@@ -12,7 +11,8 @@ from snnjax.data import ArraySplit
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.data.splits import EventSplit
 from snnjax.data.transforms.augment import ImageAugmentation
-from snnjax.data.transforms.frames import EventAugmentation, frame_by_number
+from snnjax.data.transforms.frames import EventAugmentation
+from snnjax.data.transforms.framing import Framing
 from snnjax.errors import ConfigError
 from snnjax.train import device_images
 from snnjax.train.device_images import DeviceImages, place_images
@@ -127,7 +127,7 @@ def test_frames_of_recordings_are_made_once(flip):
         for i in range(24)
     ]
     records = types.SimpleNamespace(read=lambda numbers: [recordings[i] for i in numbers])
-    frame = functools.partial(frame_by_number, num_frames=4)
+    frame = Framing(4)
     split = EventSplit(records, np.arange(3, 24), 6, 8, frame, EventAugmentation(flip=flip))
     mesh = make_mesh()
     images = place_images(split, (4, 6, 8, 2), 'true', mesh)

@@ -82,11 +82,11 @@ def places(events: Events) -> np.ndarray:
     """Returns the indices of events in a flat (H, W, 2) array, (N,) uint16 or int64."""
     # Two bytes an event are read fastest; 128x128 pixels and two polarities just fit.
     fits = events.height * events.width * 2 <= 2**16
-    index = events.y.astype(np.uint16 if fits else np.int64)
+    dtype = np.uint16 if fits else np.int64
+    index: np.ndarray = events.y.astype(dtype)
     index *= 2 * events.width
-    index += events.x
-    index += events.x
-    index += events.on
+    for part in (events.x, events.x, events.on):
+        index += part.astype(dtype, copy=False)
     return index
 
 

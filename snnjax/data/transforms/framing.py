@@ -22,7 +22,6 @@ from snnjax.data.transforms.frames import (
 
 SCALES = {'counts': 1.0, 'time_surface': 255.0, 'voxel_grid': 16.0}
 """Stored value of a value of 1, by the kind of frames."""
-FRAME_VALUES = tuple(SCALES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +43,11 @@ class Framing:
     values: str = 'counts'
     decay: int = 0
     downsample: int = 1
+
+    @property
+    def scale(self) -> float:
+        """Returns the stored value of a value of 1."""
+        return SCALES[self.values]
 
     def __call__(self, events: Events) -> np.ndarray:
         """Returns frames, (T, H / downsample, W / downsample, 2) uint8."""
