@@ -280,7 +280,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         ),
     }
     results: dict[str, Any] = {'preparation': {}}
-    for dataset in DATA_SETS:
+    for dataset in args.data_sets:
         source = folder / f'{dataset}_files'
         start = time.perf_counter()
         events = makers[dataset](source)
@@ -294,6 +294,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         results['preparation'][dataset] = about | measure_preparation(
             dataset, source, folder, events
         )
+    if 'cifar10_dvs' not in args.data_sets:
+        return results
     files = sorted((folder / 'cifar10_dvs_files').rglob('*.aedat'))
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(20, len(files))).astype(int)]
     results['framing'] = measure_framing(chosen, args.peer, args.rounds)
@@ -308,6 +310,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument('--data_sets', nargs='+', choices=DATA_SETS, default=DATA_SETS)
     parser.add_argument('--each', type=int, default=100, help='recordings of each class (100)')
     parser.add_argument('--users', type=int, default=2, help='recordings of gestures (2)')
     parser.add_argument('--seconds', type=float, default=100, help='length of these (100)')
