@@ -63,7 +63,7 @@ class Framing:
 
 
 def downsample(events: Events, factor: int) -> Events:
-    """Gives events to the pixels of a smaller camera; each has ``factor``^2 pixels of this one.
+    """Gives events to the pixels of a smaller camera, each in the place of several of this one.
 
     Args:
       events: events of a recording.
