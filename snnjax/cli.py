@@ -30,6 +30,7 @@ COMMANDS = {
     'time_steps': 'measure accuracy and energy by the number of time steps',
     'compare': 'compare the networks of a sweep',
     'convert': 'convert a trained ANN to a spiking network',
+    'dart': 'classify recordings of events without a network',
     'fit_few_spikes': 'fit few-spike neurons to an activation',
     'import_torch': 'take over weights from PyTorch',
     'push': 'send weights to the Hugging Face Hub',

@@ -25,11 +25,13 @@ ALLOWED = {
     # Images come to it as arrays: it needs neither data sets nor training.
     'conversion': {'models', 'neurons', 'weights', *_BASE},
     'data': _BASE,
+    'dart': {'data', *_BASE},
     'train': {'data', 'models', 'neurons', 'weights', *_BASE},
     'analysis': {'conversion', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
     'export': {'analysis', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
     'tools': {
-        *('analysis', 'conversion', 'data', 'export', 'models', 'neurons', 'train', 'weights'),
+        *('analysis', 'conversion', 'dart', 'data', 'export', 'models', 'neurons', 'train'),
+        'weights',
         *_BASE,
     },
     'main': {'analysis', 'models', 'tools', 'train', *_BASE},

@@ -228,7 +228,7 @@ def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
             case _:
                 return None
         if made and made.is_events:
-            data |= {'frames_by': made.frames_by, 'frame_window': made.frame_window}
+            data |= made.to_json()['preprocessing']
         elif made and name not in SMALL_IMAGES:
             data |= {'eval_size': made.shape[0], 'eval_resize': made.resize}
         options = dataclasses.asdict(DataOptions(**data))

@@ -14,7 +14,7 @@ from snnjax.data.metadata import PreparedDataError, is_column
 from snnjax.data.options import DataOptions
 from snnjax.data.records import Plan, Prepared, Records
 from snnjax.data.sources import cifar, event_sets, image_sets
-from snnjax.data.sources.event_files import MAX_SIDE, Events, is_side
+from snnjax.data.sources.event_files import MAX_SIDE, is_side
 from snnjax.data.sources.fake_photos import FakePhotos
 from snnjax.data.splits import (
     ArraySplit,
@@ -25,7 +25,8 @@ from snnjax.data.splits import (
     TrainingPhoto,
 )
 from snnjax.data.transforms.augment import ImageAugmentation
-from snnjax.data.transforms.frames import EventAugmentation, frame_by_number, frame_by_time
+from snnjax.data.transforms.frames import EventAugmentation
+from snnjax.data.transforms.framing import Framing
 from snnjax.spelling import suggest
 
 
@@ -272,9 +273,14 @@ def _open_events(
     options.require_meaning('events')
     if num_steps is None:
         raise ValueError(f'{options.name} needs a number of time steps to make frames of')
-    frame: Callable[[Events], np.ndarray] = functools.partial(frame_by_number, num_frames=num_steps)
-    if options.frames_by == 'time':
-        frame = functools.partial(frame_by_time, num_frames=num_steps, window=options.frame_window)
+    frame = Framing(
+        num_steps,
+        options.frames_by,
+        options.frame_window,
+        options.frame_values,
+        options.frame_decay,
+        options.frame_downsample,
+    )
     augment = EventAugmentation(
         options.flip, options.crop_padding, options.crop_scale, options.event_drop
     )
@@ -285,9 +291,10 @@ def _open_events(
         examples, numbers = _divide(prepared, options.split, split)
         return EventSplit(examples, numbers, height, width, frame, augment)
 
-    # Counts of events are inputs as they are.
-    shape = (num_steps, height, width, 2)
-    return Dataset(options.name, shape, classes, mean=(0.0, 0.0), std=(1.0, 1.0), load=load)
+    # Counts of events are inputs as they are; other values are stored in smaller units.
+    sides = height // frame.downsample, width // frame.downsample
+    shape, std = (num_steps, *sides, 2), (frame.scale, frame.scale)
+    return Dataset(options.name, shape, classes, mean=(0.0, 0.0), std=std, load=load)
 
 
 def _open_photos(

@@ -11,7 +11,8 @@ from snnjax.spelling import suggest
 _ALL = ('name', 'dir', 'split', 'workers', 'on_device', 'mixup', 'cutmix')
 _CHANGES = ('flip', 'auto_augment', 'rand_augment', 'rand_augment_magnitude', 'random_erasing')
 _PHOTOS = ('crop_scale', 'image_size', 'eval_size', 'eval_resize', 'on_decode_error', 'max_skipped')
-_EVENTS = ('crop_padding', 'flip', 'crop_scale', 'frames_by', 'frame_window', 'event_drop')
+_FRAMES = ('frames_by', 'frame_window', 'frame_values', 'frame_decay', 'frame_downsample')
+_EVENTS = ('crop_padding', 'flip', 'crop_scale', 'event_drop', *_FRAMES)
 USED_FOR = {
     'small images': {*_ALL, *_CHANGES, 'crop_padding'},
     'photos': {*_ALL, *_CHANGES, *_PHOTOS},
@@ -21,7 +22,7 @@ USED_FOR = {
 
 EVALUATION = {
     *('name', 'dir', 'split', 'workers', 'image_size', 'eval_size', 'eval_resize'),
-    *('on_decode_error', 'max_skipped', 'frames_by', 'frame_window'),
+    *('on_decode_error', 'max_skipped', *_FRAMES),
 }
 """The options that have a meaning for test examples."""
 
@@ -33,6 +34,7 @@ def max_workers() -> int:
 
 AUTO_AUGMENT_POLICIES = ('imagenet', 'cifar10')
 FRAMINGS = ('number', 'time')
+FRAME_VALUES = ('counts', 'time_surface', 'voxel_grid')
 _LARGEST = {
     # Pixels each way, of one image: 200 MB.
     **dict.fromkeys(('image_size', 'eval_size', 'eval_resize'), 8192),
@@ -41,7 +43,9 @@ _LARGEST = {
     # From here on a beta distribution is all but constant.
     **dict.fromkeys(('mixup', 'cutmix'), 1000),
     # Microseconds: eleven days.
-    'frame_window': 10**12,
+    **dict.fromkeys(('frame_window', 'frame_decay'), 10**12),
+    # Pixels each way, of the largest camera.
+    'frame_downsample': 2048,
 }
 
 
@@ -97,6 +101,13 @@ class DataOptions:
     # microseconds each (0: all of a recording).
     frames_by: str = 'number'
     frame_window: int = 0
+    # What a frame holds: 'counts' of events; 'time_surface', how long ago each pixel had its last
+    # event, which falls to 1/e in `frame_decay` microseconds (0: the length of a frame); or
+    # 'voxel_grid', which divides each event between two frames by its time, with frames_by=time.
+    frame_values: str = 'counts'
+    frame_decay: int = 0
+    # Pixels of the camera each way that become one pixel of a frame.
+    frame_downsample: int = 1
     # Share of the events of a recording that is left out at most.
     event_drop: float = 0.0
 
@@ -117,6 +128,18 @@ class DataOptions:
         self._require('random_erasing', '0 to 1', 0 <= self.random_erasing <= 1)
         self._require('event_drop', 'at least 0 and below 1', 0 <= self.event_drop < 1)
         self._choose('frames_by', FRAMINGS)
+        self._choose('frame_values', FRAME_VALUES)
+        self._require('frame_downsample', 'at least 1', self.frame_downsample >= 1)
+        self._require(
+            'frame_values',
+            'left out, or given with data.frames_by=time: it divides events by their time',
+            self.frame_values != 'voxel_grid' or self.frames_by == 'time',
+        )
+        self._require(
+            'frame_decay',
+            'left out, or given with data.frame_values=time_surface',
+            self.frame_values == 'time_surface' or not self.frame_decay,
+        )
         self._choose('on_decode_error', ('raise', 'skip'))
         self._choose('on_device', ('auto', 'true', 'false'))
         for key in ('auto_augment', 'rand_augment'):
@@ -169,6 +192,11 @@ class DataOptions:
             'crop_padding',
             f'at most {largest} for images of {height}x{width}',
             self.crop_padding <= largest,
+        )
+        self._require(
+            'frame_downsample',
+            f'a divisor of both sides of {height}x{width}',
+            height % self.frame_downsample == 0 and width % self.frame_downsample == 0,
         )
 
     def _require(self, key: str, expected: str, holds: bool) -> None:

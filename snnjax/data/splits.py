@@ -26,6 +26,7 @@ from snnjax.data.transforms.augment import (
     flip,
 )
 from snnjax.data.transforms.frames import EventAugmentation
+from snnjax.data.transforms.framing import Framing
 from snnjax.data.transforms.images import DecodeError, centre_crop, random_resized_crop
 
 Batch = dict[str, np.ndarray]
@@ -187,7 +188,7 @@ class EventSplit:
       numbers: of those of the records that are of this split.
       height: of the camera.
       width: likewise.
-      frame: events -> (T, H, W, 2).
+      frame: makes frames of events.
       augment: changes a training recording.
     """
 
@@ -195,7 +196,7 @@ class EventSplit:
     numbers: np.ndarray
     height: int
     width: int
-    frame: Callable[[Events], np.ndarray]
+    frame: Framing
     augment: EventAugmentation
 
     def __len__(self) -> int:
@@ -204,11 +205,12 @@ class EventSplit:
     @property
     def sides(self) -> tuple[int, int]:
         """Height and width of the frames."""
-        return self.height, self.width
+        factor = self.frame.downsample
+        return self.height // factor, self.width // factor
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """See `Split`."""
-        events, labels = self._read(chosen[share])
+        events, labels = self.recordings(chosen[share])
         rngs = _generators(key, len(chosen), share)
         changed = [self.augment(*pair) for pair in zip(events, rngs, strict=True)]
         return {'image': np.stack([self.frame(e) for e in changed]), 'label': labels}
@@ -242,14 +244,19 @@ class EventSplit:
 
     def examples(self, numbers: np.ndarray) -> Batch:
         """See `Split`."""
-        events, labels = self._read(numbers)
+        events, labels = self.recordings(numbers)
         return {
             'image': np.stack([self.frame(e) for e in events]),
             'label': labels,
             'mask': np.ones(len(numbers), bool),
         }
 
-    def _read(self, numbers: np.ndarray) -> tuple[list[Events], np.ndarray]:
+    def recordings(self, numbers: np.ndarray) -> tuple[list[Events], np.ndarray]:
+        """Returns recordings as they are, and their labels, (N,) int32.
+
+        Args:
+          numbers: indices of the recordings in the split.
+        """
         examples = self.records.read(self.numbers[numbers])
         labels = np.array([example['label'] for example in examples], np.int32)
         return [unpack(example, self.height, self.width) for example in examples], labels

@@ -66,6 +66,13 @@ def test_fake_photos_are_read_as_those_of_imagenet():
         ({'mixup': float('inf')}, 'data.mixup=inf must be at most 1,000'),
         ({'cutmix': float('nan')}, 'data.cutmix=nan must be at least 0'),
         ({'frame_window': 10**13}, 'data.frame_window=10000000000000 must be at most'),
+        ({'frame_values': 'voxels'}, "unknown data.frame_values='voxels'; did you mean voxel_grid"),
+        ({'frame_values': 'voxel_grid'}, 'data.frame_values=voxel_grid must be left out, or given'),
+        (
+            {'frame_decay': 5},
+            'data.frame_decay=5 must be left out, or given with data.frame_values',
+        ),
+        ({'frame_downsample': 0}, 'data.frame_downsample=0 must be at least 1'),
         ({'split': 'random:' + '9' * 5000}, 'must be official, by_order or random:SEED'),
         ({'rand_augment_magnitude': 31}, 'data.rand_augment_magnitude=31 must be 0 to 30'),
     ],

@@ -1,7 +1,6 @@
 """Batches that devices make by recipe are those that the host makes."""
 
 import dataclasses
-import functools
 import types
 
 import jax
@@ -12,7 +11,8 @@ from snnjax.data import ArraySplit
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.data.splits import EventSplit
 from snnjax.data.transforms.augment import ImageAugmentation
-from snnjax.data.transforms.frames import EventAugmentation, frame_by_number
+from snnjax.data.transforms.frames import EventAugmentation
+from snnjax.data.transforms.framing import Framing
 from snnjax.errors import ConfigError
 from snnjax.train import device_images
 from snnjax.train.device_images import DeviceImages, place_images
@@ -112,8 +112,11 @@ def test_the_host_of_cpus_keeps_them_and_so_it_does_what_pillow_changes(split):
     assert place_images(pillow, (6, 8, 3), 'true', mesh) is None
 
 
-@pytest.mark.parametrize('flip', [False, True])
-def test_frames_of_recordings_are_made_once(flip):
+@pytest.mark.parametrize(
+    ('flip', 'frame'),
+    [(False, Framing(4)), (True, Framing(4, values='time_surface', downsample=2))],
+)
+def test_frames_of_recordings_are_made_once(flip, frame):
     """Those of the host mirror events before they frame them."""
     rng = np.random.default_rng(0)
     recordings = [
@@ -127,10 +130,9 @@ def test_frames_of_recordings_are_made_once(flip):
         for i in range(24)
     ]
     records = types.SimpleNamespace(read=lambda numbers: [recordings[i] for i in numbers])
-    frame = functools.partial(frame_by_number, num_frames=4)
     split = EventSplit(records, np.arange(3, 24), 6, 8, frame, EventAugmentation(flip=flip))
     mesh = make_mesh()
-    images = place_images(split, (4, 6, 8, 2), 'true', mesh)
+    images = place_images(split, (4, *split.sides, 2), 'true', mesh)
     batches = TrainingBatches(split, 16, 3, 2, 0.4, 1.0)
     for number in range(2):
         batch = images.batch(put_batch(batches.recipe(number), batch_sharded(mesh)))

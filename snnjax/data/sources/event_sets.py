@@ -95,6 +95,8 @@ class _Examples:
 
     def _events(self, member: Member) -> Events:
         if self._last is None or self._last[0] != member:
+            # Two long recordings at once would take twice the memory.
+            self._last = None
             self._last = member, read_member(member, self._read)
         return self._last[1]
 

@@ -1,8 +1,9 @@
-"""Events -> frames, and random changes of events before that."""
+"""Events -> frames of counts, and random changes of events before that."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,9 +16,7 @@ def frame_by_number(events: Events, num_frames: int) -> np.ndarray:
     Returns:
       (T, H, W, 2) uint8, events of each pixel; channel 0 is OFF, 1 is ON. More than 255 are 255.
     """
-    each = len(events) // num_frames
-    frame = np.minimum(np.arange(len(events)) // max(each, 1), num_frames - 1)
-    return _accumulate(events, frame, num_frames)
+    return _count(events, bounds_by_number(len(events), num_frames))
 
 
 def frame_by_time(events: Events, num_frames: int, window: int = 0) -> np.ndarray:
@@ -32,24 +31,63 @@ def frame_by_time(events: Events, num_frames: int, window: int = 0) -> np.ndarra
     Returns:
       As `frame_by_number`.
     """
-    since = events.t - (events.t.min() if len(events) else 0)
-    if window:
-        frame = since // window
-    else:
-        duration = int(since.max()) + 1 if len(events) else 1
-        frame = since * num_frames // duration
-    kept = frame < num_frames
-    return _accumulate(events[kept], frame[kept], num_frames)
+    events = in_order(events)
+    return _count(events, np.searchsorted(events.t, times_of_frames(events, num_frames, window)))
 
 
-def _accumulate(events: Events, frame: np.ndarray, num_frames: int) -> np.ndarray:
-    shape = (num_frames, events.height, events.width, 2)
-    place = np.ravel_multi_index(
-        (frame, events.y.astype(np.intp), events.x.astype(np.intp), events.on.astype(np.intp)),
-        shape,
-    )
-    counts = np.bincount(place, minlength=num_frames * events.height * events.width * 2)
-    return np.minimum(counts, 255).astype(np.uint8).reshape(shape)
+def in_order(events: Events) -> Events:
+    """Returns the events in the order of time; those of one time stay in their order."""
+    if np.all(events.t[1:] >= events.t[:-1]):
+        return events
+    return events[np.argsort(events.t, kind='stable')]
+
+
+def bounds_by_number(total: int, num_frames: int) -> np.ndarray:
+    """Returns where frames of equally many events begin, and the last ends: (T + 1,) indices."""
+    # A frame for each event if there are fewer than frames.
+    each = max(total // num_frames, 1)
+    bounds = np.minimum(np.arange(num_frames + 1) * each, total)
+    bounds[-1] = total
+    return bounds
+
+
+def times_of_frames(events: Events, num_frames: int, window: int = 0) -> np.ndarray:
+    """Returns when frames of equal length begin, and the last ends: (T + 1,) int64, microseconds.
+
+    Args:
+      events: events of a recording, in the order of time.
+      num_frames: number of frames, T.
+      window: see `frame_by_time`.
+    """
+    first = int(events.t[0]) if len(events) else 0
+    duration = int(events.t[-1]) + 1 - first if len(events) else 1
+    # Whole microseconds at or after a T-th of the recording.
+    ends = (k * window if window else -(-k * duration // num_frames) for k in range(num_frames + 1))
+    return np.array([first + end for end in ends], np.int64)
+
+
+def _count(events: Events, bounds: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Counts the events between bounds, as frames of uint8; see `frame_by_number`."""
+    pixels = places(events)
+    size = events.height * events.width * 2
+    frames = np.empty((len(bounds) - 1, size), np.uint8)
+    # One frame after the other: its counts stay in the cache.
+    for frame, start, stop in zip(frames, bounds[:-1], bounds[1:], strict=True):
+        counts = np.bincount(pixels[start:stop], minlength=size)
+        np.minimum(counts, 255, out=frame, casting='unsafe')
+    return frames.reshape(-1, events.height, events.width, 2)
+
+
+def places(events: Events) -> np.ndarray:
+    """Returns the indices of events in a flat (H, W, 2) array, (N,) uint16 or int64."""
+    # Two bytes an event are read fastest; 128x128 pixels and two polarities just fit.
+    fits = events.height * events.width * 2 <= 2**16
+    dtype = np.uint16 if fits else np.int64
+    index: np.ndarray = events.y.astype(dtype)
+    index *= 2 * events.width
+    for part in (events.x, events.x, events.on):
+        index += part.astype(dtype, copy=False)
+    return index
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,19 +15,20 @@ import numpy as np
 from PIL import Image
 
 from snnjax.data.datasets import Dataset
-from snnjax.data.options import FRAMINGS, DataOptions
+from snnjax.data.options import FRAME_VALUES, FRAMINGS, DataOptions
 from snnjax.data.sources import event_files
-from snnjax.data.sources.event_files import EventFileError, Events
+from snnjax.data.sources.event_files import MAX_SIDE, EventFileError, Events
 from snnjax.data.sources.event_sets import MAX_RECORDING_BYTES
 from snnjax.data.sources.packed_photos import MAX_IMAGE_BYTES
 from snnjax.data.splits import ArraySplit, EventSplit, PhotoSplit, Split
-from snnjax.data.transforms.frames import frame_by_number, frame_by_time
+from snnjax.data.transforms.framing import Framing
 from snnjax.data.transforms.images import DecodeError, crop_centre, decode
 from snnjax.errors import UserError
 
 # A file from elsewhere may ask for images of any size.
 _MAX_NUMBERS = 2**24
 _MAX_SIDE = 8192
+_FRAMING = ('frames_by', 'frame_window', 'frame_values', 'frame_decay', 'frame_downsample')
 
 
 class InputError(UserError, ValueError):
@@ -46,6 +47,9 @@ class Preprocessing:
       white: stored value of a white pixel.
       frames_by: way to divide a recording into frames, see `snnjax.data.DataOptions`.
       frame_window: length of a frame in microseconds, likewise.
+      frame_values: what a frame holds, likewise.
+      frame_decay: time in which a time surface falls to 1/e, in microseconds, likewise.
+      frame_downsample: pixels of the camera each way that become one pixel of a frame.
 
     Raises:
       ValueError: when built with sizes, statistics or a framing that cannot be.
@@ -58,9 +62,15 @@ class Preprocessing:
     white: int = 255
     frames_by: str = 'number'
     frame_window: int = 0
+    frame_values: str = 'counts'
+    frame_decay: int = 0
+    frame_downsample: int = 1
 
     def __post_init__(self) -> None:
-        whole = (*self.shape, self.resize, self.white, self.frame_window)
+        whole = (
+            *(*self.shape, self.resize, self.white),
+            *(self.frame_window, self.frame_decay, self.frame_downsample),
+        )
         statistics = (*self.mean, *self.std)
         channels = self.shape[-1] if len(self.shape) in (3, 4) else 0
         sound = (
@@ -72,6 +82,8 @@ class Preprocessing:
             and min(self.std) > 0
             and 0 < self.white <= 255
             and self.frames_by in FRAMINGS
+            and self.frame_values in FRAME_VALUES
+            and 1 <= self.frame_downsample <= MAX_SIDE
             and (channels == 2 if self.is_events else channels in (1, 3))
             and (self.is_events or min(self.shape[:2]) <= self.resize <= _MAX_SIDE)
         )
@@ -86,7 +98,7 @@ class Preprocessing:
     def to_json(self) -> dict[str, Any]:
         """Returns ``images``, the form of the images, and ``preprocessing``, how they are made."""
         form = ('shape', 'mean', 'std')
-        made = ('frames_by', 'frame_window') if self.is_events else ('resize', 'white')
+        made = _FRAMING if self.is_events else ('resize', 'white')
         return {
             'images': {key: list(getattr(self, key)) for key in form},
             'preprocessing': {key: getattr(self, key) for key in made},
@@ -107,7 +119,8 @@ class Preprocessing:
             if len(content) > limit:
                 raise InputError(f'{path} has more than {limit:,} bytes')
             if self.is_events:
-                return self._frames(_read_events(content, path.suffix, self.shape[1:3]))
+                height, width = (side * self.frame_downsample for side in self.shape[1:3])
+                return self._frames(_read_events(content, path.suffix, (height, width)))
             return self._image(decode(content))
         except (DecodeError, EventFileError) as error:
             raise InputError(f'{path}: {error}') from error
@@ -148,10 +161,15 @@ class Preprocessing:
         return image
 
     def _frames(self, events: Events) -> np.ndarray:
-        num_frames = self.shape[0]
-        if self.frames_by == 'time':
-            return frame_by_time(events, num_frames, self.frame_window)
-        return frame_by_number(events, num_frames)
+        frame = Framing(
+            self.shape[0],
+            self.frames_by,
+            self.frame_window,
+            self.frame_values,
+            self.frame_decay,
+            self.frame_downsample,
+        )
+        return frame(events)
 
 
 def preprocessing_of(dataset: Dataset, examples: Split, options: DataOptions) -> Preprocessing:
@@ -176,7 +194,7 @@ def preprocessing_of(dataset: Dataset, examples: Split, options: DataOptions) ->
             how = {'resize': min(shape[:2]), 'white': 16 if dataset.name == 'digits' else 255}
         case EventSplit():
             shape = dataset.image_shape
-            how = {'frames_by': options.frames_by, 'frame_window': options.frame_window}
+            how = {key: getattr(options, key) for key in _FRAMING}
         case _:
             raise ValueError(f'{dataset.name} has examples of no kind that files are read as')
     return Preprocessing(tuple(map(int, shape)), dataset.mean, dataset.std, **how)

@@ -211,6 +211,24 @@ def test_the_camera_of_recordings_is_an_option(tmp_path, capsys):
     assert images[:, :, 170, 231, 1].sum() == images.sum() == 2
 
 
+def test_frames_of_other_values_and_sizes_have_their_units(tmp_path):
+    write_all(tmp_path / 'source', NMNIST)
+    assert run('nmnist', tmp_path / 'source', tmp_path) == 0
+    options = {'frames_by': 'time', 'frame_values': 'voxel_grid', 'frame_downsample': 2}
+    dataset = open_prepared('nmnist', tmp_path, crop_padding=3, **options)
+    assert (dataset.image_shape, dataset.std) == ((2, 17, 17, 2), (16, 16))
+    split = dataset.load('test')
+    assert split.sides == (17, 17)
+    stored = all_examples(split)['image'].astype(int)
+    # 30 events of each recording are divided between two moments.
+    np.testing.assert_allclose(stored.sum((1, 2, 3, 4)) / dataset.std[0], 30, atol=0.5)
+    assert TrainingBatches(split, 4, 0, 1)[0]['image'].shape == (4, 2, 17, 17, 2)
+    with pytest.raises(
+        ValueError, match='frame_downsample=3 must be a divisor of both sides of 34'
+    ):
+        open_prepared('nmnist', tmp_path, frame_downsample=3)
+
+
 @pytest.mark.parametrize(
     ('suffix', 'size', 'message'),
     [

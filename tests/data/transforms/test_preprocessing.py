@@ -84,9 +84,13 @@ def test_recordings_are_framed_as_in_an_evaluation(tmp_path):
     source, data_dir = str(tmp_path / 'source'), str(tmp_path / 'data')
     command = ['events_folder', '--name=mine', f'--source={source}', f'--data_dir={data_dir}']
     assert prepare(command) == 0
-    for options in ({}, {'frames_by': 'time', 'frame_window': 50}):
+    surfaces = {'frame_values': 'time_surface', 'frame_decay': 9, 'frame_downsample': 2}
+    voxels = {'frames_by': 'time', 'frame_window': 8, 'frame_values': 'voxel_grid'}
+    for options in ({}, {'frames_by': 'time', 'frame_window': 50}, surfaces, voxels):
         made, examples = of('mine', num_steps=3, dir=data_dir, **options)
-        assert made.shape == (3, 34, 34, 2)
+        side = 34 // options.get('frame_downsample', 1)
+        assert made.shape == (3, side, side, 2)
+        assert read_preprocessing(made.to_json()) == made
         read = [made.read(tmp_path / 'source/test' / file) for file in ('a/0.bin', 'b/1.bin')]
         np.testing.assert_array_equal(read, examples.examples(np.arange(2))['image'])
 
