@@ -27,7 +27,10 @@ ALLOWED = {
     'data': _BASE,
     'train': {'data', 'models', 'neurons', 'weights', *_BASE},
     'analysis': {'conversion', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
-    'export': {'analysis', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
+    'export': {
+        *('analysis', 'conversion', 'data', 'models', 'neurons', 'train', 'weights'),
+        *_BASE,
+    },
     'tools': {
         *('analysis', 'conversion', 'data', 'export', 'models', 'neurons', 'train', 'weights'),
         *_BASE,
