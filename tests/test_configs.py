@@ -21,6 +21,10 @@ ARGUMENTS = {
         'family=vanilla_resnet,depth=8',
         'num_steps=6,pretrain_epochs=200',
     ],
+    'compare': [
+        'network=efficientnet,setting=table3',
+        'network=vgg,setting=table3_cpu',
+    ],
     'cifar10_dvs': ['split=random:1,num_steps=10'],
     'imagenet': [
         f'depth={depth},recipe={recipe},phase={phase}'

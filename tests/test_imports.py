@@ -28,7 +28,10 @@ ALLOWED = {
     'dart': {'data', *_BASE},
     'train': {'data', 'models', 'neurons', 'weights', *_BASE},
     'analysis': {'conversion', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
-    'export': {'analysis', 'data', 'models', 'neurons', 'train', 'weights', *_BASE},
+    'export': {
+        *('analysis', 'conversion', 'data', 'models', 'neurons', 'train', 'weights'),
+        *_BASE,
+    },
     'tools': {
         *('analysis', 'conversion', 'dart', 'data', 'export', 'models', 'neurons', 'train'),
         'weights',

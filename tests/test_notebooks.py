@@ -12,6 +12,13 @@ from tests.processes import HANG
 NOTEBOOKS = sorted((ROOT / 'notebooks').glob('*.ipynb'))
 # In the place of the cell of parameters.
 SMALL = {
+    'conversion': {
+        'widths': (4,),
+        'epochs': 1,
+        'images': 60,
+        'steps': (1, 4),
+        'methods': ('rueckauer', 'few_spikes'),
+    },
     'quickstart': {'depth': 8, 'num_steps': 1, 'epochs': 1},
     'depth_degradation': {'families': ('ms_resnet',), 'depths': (8,), 'epochs': 1},
     'ssim_radar': {'depth': 8, 'num_steps': 1, 'epochs': 1, 'images': 40},

@@ -21,6 +21,8 @@ def save_conversion(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Out
         style: dict[str, Any] = {
             'color': COLOURS[i % len(COLOURS)],
             'marker': MARKERS[i % len(MARKERS)],
+            # Those of a colour that is there already.
+            'linestyle': '-' if i < len(COLOURS) else '--',
         }
         accuracy = [100 * row['accuracy'] for row in rows]
         steps = [row['num_steps'] for row in rows]

@@ -10,8 +10,9 @@ scores of each; the logits are their mean over time. In it
 - they fire at ``v > v_threshold``. The threshold of neurons that fire at it, too, as these do
   unless they are strict, is the next smaller number of the graph's dtype.
 
-`NIR_NEURONS` has the nodes of neurons by name. Other software reads a part of NIR. For some of it,
-see `READERS`, a graph is written otherwise, and computes the same.
+`NIR_NEURONS` has the nodes of neurons by name; networks that were converted from ANNs are written
+by `snnjax.export.nir_converted`. Other software reads a part of NIR. For some of it, see `READERS`,
+a graph is written otherwise, and computes the same.
 """
 
 from __future__ import annotations
@@ -162,6 +163,15 @@ def to_graph(
       ValueError: for a network or a neuron that NIR has no nodes for, or a reader that is not known
         or has another time step.
     """
+    if model.is_spiking and model.neuron == 'integrate_and_fire':
+        if reader:
+            raise ValueError(
+                f'{reader} has not been seen to read the integrators of converted networks: leave '
+                f'out --for'
+            )
+        from snnjax.export.nir_converted import converted_graph
+
+        return converted_graph(model.unrolled(), variables, image_size, dt=dt, dtype=dtype)
     if not isinstance(model, ResNet):
         raise ValueError('only residual networks of spiking neurons can be written to NIR')
     missing = {
@@ -178,11 +188,6 @@ def to_graph(
             raise ValueError(f'{what} cannot be written to NIR')
     if not model.is_spiking:
         raise ValueError('a network of activations cannot be written to NIR, only one of neurons')
-    if model.neuron == 'integrate_and_fire' and model.soft_reset:
-        raise ValueError(
-            'soft_reset=True cannot be written: neurons of NIR have a hard reset, with which a '
-            'converted network is another one'
-        )
     if model.neuron not in NIR_NEURONS:
         raise ValueError(
             f'the neuron {model.neuron!r} cannot be written to NIR: no function makes its node in '

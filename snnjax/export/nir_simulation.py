@@ -1,7 +1,8 @@
 """Running graphs of NIR, to see that they compute what they should.
 
 Time goes in steps of forward Euler, in each of which the nodes run from the input to the output:
-what a neuron fires is seen in the same step.
+what a neuron fires is seen in the same step. Only what leads back to an integrator is seen in the
+next one.
 """
 
 from __future__ import annotations
@@ -38,30 +39,34 @@ class Simulation(NamedTuple):
 
 
 def simulate(graph: nir.NIRGraph, inputs: np.ndarray, *, dt: float) -> Simulation:
-    """Runs a graph without recurrence, of the nodes that `snnjax.export.nir_graph` makes.
+    """Runs a graph of the nodes that `snnjax.export.nir_graph` and `nir_converted` make.
 
     Args:
-      graph: with one input and one output.
+      graph: with one input and one output; a cycle in it has to run through an integrator.
       inputs: (B, T, ...) in the shape of the graph's input; its dtype is that of the computation.
       dt: length of a time step.
 
     Raises:
-      ValueError: for a graph with other nodes, or with a cycle.
+      ValueError: for a graph with other nodes, or with a cycle without an integrator.
     """
+    back = _leading_back(graph)
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for source, target in graph.edges:
-        sources[target].append(source)
+        if (source, target) not in back:
+            sources[target].append(source)
     order = list(graphlib.TopologicalSorter(sources).static_order())
     layers = {name: _layer(name, graph.nodes[name], dt, inputs.dtype) for name in order}
     (start,), (end,) = graph.inputs, graph.outputs
-    neurons = [name for name, layer in layers.items() if isinstance(layer, _Neurons)]
+    neurons = [name for name, layer in layers.items() if isinstance(layer, _Firing)]
     outputs, spikes = [], {name: [] for name in neurons}  # type: ignore[var-annotated]
+    values: dict[str, np.ndarray] = {}
     for t in range(inputs.shape[1]):
-        values = {start: inputs[:, t]}
+        before, values = values, {start: inputs[:, t]}
         for name in order:
             if name != start:
                 # In the order of the edges, since sums of floats depend on it.
                 first, *others = (values[source] for source in sources[name])
+                others += [before[s] for s, target in back if target == name and s in before]
                 values[name] = layers[name](sum(others, start=first))
         outputs.append(values[end])
         for name in neurons:
@@ -72,7 +77,74 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray, *, dt: float) -> Simulatio
     )
 
 
-class _Neurons:
+def _leading_back(graph: nir.NIRGraph) -> list[tuple[str, str]]:
+    """Returns the edges that close a cycle through an integrator."""
+    targets: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in graph.edges:
+        targets[source].append(target)
+
+    def reaches(name: str, end: str) -> bool:
+        seen, left = set(), [name]
+        while left:
+            name = left.pop()
+            if name == end:
+                return True
+            if name not in seen:
+                seen.add(name)
+                left += targets[name]
+        return False
+
+    integrators = {name for name, node in graph.nodes.items() if type(node).__name__ == 'I'}
+    return [
+        (source, target)
+        for source, target in graph.edges
+        if target in integrators and reaches(target, source)
+    ]
+
+
+class _Firing:
+    """A layer whose outputs are spikes."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class _Thresholds(_Firing):
+    """A spike where what is put in is above the threshold."""
+
+    def __init__(self, node: Any, dtype: Any) -> None:
+        self._threshold = node.threshold.astype(dtype)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return (x > self._threshold).astype(x.dtype)
+
+
+class _Integrators:
+    """The sum over time of what is put in, which is 0 before the first step."""
+
+    def __init__(self, node: Any, dt: float, dtype: Any) -> None:
+        self._rate = np.asarray(dt * node.r, dtype)
+        self._v = np.zeros_like(self._rate)
+
+    def __call__(self, current: np.ndarray) -> np.ndarray:
+        self._v = self._v + self._rate * current
+        return self._v
+
+
+class _IntegrateAndFire(_Integrators, _Firing):
+    """IF neurons, which are set to a number after a spike."""
+
+    def __init__(self, node: Any, dt: float, dtype: Any) -> None:
+        super().__init__(node, dt, dtype)
+        self._threshold, self._reset = node.v_threshold.astype(dtype), node.v_reset.astype(dtype)
+
+    def __call__(self, current: np.ndarray) -> np.ndarray:
+        fires = super().__call__(current) > self._threshold
+        self._v = np.where(fires, self._reset, self._v)
+        return fires.astype(current.dtype)
+
+
+class _Neurons(_Firing):
     """LIF neurons, which keep their potential from one call to the next."""
 
     def __init__(self, node: Any, dt: float, dtype: Any) -> None:
@@ -92,6 +164,15 @@ def _layer(name: str, node: Any, dt: float, dtype: Any) -> Layer:
     kind = type(node).__name__
     if kind == 'LIF':
         return _Neurons(node, dt, dtype)
+    if kind == 'IF':
+        return _IntegrateAndFire(node, dt, dtype)
+    if kind == 'I':
+        return _Integrators(node, dt, dtype)
+    if kind == 'Threshold':
+        return _Thresholds(node, dtype)
+    if kind == 'Scale':
+        scale = node.scale.astype(dtype)
+        return lambda x: x * scale
     if kind in ('Input', 'Output'):
         return lambda x: x
     if kind == 'Conv2d' and node.groups == 1 and tuple(node.dilation) == (1, 1):

@@ -1,4 +1,4 @@
-"""Compares networks that a sweep has trained: accuracy, spikes, energy, and the cost of training.
+r"""Compares networks that a sweep has trained: accuracy, spikes, energy, and the cost of training.
 
   python -m snnjax.tools.sweep --config=configs/compare.py:setting=cpu --workdir=runs/compare
   python -m snnjax.tools.compare --workdir=runs/compare --csv=compare.csv --figure=compare.png
@@ -9,6 +9,17 @@ layers that see spikes; energy by layer (see `snnjax.tools.energy`); seconds of 
 the size of training, and the memory that XLA allocates for it beside parameters, images and
 results. Steps of all networks are timed here and now, in turn, and their medians told. Runs whose
 names differ in their seed only are one network.
+
+Converted networks stand beside them in another table, which has the columns of table 3 with spikes
+and energy instead of what training costs:
+
+  python -m snnjax.tools.compare --workdir=runs/compare --converted converted/a converted/b
+  python -m snnjax.tools.compare --config=configs/compare.py:setting=table3_cpu \
+      --workdir=runs/table3
+
+With --config, what is not there yet is trained and converted first, so that the table comes from
+one command: the config file has, beside get_runs (see `snnjax.tools.sweep`), a function
+get_conversions. The work directory then gets a folder and a table NAME.csv of each of them, too.
 """
 
 from __future__ import annotations
@@ -16,6 +27,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from snnjax.errors import ConfigError
 from snnjax.paths import expand
@@ -47,6 +59,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar='DIR',
         help='work directory of a sweep',
     )
+    parser.add_argument(
+        '--config', metavar='FILE[:ARGUMENTS]', help='train and convert what it says, first'
+    )
+    parser.add_argument(
+        '--converted',
+        nargs='+',
+        type=expand,
+        default=[],
+        metavar='DIR',
+        help='folders that convert has written',
+    )
     add_checkpoint_argument(parser)
     parser.add_argument(
         '--images', type=int, default=0, help='of the test split; default 0, for all'
@@ -60,6 +83,93 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compare(args: argparse.Namespace) -> None:
+    if args.config or args.converted:
+        _compare_costs(args)
+    else:
+        _compare_training(args)
+
+
+def _compare_costs(args: argparse.Namespace) -> None:
+    """Prints the table of trained and converted networks."""
+    from snnjax.analysis.comparison import measure_run
+    from snnjax.analysis.converted_networks import (
+        costs_table,
+        measure_converted,
+        read_conversion,
+    )
+    from snnjax.analysis.runs import read_runs, write_table
+    from snnjax.analysis.trained import open_trained
+
+    if args.figure:
+        raise ConfigError('--figure is for a sweep alone, without --config and --converted')
+    for folder in args.converted:
+        read_conversion(folder)
+    of_config = _make(args) if args.config else []
+    data = data_changes(args)
+    options = {'data': data, 'images': args.images}
+    rows = []
+    for run in read_runs(args.workdir / TABLE):
+        workdir = args.workdir / run['run']
+        trained = open_trained(str(workdir), checkpoint=args.checkpoint, **options)
+        # An ANN is told beside what it has become.
+        if trained.model.is_spiking:
+            measured = measure_run(workdir, checkpoint=args.checkpoint, **options)
+            rows.append({'run': run['run'], **measured})
+    rows += of_config
+    for folder in args.converted:
+        rows.append({'run': folder.name, **measure_converted(folder, **options)})
+    print(costs_table(rows))
+    if args.json:
+        args.json.write(rows)
+    if args.csv:
+        write_table(args.csv, rows)
+
+
+def _make(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Trains and converts what a config file says; returns the rows of converted networks."""
+    from snnjax.analysis.converted_networks import read_conversion
+    from snnjax.analysis.runs import read_table
+    from snnjax.tools import convert
+    from snnjax.tools.sweep import get_runs, sweep
+    from snnjax.train.config_file import call_config_file, split_config
+    from snnjax.train.run_directory import lock
+    from snnjax.weights.folder import describe_weights
+
+    path, arguments = split_config(args.config)
+    conversions = call_config_file(path, 'get_conversions', arguments)
+    data = data_changes(args)
+    where = [f'--config.data.dir={data["dir"]}'] if 'dir' in data else []
+    with lock(args.workdir):
+        status = sweep(path, get_runs(path, arguments), where, args.workdir)
+    if status:
+        raise SystemExit(status)
+    rows = []
+    for name, wanted in conversions.items():
+        out, table = args.workdir / name, args.workdir / f'{name}.csv'
+        if not table.is_file():
+            of_method = [f'--set={key}={value}' for key, value in wanted['options'].items()]
+            print(f'{name}: {wanted["run"]} by {wanted["method"]}', flush=True)
+            convert.convert_network(
+                [
+                    f'--weights={args.workdir / wanted["run"]}',
+                    f'--method={wanted["method"]}',
+                    f'--num_steps={wanted["num_steps"]}',
+                    f'--out={out}',
+                    f'--csv={table}',
+                    f'--images={args.images}',
+                    f'--checkpoint={args.checkpoint}',
+                    *(f'--data.{key}={value}' for key, value in data.items()),
+                    *of_method,
+                ]
+            )
+        *_, last = read_table(table)
+        about = read_conversion(out)
+        model, _ = describe_weights(str(out))
+        rows.append({'run': name, 'model': model, 'parameters': about['parameters'], **last})
+    return rows
+
+
+def _compare_training(args: argparse.Namespace) -> None:
     import jax
 
     from snnjax.analysis.comparison import comparison_table, measure_run, measure_steps

@@ -33,6 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv == ['--methods']:
         return run_command(_list_methods)
+    return parse_and_run(_convert, _new_parser(), argv)
+
+
+def convert_network(argv: Sequence[str]) -> None:
+    """Converts as the command does, for another one; what is wrong is raised.
+
+    Args:
+      argv: arguments of the command.
+    """
+    _convert(_new_parser().parse_args(argv))
+
+
+def _new_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__, images=1000)
     parser.add_argument('--method', required=True, metavar='NAME', help='see --methods')
     parser.add_argument(
@@ -56,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)
-    return parse_and_run(_convert, parser, argv)
+    return parser
 
 
 def _list_methods() -> None:
@@ -73,6 +86,7 @@ def _convert(args: argparse.Namespace) -> None:
     from snnjax.analysis.conversion_curve import describe_silent, images_of, measure_curve
     from snnjax.conversion import Ann, convert
     from snnjax.conversion.methods import describe_thresholds
+    from snnjax.train.state import count_parameters
 
     num_steps, steps = _steps(args)
     if args.calibration_images < 1:
@@ -92,7 +106,13 @@ def _convert(args: argparse.Namespace) -> None:
     options = parse_settings(args.set)
     converted = convert(ann, args.method, images_of(training), num_steps=num_steps, **options)
     print(describe_thresholds(ann.layers, converted.thresholds), flush=True)
-    about = converted.about | {'weights': str(args.weights), 'ann': trained.name}
+    about = converted.about | {
+        'weights': str(args.weights),
+        'ann': trained.name,
+        'parameters': count_parameters(converted.variables['params']),
+        # Where the images were of which thresholds were taken, so that they can be made again.
+        'data': {key: getattr(training.data, key) for key in ('name', 'dir', 'split')},
+    }
     accuracy = trained.evaluate()['eval/accuracy']
     print(f'ANN: accuracy {accuracy:.4f}', flush=True)
     _save(args, converted, about)

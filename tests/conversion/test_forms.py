@@ -78,6 +78,34 @@ def test_shortcut_normalization_divides_all_activations_by_the_thresholds():
     assert np.abs(apply_normalized(ann.model, ann.variables, without, x)[0] - expected).max() > 0.01
 
 
+def test_compensation_multiplies_weights_and_shortcuts_but_no_bias():
+    """Hu et al.: spike for spike the weight-normalized network with all of these times c."""
+    c, ann = 1.25, networks.make(**RESNET)
+    x = jnp.asarray(networks.images(2), jnp.float64)
+    plain, more = (
+        convert(ann, 's_resnet', networks.calibration(), num_steps=12, compensation=factor)
+        for factor in (1.0, c)
+    )
+    logits, spikes = outputs_of(more.model, wide(more.variables), x)
+    normalized = normalize_weights(plain.model, wide(plain.variables), plain.thresholds, SHAPE)
+    by_hand = dataclasses.replace(
+        normalized,
+        weights={
+            name: layer._replace(kernel=c * layer.kernel)
+            for name, layer in normalized.weights.items()
+        },
+        shortcuts={name: c * factor for name, factor in normalized.shortcuts.items()},
+    )
+    same, units = apply_normalized(plain.model, wide(plain.variables), by_hand, x)
+    for layer, unit in units.items():
+        # The kernel of the stem is rounded to float32 where it is multiplied.
+        assert np.mean((unit != 0) != (spikes[layer] != 0)) < 1e-3, layer
+    np.testing.assert_allclose(same, logits, atol=1e-3)
+    wrong = dataclasses.replace(by_hand, shortcuts=normalized.shortcuts)
+    other = apply_normalized(plain.model, wide(plain.variables), wrong, x)[0]
+    assert np.abs(other - logits).max() > 0.01
+
+
 def test_currents_in_shortcuts_have_no_weight_normalized_form():
     ann = networks.make('ann_resnet8', **RESNET)
     with pytest.raises(ConversionError, match='add currents'):

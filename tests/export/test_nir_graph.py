@@ -217,8 +217,8 @@ def test_what_nir_cannot_say_is_refused(name, options, message):
 
 
 def test_graphs_that_cannot_be_simulated_are_refused():
-    unknown = nir.NIRGraph.from_list(nir.Scale(np.ones(3)))
-    with pytest.raises(ValueError, match="node 'scale' of the graph"):
+    unknown = nir.NIRGraph.from_list(nir.Delay(np.ones(3)))
+    with pytest.raises(ValueError, match="node 'delay' of the graph"):
         simulate(unknown, np.zeros((1, 1, 3)), dt=1.0)
     graph = nir.NIRGraph.from_list(nir.Affine(np.eye(3), np.zeros(3)))
     graph.edges.append(('affine', 'affine'))

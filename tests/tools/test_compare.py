@@ -1,7 +1,11 @@
+import jax
+import jax.numpy as jnp
 import pytest
 
+from snnjax import create_model
 from snnjax.analysis.runs import read_table, summarise_run, write_table
 from snnjax.tools import compare
+from snnjax.weights.folder import save_weights
 
 
 @pytest.fixture(scope='module')
@@ -56,3 +60,52 @@ def test_what_cannot_be_compared_is_refused(
     folders = {'tmp': tmp_path, 'sweep': sweep_dir}
     assert compare.main([text.format(**folders) for text in arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+ANN = {'in_channels': 1, 'blocks': [1], 'widths': [4], 'strides': [1]}
+CONFIG = """
+def get_runs():
+    return {'ms_seed0': 'a', 'ann_seed0': 'b'}
+
+
+def get_conversions():
+    shared = {'run': 'ann_seed0', 'num_steps': 4}
+    return {
+        'hu_seed0': {**shared, 'method': 's_resnet', 'options': {'percentile': 99}},
+        'few_seed0': {**shared, 'method': 'few_spikes', 'options': {}},
+    }
+"""
+
+
+def test_converted_networks_stand_beside_trained_ones(digits_run, tmp_path, capsys):
+    """What is trained or converted already is not made again."""
+    work, csv = tmp_path / 'work', tmp_path / 'rows.csv'
+    work.mkdir()
+    (work / 'ms_seed0').symlink_to(digits_run[0])
+    model = create_model('relu_resnet8', **ANN)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    save_weights(work / 'ann_seed0', variables, 'relu_resnet8', ANN)
+    row = summarise_run(work / 'ms_seed0') | {'depth': ''}
+    runs = {'ms_seed0': 'a', 'ann_seed0': 'b'}
+    write_table(work / 'results.csv', [{'run': n, 'arguments': a, **row} for n, a in runs.items()])
+    config = tmp_path / 'config.py'
+    config.write_text(CONFIG)
+    shared = [str(work), '--images=40', '--dataset=digits']
+    assert compare.main([*shared, f'--config={config}', f'--csv={csv}']) == 0
+    *_, trained, hu, few = capsys.readouterr().out.strip().splitlines()
+    assert trained.startswith('| ms | `ms_resnet8` | trained | 2 |')
+    assert hu.startswith('| hu | `relu_resnet8` | s_resnet | 4 | ')
+    assert few.startswith('| few | `relu_resnet8` | few_spikes | 30 | ')
+    assert hu.count('|') == trained.count('|')
+    rows = {row['run']: row for row in read_table(csv)}
+    assert rows.keys() == {'ms_seed0', 'hu_seed0', 'few_seed0'}
+    # Measured from the folders, they are the same.
+    folders = [str(work / name) for name in ('hu_seed0', 'few_seed0')]
+    assert compare.main([*shared, '--converted', *folders, f'--csv={csv}']) == 0
+    for row in read_table(csv):
+        for key in ('accuracy', 'parameters', 'num_steps'):
+            assert row[key] == rows[row['run']][key]
+        for key in ('spikes_per_neuron', 'syops', 'snn_joules', 'joules_by_layer'):
+            assert (row[key] or 0) == pytest.approx(rows[row['run']][key] or 0, rel=1e-5)
+    assert compare.main([*shared, '--converted', str(work / 'ann_seed0')]) == 2
+    assert 'is no converted network' in capsys.readouterr().err

@@ -52,12 +52,14 @@ def test_what_is_written_is_a_network_like_any(ann, tmp_path, capsys):
 
     about = json.loads((out / 'model.json').read_text())['conversion']
     assert about['method'] == 's_resnet'
+    assert about['data']['name'] == 'digits'
+    assert about['data'].keys() == {'name', 'dir', 'split'}
     assert about['options'] == {'percentile': 99, 'compensation': 1.0, 'initial': 0.5}
     model, _ = open_weights(out)
     assert (model.num_steps, model.neuron, model.soft_reset) == (8, 'integrate_and_fire', True)
     nir = [f'--weights={out}', '--format=nir', f'--out={tmp_path / "graph.nir"}']
-    assert export.main(nir) == 2
-    assert 'neurons of NIR have a hard reset' in capsys.readouterr().err
+    assert export.main(nir) == 0
+    assert 'float64: 100.0000% of spikes' in capsys.readouterr().out
 
 
 def test_few_spikes_are_counted(ann, tmp_path):

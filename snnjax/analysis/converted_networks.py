@@ -1,0 +1,94 @@
+"""Converted networks beside trained ones: what they reach, and what an image costs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snnjax.analysis.conversion_curve import images_of, measure_curve
+from snnjax.analysis.energy import measure_costs
+from snnjax.analysis.runs import RunError, by_network, mean_and_deviation
+from snnjax.analysis.trained import open_trained
+from snnjax.train.state import count_parameters
+
+
+def read_conversion(folder: Path) -> dict[str, Any]:
+    """Returns what ``model.json`` of a folder says of the conversion.
+
+    Raises:
+      RunError: for a folder that `snnjax.tools.convert` has not written.
+    """
+    path = folder / 'model.json'
+    about = json.loads(path.read_text()).get('conversion') if path.is_file() else None
+    if about is None:
+        raise RunError(f'{folder} is no converted network: give a folder that convert has written')
+    return about
+
+
+def measure_converted(folder: Path, **choice: Any) -> dict[str, Any]:
+    """Measures a converted network at its number of time steps.
+
+    Args:
+      folder: that `snnjax.tools.convert` has written.
+      **choice: arguments of `open_trained` for the examples.
+
+    Returns:
+      ``model``, ``method``, ``parameters``, and what a row of `measure_curve` has. Few-spike
+      networks have the time steps of all layers together.
+
+    Raises:
+      RunError: for another folder.
+    """
+    about = read_conversion(folder)
+    trained = open_trained(str(folder), **choice)
+    if 'time_steps' in about:
+        costs = measure_costs(trained)
+        per_neuron = costs['firing_rate'] * about['steps_per_layer']
+        row = costs | {'num_steps': about['time_steps'], 'spikes_per_neuron': per_neuron}
+    else:
+        model, variables = trained.model, trained.variables
+        images, shape = images_of(trained), trained.image_shape
+        (row,), _ = measure_curve(model, variables, images, shape, [trained.num_steps])
+    return {
+        'model': trained.name,
+        'method': about['method'],
+        'parameters': count_parameters(trained.variables['params']),
+        **row,
+    }
+
+
+def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line a network in Markdown, as table 3 has them, with spikes and energy.
+
+    Args:
+      rows: with ``run``, the name, and what `measure_converted` gives; or what
+        `snnjax.analysis.comparison.measure_run` does, whose networks were trained as they are.
+        Where there are several seeds, means are told, and deviations of the accuracy behind ±.
+    """
+    lines = [
+        '| network | model | method | T | parameters | ANN (%) | accuracy (%) | spikes per neuron '
+        '| SyOPs (M) | energy by mean rate (uJ) | energy by layer (uJ) |',
+        '|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
+    ]
+    for name, seeds in by_network(rows).items():
+
+        def mean(key: str, unit: float, seeds: Sequence[Mapping[str, Any]] = seeds) -> float:
+            return statistics.fmean(row[key] for row in seeds) / unit
+
+        first = seeds[0]
+        of_ann = [100 * row['ann_accuracy'] for row in seeds if row.get('ann_accuracy')]
+        ann = mean_and_deviation(of_ann) if of_ann else ''
+        spikes = statistics.fmean(
+            row.get('spikes_per_neuron', row['firing_rate'] * row['num_steps']) for row in seeds
+        )
+        lines.append(
+            f'| {name} | `{first["model"]}` | {first.get("method", "trained")} '
+            f'| {first["num_steps"]:,} | {first["parameters"]:,} | {ann} '
+            f'| {mean_and_deviation([100 * row["accuracy"] for row in seeds])} | {spikes:.2f} '
+            f'| {mean("syops", 1e6):.2f} | {mean("snn_joules", 1e-6):.1f} '
+            f'| {mean("joules_by_layer", 1e-6):.1f} |'
+        )
+    return '\n'.join(lines)

@@ -1,0 +1,39 @@
+"""The spiking softmax at the output, an alternative to the largest mean of the logits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def softmax_spikes(logits: np.ndarray, key: jax.Array) -> np.ndarray:
+    """Draws the spikes of a softmax layer (Rueckauer et al. 2017).
+
+    Neurons of the output only integrate, and are not reset. In each step each of them fires,
+    independently of the others, with the probability that the softmax of all potentials gives it.
+
+    Args:
+      logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes), as `simulate`
+        gives them.
+      key: of the random numbers.
+
+    Returns:
+      Booleans (T, B, classes).
+    """
+    steps = np.arange(1, len(logits) + 1).reshape(-1, 1, 1)
+    probability = jax.nn.softmax(jnp.asarray(steps * logits), axis=-1)
+    return np.asarray(jax.random.uniform(key, logits.shape, probability.dtype) < probability)
+
+
+def decide_by_count(spikes: np.ndarray) -> np.ndarray:
+    """Returns the classes that have fired most after each step, the first of equals.
+
+    Args:
+      spikes: booleans (T, B, classes).
+
+    Returns:
+      Integers (T, B); -1 for an image whose output has not fired yet, which counts as wrong.
+    """
+    counts = np.cumsum(spikes, axis=0)
+    return np.where(counts.any(axis=-1), counts.argmax(axis=-1), -1)
