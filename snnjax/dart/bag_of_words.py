@@ -120,7 +120,7 @@ def sample_descriptors(
 
     Args:
       recordings: recordings to draw from.
-      count: how many recordings there are.
+      count: number of recordings.
       options: the settings.
 
     Returns:

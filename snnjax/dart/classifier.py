@@ -93,7 +93,7 @@ class Evaluation:
       events: number of events in them.
       undescribed: number of recordings with too few events to be described; each is given the same
         label.
-      seconds: how long it took, reading included.
+      seconds: duration of the evaluation, reading included.
     """
 
     correct: int

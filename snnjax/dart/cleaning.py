@@ -1,4 +1,4 @@
-"""What is done to events before they are described: saccades are taken back, noise left out."""
+"""Cleans events before they are described: takes saccades back and leaves noise out."""
 
 from __future__ import annotations
 

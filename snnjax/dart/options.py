@@ -46,7 +46,7 @@ class DartOptions:
       fifo: number of latest events that describe an event, itself included.
       min_events: index, from 1, of the first event of a recording that is described.
       stride: every so many events are described; 1 for all.
-      stabilize: whether the three saccades of N-MNIST and N-Caltech101 are taken back.
+      stabilize: if true, the three saccades of N-MNIST and N-Caltech101 are taken back.
       noise_filter: microseconds; an event is kept if one of the 8 pixels around it has had an event
         so long before it, or later. 0 for no filter.
       words: number of words in the codebook.
