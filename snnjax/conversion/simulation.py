@@ -18,7 +18,7 @@ import numpy as np
 from snnjax.models import Network
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.observation import SYNAPSES, observed
-from snnjax.models.params import by_name, nested
+from snnjax.models.streaming import initial_state
 
 Variables = Mapping[str, Any]
 
@@ -115,31 +115,6 @@ def _count(spikes: jax.Array, mask: jax.Array) -> jax.Array:
     """Returns how many values of each step are not zero, for the images that count."""
     fired = (spikes != 0) & mask.reshape(-1, *[1] * (spikes.ndim - 1))
     return jnp.sum(fired, axis=(0, 2, 3, 4), dtype=jnp.int32)
-
-
-def initial_state(model: Network, variables: Variables, images: jax.Array) -> dict[str, Any]:
-    """Returns the collection ``membrane`` as it is before the first step.
-
-    Args:
-      model: the network, each of its layers for itself.
-      variables: its own.
-      images: (B, H, W, C).
-    """
-    with observed(SpikingNeurons) as calls:
-        _, updates = jax.eval_shape(
-            functools.partial(model.apply, mutable=['membrane']), dict(variables), images
-        )
-    # Counts and the like begin at 0.
-    shapes = by_name(updates['membrane'])
-    arrays = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-    for call in calls:
-        params: Any = functools.reduce(
-            lambda tree, name: tree.get(name, {}), call.path, variables['params']
-        )
-        layer: Any = call.module
-        step = jax.eval_shape(lambda x: x[:, 0], call.input)
-        arrays['/'.join((*call.path, 'potential'))] = layer.start(step, layer.all_options(params))
-    return nested(arrays)
 
 
 def correct(logits: np.ndarray, labels: Any, mask: Any, steps: Sequence[int]) -> dict[int, int]:
