@@ -26,6 +26,7 @@ class DenseNet(Network):
     own lists of layers are not published.
 
     Attributes:
+      image_pool: size of the windows that images are averaged over before the stem; 1 for none.
       stem_width: channels of the stem, a 3x3 convolution.
       stem_stride: stride of the stem.
       blocks: number of layers of each stage.
@@ -40,16 +41,17 @@ class DenseNet(Network):
       ValueError: when built with an unknown pooling, or numbers that cannot be or do not agree.
     """
 
+    image_pool: int = 1
     stem_width: int = 16
     stem_stride: int = 2
     blocks: tuple[int, ...] = (3, 3, 4)
     widths: tuple[int, ...] = (12, 24, 56)
-    pools: tuple[int, ...] = (1, 2, 2)
+    pools: tuple[int, ...] = (2, 2, 1)
     pooling: str = 'max'
 
     def __post_init__(self) -> None:
         self._check_names(pooling=POOLINGS)
-        self._check_positive('stem_width', 'stem_stride', 'blocks', 'widths', 'pools')
+        self._check_positive('image_pool', 'stem_width', 'stem_stride', 'blocks', 'widths', 'pools')
         self._check_lengths('blocks', 'widths', 'pools')
         super().__post_init__()
 
@@ -84,6 +86,8 @@ class DenseNet(Network):
         if self.pooling == 'max':
             pool = functools.partial(MaxPool, by_count=self._is_rate_coded)
 
+        if self.image_pool > 1:
+            x = AveragePool(self.image_pool, name='image_pool')(x)
         x = conv_norm(self.stem_width, 3, self.stem_stride, name='stem')(x)
         x = spike(name='spike')(x)
         stages = zip(self.blocks, self.widths, self.pools, strict=True)
@@ -109,13 +113,14 @@ class DenseNet(Network):
     def check_size(self, height: int, width: int) -> None:
         """Raises ValueError for images of which pooling leaves nothing."""
         size = f'{height}x{width}'
+        height, width = height // self.image_pool, width // self.image_pool
         height, width = -(-height // self.stem_stride), -(-width // self.stem_stride)
         for pool in self.pools:
             height, width = height // pool, width // pool
         if not height or not width:
             raise ValueError(
-                f'images of {size} are too small for stem_stride={self.stem_stride} and '
-                f'pools={self.pools}: nothing is left of them'
+                f'images of {size} are too small for image_pool={self.image_pool}, '
+                f'stem_stride={self.stem_stride} and pools={self.pools}: nothing is left of them'
             )
 
 
@@ -124,6 +129,6 @@ _EVENTS: dict[str, Any] = {'activation': 'relu', 'in_channels': 2}
 DENSE_NETS: dict[str, dict[str, Any]] = {
     # For 34x34 pixels, as of N-MNIST, and for 128x128.
     'densenet': _EVENTS,
-    'densenet_dvs': {**_EVENTS, 'pools': (2, 2, 2)},
+    'densenet_dvs': {**_EVENTS, 'image_pool': 2, 'pools': (2, 2, 2)},
 }
 """Options of `DenseNet` by the name of the network."""
