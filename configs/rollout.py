@@ -3,16 +3,21 @@ r"""Streaming rollouts on event streams (Kugele et al. 2020).
 python -m snnjax.tools.prepare nmnist --source=~/Downloads --data_dir=~/snnjax_data
 python -m snnjax.main --config=configs/rollout.py:data=nmnist --workdir=runs/rollout
 python -m snnjax.tools.early_answers --weights=runs/rollout --figure=early.png
-python -m snnjax.tools.convert --weights=runs/rollout --method=rueckauer --set initial=0.5 \
-    --out=converted/rollout
+
+For spiking neurons with the same delays, it is trained with activations of two levels, since a
+neuron fires at most once a step, and frames change from step to step:
+
+python -m snnjax.main --config=configs/rollout.py:activation=qcfs --workdir=runs/rollout_qcfs
+python -m snnjax.tools.convert --weights=runs/rollout_qcfs --method=rueckauer \
+    --set percentile=100 --set initial=0.5 --set lowest=0.0 --out=converted/rollout
 
 Every edge of the network takes one time step. It is densely connected and has half a million
 parameters. It first answers after two steps, and has seen a frame through all of its layers after
 twelve. Frames have a fixed duration if ``frame_window`` is not 0; the paper has 48 frames of
 CIFAR10-DVS and 240 of DvsGesture.
 
-From 1,000 of the 60,000 recordings of N-MNIST it learns to recognise 95 of 100 others in six epochs,
-which take four minutes of CPU time (``docs/results``).
+After six epochs on 1,000 of the 60,000 recordings of N-MNIST, four minutes of CPU time, it
+recognises 95 of 100 others (``docs/results``).
 """
 
 from snnjax.train.config import choose, default_config
@@ -46,12 +51,17 @@ DATA = {
 """Time steps, budget and options of the data by the name of the data set."""
 
 
-def get_config(data='nmnist', num_steps=0, epochs=0, seed=0):
-    """Arguments: ``data``, one of `DATA`; and others, which are those of the data if 0."""
+def get_config(data='nmnist', activation='relu', num_steps=0, epochs=0, seed=0):
+    """Arguments: ``data``, one of `DATA`; ``activation`` (relu, qcfs); 0 for what the data has."""
     chosen = choose('data', data, DATA)
     config = default_config()
     config.model.name = 'rollout_densenet' if data == 'nmnist' else 'rollout_densenet_dvs'
     config.model.num_steps = num_steps or chosen['num_steps']
+    choose('activation', activation, {'relu': {}, 'qcfs': {}})
+    if activation == 'qcfs':
+        config.model.activation = 'qcfs'
+        config.model.activation_options = {'levels': 2, 'bound': 2.0}
+        config.model.pooling = 'average'
     config.data.name = data
     config.data.update(chosen['data'])
     config.optimizer.name = 'adam'

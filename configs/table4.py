@@ -33,6 +33,8 @@ OWN = {
 EPOCHS = {
     ('rollout', 'nmnist'): 6,
     ('rollout', 'dvs128_objects'): 16,
+    ('rollout_qcfs', 'nmnist'): 6,
+    ('rollout_qcfs', 'dvs128_objects'): 16,
     ('ms', 'nmnist'): 6,
     ('ms', 'dvs128_objects'): 16,
 }
@@ -40,11 +42,12 @@ EPOCHS = {
 
 
 def get_config(network='rollout', data='nmnist', setting='cpu', seed=0):
-    """Arguments: ``network`` (rollout, ms, plif, ta), ``data``, ``setting`` (cpu, paper)."""
+    """Arguments: ``network`` (rollout, rollout_qcfs, ms, plif, ta), ``data``, ``setting``."""
     own = choose('data', data, OWN)
     depth = choose('setting', setting, {'cpu': 8, 'paper': 20})
     makers = {
         'rollout': lambda: rollout.get_config(data=data),
+        'rollout_qcfs': lambda: rollout.get_config(data=data, activation='qcfs'),
         'ms': lambda: own(depth=depth),
         'plif': lambda: plif.get_config(data=data),
         'ta': ta_snn.get_config,
@@ -58,7 +61,7 @@ def get_config(network='rollout', data='nmnist', setting='cpu', seed=0):
     return config
 
 
-def get_runs(networks='rollout+ms', data='', setting='cpu', seeds='0'):
+def get_runs(networks='rollout+rollout_qcfs+ms', data='', setting='cpu', seeds='0'):
     """Arguments: ``networks``, ``data`` and ``seeds``, each with a + between, and ``setting``.
 
     All data sets of the setting are meant if none is named.

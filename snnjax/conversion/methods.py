@@ -156,6 +156,7 @@ def rueckauer(
     per_channel: bool = False,
     soft_reset: bool = True,
     initial: float = 0.0,
+    lowest: float | None = None,
 ) -> Converted:
     """Normalizes by a percentile of the activations of each layer (Rueckauer et al. 2017).
 
@@ -168,10 +169,19 @@ def rueckauer(
       per_channel: give each channel a threshold.
       soft_reset: False for a reset to 0.
       initial: potential before the first step, as a share of the threshold.
+      lowest: lower bound of the potential, likewise; None for none, as in the paper. Rollouts need
+        one near 0: their currents change over time.
     """
     _check_rectified(ann)
     thresholds = percentiles(ann, calibration, percentile, nonzero=nonzero, per_channel=per_channel)
-    return to_spiking(ann, thresholds, num_steps=num_steps, soft_reset=soft_reset, initial=initial)
+    return to_spiking(
+        ann,
+        thresholds,
+        num_steps=num_steps,
+        soft_reset=soft_reset,
+        initial=initial,
+        **({} if lowest is None else {'lowest': lowest}),
+    )
 
 
 def s_resnet(

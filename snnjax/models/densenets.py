@@ -84,7 +84,9 @@ class DenseNet(Network):
         spike = self._spike(num_steps)
         pool: Any = POOLINGS[self.pooling]
         if self.pooling == 'max':
-            pool = functools.partial(MaxPool, by_count=self._is_rate_coded)
+            # What a rollout sees changes: who has fired most is not who fires most now.
+            by_count = self._is_rate_coded and not self.rollout
+            pool = functools.partial(MaxPool, by_count=by_count)
 
         if self.image_pool > 1:
             x = AveragePool(self.image_pool, name='image_pool')(x)

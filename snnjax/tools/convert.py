@@ -156,7 +156,7 @@ def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> No
     name, of_ann = describe_weights(source)
     options = {**of_ann, **converted.options}
     data = data_as_trained(source, changes)
-    images = image_format(data, None)
+    images = image_format(data, converted.model.num_steps)
     inputs = describe_inputs(source, converted.model, changes).to_json()
     card = make_card(source, converted.variables['params'], images, inputs, args.checkpoint)
     card.setdefault('data', {'name': data['name'], 'split': data.get('split', DataOptions.split)})
