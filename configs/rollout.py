@@ -9,7 +9,7 @@ neuron fires at most once a step, and frames change from step to step:
 
 python -m snnjax.main --config=configs/rollout.py:activation=qcfs --workdir=runs/rollout_qcfs
 python -m snnjax.tools.convert --weights=runs/rollout_qcfs --method=rueckauer \
-    --set percentile=100 --set initial=0.5 --set lowest=0.0 --out=converted/rollout
+    --set initial=0.5 --set lowest=0.0 --out=converted/rollout
 
 Every edge of the network takes one time step. It is densely connected and has half a million
 parameters. It first answers after two steps, and has seen a frame through all of its layers after

@@ -6,8 +6,8 @@ r"""Trains, converts and compares networks on event data sets: table 4 of the pa
 
 The config file is that of a sweep, see `snnjax.tools.sweep`. Runs on data sets that are not
 prepared are left out, and named. Each rollout is also converted to spiking neurons with the same
-delays (Rueckauer et al. 2017; membranes start at half their thresholds), to RUN_converted beside
-it. What is finished is not done again.
+delays (Rueckauer et al. 2017; membranes start at half their thresholds and stay above 0), to
+RUN_converted beside it. What is finished is not done again.
 
 A line for each network and data set: split, time steps, parameters, test accuracy of the last
 checkpoint, and energy of a recording by layer (see `snnjax.tools.energy`). --rows adds the lines of
@@ -132,6 +132,8 @@ def _convert(workdir: Path, data: Mapping[str, Any]) -> tuple[Path, str]:
 
     folder = workdir.with_name(f'{workdir.name}_converted')
     arguments = [f'--weights={workdir}', '--method=rueckauer', '--set', 'initial=0.5']
+    # Currents of frames change, see the option.
+    arguments += ['--set', 'lowest=0.0']
     arguments.append(f'--out={folder}')
     if not (folder / 'model.json').is_file():
         status = convert.main([*arguments, f'--data_dir={data["dir"]}', '--images=0'])
