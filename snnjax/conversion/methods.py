@@ -174,13 +174,14 @@ def rueckauer(
     """
     _check_rectified(ann)
     thresholds = percentiles(ann, calibration, percentile, nonzero=nonzero, per_channel=per_channel)
+    of_neuron: dict[str, Any] = {} if lowest is None else {'lowest': lowest}
     return to_spiking(
         ann,
         thresholds,
         num_steps=num_steps,
         soft_reset=soft_reset,
         initial=initial,
-        **({} if lowest is None else {'lowest': lowest}),
+        **of_neuron,
     )
 
 
