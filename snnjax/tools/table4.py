@@ -86,7 +86,7 @@ def _table(args: Any, changes: Sequence[str]) -> int:
         command = f'python -m snnjax.main --config={path}:{text}'
         rows.append(measure_row(workdir, model, data, command))
         if _is_analog_rollout(workdir):
-            folder, made = _convert(workdir, data)
+            folder, made = _convert(workdir, data, num_steps=config.model.num_steps)
             rows.append(measure_row(folder, f'{model}, converted', data, made))
     named = {config.data.name for config in configs.values()} - set(missing)
     rows += [row for row in others if row['dataset'] in named]
@@ -126,15 +126,17 @@ def _is_analog_rollout(workdir: Path) -> bool:
     return model.rollout and not model.is_spiking
 
 
-def _convert(workdir: Path, data: Mapping[str, Any]) -> tuple[Path, str]:
+def _convert(workdir: Path, data: Mapping[str, Any], num_steps: int) -> tuple[Path, str]:
     """Converts a rollout if that is not done; returns the folder of weights, and the command."""
+    from snnjax.data import DataOptions, open_dataset
     from snnjax.tools import convert
 
+    images = len(open_dataset(DataOptions(**data), num_steps).load('train'))
     folder = workdir.with_name(f'{workdir.name}_converted')
     arguments = [f'--weights={workdir}', '--method=rueckauer', '--set', 'initial=0.5']
     # Currents of frames change, see the option.
     arguments += ['--set', 'lowest=0.0']
-    arguments.append(f'--out={folder}')
+    arguments += [f'--calibration_images={min(images, 1000)}', f'--out={folder}']
     if not (folder / 'model.json').is_file():
         status = convert.main([*arguments, f'--data_dir={data["dir"]}', '--images=0'])
         if status:
