@@ -29,8 +29,9 @@ def save_early_answers(curves: Mapping[str, Rows], path: Output) -> None:
     axes.set_xlabel('time since the first event (ms)' if in_time else 'share of frames seen (%)')
     axes.set_ylabel('test accuracy (%)')
     axes.legend(fontsize=7)
-    images = next(iter(curves.values()))[0]['images']
-    figure.suptitle(f'{images:,} recordings, mean of the logits so far', fontsize=9)
+    counts = {rows[0]['images'] for rows in curves.values()}
+    images = ' and '.join(f'{count:,}' for count in sorted(counts))
+    figure.suptitle(f'{images} recordings, mean of the logits so far', fontsize=9)
     save_figure(figure, path)
 
 
