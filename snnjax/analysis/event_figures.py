@@ -59,6 +59,8 @@ def save_event_table(rows: Rows, path: Output) -> None:
                 label = f'{row["network"]} (no energy)'
                 axes.axhline(accuracy, color=colour, linestyle=':', label=label)
         axes.set_xscale('log')
+        axes.xaxis.set_major_formatter('{x:g}')
+        axes.xaxis.set_minor_formatter('')
         axes.set_title(dataset, fontsize=9)
         axes.set_xlabel('energy of a recording (mJ), compute only')
         axes.legend(fontsize=7)
