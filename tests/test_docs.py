@@ -221,12 +221,12 @@ def test_the_table_of_models_has_them_all():
         for row in MODELS
         if row[0].endswith('net20')
         or row[0] in list_models('ms_resnet??*')[:9]
-        or row[0].startswith(('tdbn', 'sew', 'plif', 'ta_snn'))
+        or row[0].startswith(('tdbn', 'sew', 'plif', 'ta_snn', 'rollout'))
     ],
 )
 def test_the_table_of_models_has_their_sizes(name, parameters, operations):
     model = create_model(name)
-    size = 34 if name == 'plif_nmnist' else model.default_image_size
+    size = 34 if name in ('plif_nmnist', 'rollout_densenet') else model.default_image_size
     layers = summarise(model, (size, size, model.in_channels))
     assert f'{sum(layer.parameters for layer in layers):,}' == parameters
     assert f'{spiking_macs(layers):,}' == operations

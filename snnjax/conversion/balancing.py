@@ -24,11 +24,12 @@ from snnjax.conversion.network import (
     Converted,
     to_spiking,
 )
-from snnjax.conversion.simulation import STEPS_PER_PART, correct, initial_state, simulate
+from snnjax.conversion.simulation import STEPS_PER_PART, correct, simulate
 from snnjax.models import Network
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.observation import observed
 from snnjax.models.params import is_in_stage
+from snnjax.models.streaming import initial_state
 
 NEVER = np.float32(1e30)
 """A threshold that no current reaches."""

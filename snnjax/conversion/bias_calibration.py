@@ -21,13 +21,14 @@ from snnjax.conversion.network import (
     to_spiking,
     trace,
 )
-from snnjax.conversion.simulation import STEPS_PER_PART, initial_state
+from snnjax.conversion.simulation import STEPS_PER_PART
 from snnjax.models import Network
 from snnjax.models.activations import Activation
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.observation import observed
 from snnjax.models.params import by_name, nested
+from snnjax.models.streaming import initial_state
 
 LEVELS = ('none', 'light', 'advanced')
 

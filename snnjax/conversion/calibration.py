@@ -45,7 +45,8 @@ def percentiles(
 
     def make(layer: Layer) -> LargestValues:
         channels = layer.shape[-1] if per_channel else 1
-        total = calibration.count * int(np.prod(layer.shape)) // channels
+        values = layer.steps * int(np.prod(layer.shape))
+        total = calibration.count * values // channels
         return LargestValues(channels, total, percentile, nonzero)
 
     return _gather(ann, calibration, make, 'thresholds', per_channel)

@@ -42,11 +42,13 @@ class Method:
       function: ``(ann, calibration, *, num_steps, **options) -> Converted``.
       source: the paper.
       calibrates: False if no images are looked at.
+      rollouts: True if it can convert rollouts, see `snnjax.models.rollouts`, with their delays.
     """
 
     function: Callable[..., Converted]
     source: str
     calibrates: bool = True
+    rollouts: bool = False
 
     @functools.cached_property
     def options(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def convert(
             )
     if num_steps < 1:
         raise ConversionError(f'num_steps={num_steps}: a network needs at least 1 time step')
+    _check_rollout(ann, method, num_steps)
     if chosen.calibrates and calibration.count < 1:
         raise ConversionError(f'no calibration images: {method} needs at least one training image')
     converted = chosen.function(ann, calibration, num_steps=num_steps, **options)
@@ -98,6 +101,20 @@ def convert(
         **converted.about,
     }
     return dataclasses.replace(converted, about=about)
+
+
+def _check_rollout(ann: Ann, method: str, num_steps: int) -> None:
+    if not ann.model.rollout:
+        return
+    if not METHODS[method].rollouts:
+        known = ', '.join(name for name, each in METHODS.items() if each.rollouts)
+        raise ConversionError(f'{method} is not for rollouts; take one of {known}')
+    frames = ann.image_shape[0] if len(ann.image_shape) == 4 else num_steps
+    if num_steps != frames:
+        raise ConversionError(
+            f'num_steps={num_steps}: each frame is one time step of a rollout, and there are '
+            f'{frames} frames'
+        )
 
 
 def _check_rectified(ann: Ann, *kinds: str) -> None:
@@ -139,6 +156,7 @@ def rueckauer(
     per_channel: bool = False,
     soft_reset: bool = True,
     initial: float = 0.0,
+    lowest: float | None = None,
 ) -> Converted:
     """Normalizes by a percentile of the activations of each layer (Rueckauer et al. 2017).
 
@@ -151,10 +169,20 @@ def rueckauer(
       per_channel: give each channel a threshold.
       soft_reset: False for a reset to 0.
       initial: potential before the first step, as a share of the threshold.
+      lowest: lower bound of the potential, likewise; None for none, as in the paper. Rollouts need
+        one near 0: their currents change over time.
     """
     _check_rectified(ann)
     thresholds = percentiles(ann, calibration, percentile, nonzero=nonzero, per_channel=per_channel)
-    return to_spiking(ann, thresholds, num_steps=num_steps, soft_reset=soft_reset, initial=initial)
+    of_neuron: dict[str, Any] = {} if lowest is None else {'lowest': lowest}
+    return to_spiking(
+        ann,
+        thresholds,
+        num_steps=num_steps,
+        soft_reset=soft_reset,
+        initial=initial,
+        **of_neuron,
+    )
 
 
 def s_resnet(
@@ -343,10 +371,10 @@ def _calibrated(ann: Ann, calibration: Calibration, **options: Any) -> Converted
 
 
 METHODS: dict[str, Method] = {
-    'rueckauer': Method(rueckauer, 'Rueckauer et al. 2017'),
-    's_resnet': Method(s_resnet, 'Hu et al. 2018, 2021'),
-    'qcfs': Method(qcfs, 'Bu et al. 2022', calibrates=False),
-    'rts': Method(rts, 'Deng and Gu 2021'),
+    'rueckauer': Method(rueckauer, 'Rueckauer et al. 2017', rollouts=True),
+    's_resnet': Method(s_resnet, 'Hu et al. 2018, 2021', rollouts=True),
+    'qcfs': Method(qcfs, 'Bu et al. 2022', calibrates=False, rollouts=True),
+    'rts': Method(rts, 'Deng and Gu 2021', rollouts=True),
     'ltb': Method(ltb, 'Bu et al. 2025'),
     'calibration': Method(_calibrated, 'Li et al. 2021'),
     'spike_norm': Method(spike_norm, 'Sengupta et al. 2019'),

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     """Images that a conversion looks at.
 
     Attributes:
-      images: normalized floats (B, H, W, C).
+      images: normalized floats (B, H, W, C); (B, T, H, W, C) for a rollout of frames.
       labels: integers (B,).
       mask: booleans (B,), false for padding.
     """
@@ -74,11 +74,13 @@ class Layer:
       kind: its class in `snnjax.models.activations`.
       module: the layer, apart from the network.
       shape: (H, W, C) of its outputs.
+      steps: number of time steps that it has outputs of: 1 but for a rollout.
     """
 
     name: str
     module: Activation
     shape: tuple[int, ...]
+    steps: int = 1
 
     @property
     def kind(self) -> str:
@@ -93,10 +95,12 @@ class Ann:
     Attributes:
       model: network of activations.
       variables: its own, layers not stacked.
-      image_shape: (H, W, C).
+      image_shape: (H, W, C); (T, H, W, C) for a rollout of frames, whose time steps are then those
+        of the spiking network, too.
 
     Raises:
-      ConversionError: when built with a network that spikes, or has no activations.
+      ConversionError: when built with a network that spikes, or has no activations, or with frames
+        for a network that is not a rollout.
     """
 
     model: Network
@@ -108,8 +112,11 @@ class Ann:
             raise ConversionError(
                 'the network spikes already: give the weights of an ANN, such as relu_resnet20'
             )
-        if len(self.image_shape) != 3:
-            raise ConversionError('only networks of static images are converted, not of events')
+        if len(self.image_shape) != 3 and not self.model.rollout:
+            raise ConversionError(
+                'only networks of static images are converted, and rollouts, such as '
+                'rollout_densenet, of events'
+            )
         if not self.layers:
             raise ConversionError('the network has no activations that neurons could replace')
 
@@ -118,7 +125,7 @@ class Ann:
         """The layers of activations in the order in which they run."""
         calls = trace(self.model, self.image_shape, Activation)
         return tuple(
-            Layer('/'.join(call.path), call.module, call.output.shape[2:])  # type: ignore[arg-type]
+            Layer('/'.join(call.path), call.module, call.output.shape[2:], call.output.shape[1])  # type: ignore[arg-type]
             for call in calls
         )
 
@@ -143,7 +150,7 @@ class Ann:
         return [name for name in names if name.rpartition('/')[2] in ('bias', 'scale')]
 
     def activations(self, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns the logits of images, and the outputs (B, 1, H, W, C) of all layers by name."""
+        """Returns the logits, and the outputs (B, 1 or T, H, W, C) of all layers by name."""
         return _activations(self.model)(self.variables, images)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from snnjax.models import Network
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.observation import SYNAPSES, observed
-from snnjax.models.params import by_name, nested
+from snnjax.models.streaming import initial_state
 
 Variables = Mapping[str, Any]
 
@@ -31,7 +31,8 @@ class Outcome:
     """What was simulated for one batch.
 
     Attributes:
-      logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes).
+      logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes); of a rollout,
+        over those of them from its first response on.
       spikes: spikes of all images and neurons of a layer in each step, int64 (T,) by layer.
       inputs: inputs of convolutions and fully connected layers that are not zero, likewise; only of
         those that are computed in each step.
@@ -57,19 +58,24 @@ def simulate(
       model: network of `snnjax.neurons.amplitude.integrate_and_fire`, or another neuron that can
         continue from a membrane potential.
       variables: its own, layers not stacked.
-      images: normalized floats (B, H, W, C).
-      num_steps: time steps T, at least 1; the model's own number does not matter.
+      images: normalized floats (B, H, W, C), or (B, T, H, W, C).
+      num_steps: time steps T, at least 1; the model's own number does not matter. At most the
+        number of frames if there are frames.
       mask: booleans (B,), false for images whose spikes do not count.
       steps_per_part: time steps that are computed at once.
     """
     size = min(num_steps, steps_per_part)
+    if images.ndim == 5 and images.shape[1] < num_steps:
+        raise ValueError(f'num_steps={num_steps} is more than the {images.shape[1]} frames')
+    first = min(model.first_response, num_steps - 1)
     model = model.unrolled().clone(num_steps=size, step_logits=True)
     start, advance = _compile(model)
     mask = jnp.ones(len(images), bool) if mask is None else jnp.asarray(mask)
-    state = start(variables, images)
+    state = start(variables, _part(images, 0, size))
     logits, spikes = [], []
-    for _ in range(-(-num_steps // size)):
-        state, of_part, counts = advance(variables, state, images, mask)
+    for part in range(-(-num_steps // size)):
+        seen = _part(images, part, size)
+        state, of_part, counts = advance(variables, state, seen, mask)
         logits.append(of_part)
         spikes.append(counts)
     steps = np.concatenate(jax.device_get(logits), axis=1)[:, :num_steps]
@@ -81,8 +87,28 @@ def simulate(
         }
         for kind in of_parts
     )
-    means = np.cumsum(steps, axis=1, dtype=np.float64) / np.arange(1, num_steps + 1)[:, None]
-    return Outcome(np.moveaxis(means, 1, 0), spikes_of, inputs_of)
+    return Outcome(np.moveaxis(running_means(steps, first), 1, 0), spikes_of, inputs_of)
+
+
+def running_means(logits: np.ndarray, first: int = 0) -> np.ndarray:
+    """Returns the means over time up to each step, float64 (B, T, classes).
+
+    Args:
+      logits: logits of each step, (B, T, classes).
+      first: index of the step that means begin with. Before it they are the logits themselves.
+    """
+    means = np.array(logits, np.float64)
+    counts = np.arange(1, means.shape[1] - first + 1)[:, None]
+    means[:, first:] = np.cumsum(means[:, first:], axis=1) / counts
+    return means
+
+
+def _part(images: jax.Array, part: int, size: int) -> jax.Array:
+    """Returns the frames of a part, zeros behind the last ones; a static image as it is."""
+    if images.ndim == 4:
+        return images
+    frames = images[:, part * size : (part + 1) * size]
+    return jnp.pad(frames, [(0, 0), (0, size - frames.shape[1])] + [(0, 0)] * 3)
 
 
 @functools.lru_cache(maxsize=16)
@@ -115,31 +141,6 @@ def _count(spikes: jax.Array, mask: jax.Array) -> jax.Array:
     """Returns how many values of each step are not zero, for the images that count."""
     fired = (spikes != 0) & mask.reshape(-1, *[1] * (spikes.ndim - 1))
     return jnp.sum(fired, axis=(0, 2, 3, 4), dtype=jnp.int32)
-
-
-def initial_state(model: Network, variables: Variables, images: jax.Array) -> dict[str, Any]:
-    """Returns the collection ``membrane`` as it is before the first step.
-
-    Args:
-      model: the network, each of its layers for itself.
-      variables: its own.
-      images: (B, H, W, C).
-    """
-    with observed(SpikingNeurons) as calls:
-        _, updates = jax.eval_shape(
-            functools.partial(model.apply, mutable=['membrane']), dict(variables), images
-        )
-    # Counts and the like begin at 0.
-    shapes = by_name(updates['membrane'])
-    arrays = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-    for call in calls:
-        params: Any = functools.reduce(
-            lambda tree, name: tree.get(name, {}), call.path, variables['params']
-        )
-        layer: Any = call.module
-        step = jax.eval_shape(lambda x: x[:, 0], call.input)
-        arrays['/'.join((*call.path, 'potential'))] = layer.start(step, layer.all_options(params))
-    return nested(arrays)
 
 
 def correct(logits: np.ndarray, labels: Any, mask: Any, steps: Sequence[int]) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from snnjax.models.compilation import compiler_options
 from snnjax.models.conv_nets import ConvNet
+from snnjax.models.densenets import DenseNet
 from snnjax.models.efficientnets import EfficientNet
 from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.layers import mean_firing_rate
@@ -14,6 +15,7 @@ from snnjax.models.vgg import VGG
 __all__ = [
     'VGG',
     'ConvNet',
+    'DenseNet',
     'EfficientNet',
     'FewSpikes',
     'Network',

@@ -17,20 +17,26 @@ import jax.numpy as jnp
 from jax import lax
 
 from snnjax.models.layers import record_rate
+from snnjax.models.rollouts import delayed
 from snnjax.neurons.precision import at_least_float32
 
 
-class Activation(nn.Module):
+class Activation(nn.Module, kw_only=True):
     """A function of each number; its firing rate is the share of positive outputs.
 
     Fields of a subclass are options, ``create_model(..., activation_options={...})``.
+
+    Attributes:
+      delay: hand on the outputs one time step late, see `snnjax.models.rollouts`; not an option.
     """
+
+    delay: bool = False
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, 1 or T, H, W, C) -> the same shape and dtype."""
         y = self.value(x)
         record_rate(self, y > 0)
-        return y
+        return delayed(self, y) if self.delay else y
 
     def value(self, x: jax.Array) -> jax.Array:
         """Returns the outputs, in the shape and dtype of ``x``."""
@@ -138,7 +144,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 def activation_option_names(name: str) -> list[str]:
     """Returns the options of an activation."""
     fields = dataclasses.fields(cast(Any, ACTIVATIONS[name]))
-    return [field.name for field in fields if field.name not in ('name', 'parent')]
+    return [field.name for field in fields if field.name not in ('name', 'parent', 'delay')]
 
 
 def _check_above_zero(option: str, value: Any) -> None:

@@ -56,6 +56,14 @@ class Block(nn.Module):
     """Whether the stream is spikes, which the stem has to make and the head can read; otherwise it
     is a membrane potential."""
 
+    layers_around: ClassVar[tuple[int, int, int] | None] = None
+    """Layers of neurons of the block beside those between its convolutions: at the start or the end
+    of the residual path, in a shortcut that has a convolution, and after the addition. None for a
+    block that does not tell: networks of it have no rollout."""
+
+    has_shortcut: ClassVar[bool] = True
+    """False for a block that only has a residual path."""
+
     def shortcut(self, x: jax.Array) -> jax.Array:
         """The stream, brought to the shape of the block's output."""
         same_width = x.shape[-1] == self.features
@@ -108,6 +116,7 @@ class MSBlock(Block):
     """
 
     stream_of_spikes = False
+    layers_around = (1, 0, 0)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -123,6 +132,7 @@ class VanillaBlock(Block):
     """
 
     stream_of_spikes = True
+    layers_around = (0, 0, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -135,6 +145,8 @@ class PlainBlock(Block):
     """Two layers without a shortcut, PlainNet (figure 1): ``LIF(conv(LIF(conv(x))))``."""
 
     stream_of_spikes = True
+    layers_around = (0, 0, 1)
+    has_shortcut = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -149,6 +161,7 @@ class WithoutInterBlockLIF(Block):
     """
 
     stream_of_spikes = False
+    layers_around = (0, 0, 0)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -165,6 +178,7 @@ class LIFBeforeAdditionBlock(Block):
     """
 
     stream_of_spikes = True
+    layers_around = (1, 1, 0)
 
     def connect(self, shortcut: jax.Array, residual: jax.Array) -> jax.Array:
         """The stream, from the spikes of both branches."""

@@ -105,9 +105,16 @@ class ConvNet(Network):
             x = self._attend(x, num_steps, f'dense_attention{i}')
             x = spike(name=f'dense_spike{i}')(x)
 
+        x = self._answers(x)
         votes = jnp.squeeze(x, (2, 3)).reshape(*x.shape[:2], self.num_classes, self.voters)
         axes = -1 if self.step_logits else (1, -1)
         return jnp.mean(votes, axis=axes, dtype=at_least_float32(x.dtype))
+
+    @property
+    def path_lengths(self) -> tuple[int, int] | None:
+        """A chain has one path; attention looks at all time steps, so that it has no rollout."""
+        length = len(self.channels) + len(self.hidden) + 2
+        return None if self.attention else (length, length)
 
     @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from snnjax.models.activations import ACTIVATIONS, Activation
 from snnjax.models.layers import record_rate
+from snnjax.models.rollouts import delayed
 from snnjax.neurons.few_spikes import (
     FITTED_SIGMOID,
     FITTED_SWISH,
@@ -42,10 +43,10 @@ class FewSpikes(Activation):
         raise NotImplementedError
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, 1, H, W, C) -> the same shape and dtype."""
+        """(B, 1 or T, H, W, C) -> the same shape and dtype."""
         y, counts = self.fire(x)
         record_rate(self, counts / jnp.float32(self.num_spikes))
-        return y
+        return delayed(self, y) if self.delay else y
 
     def value(self, x: jax.Array) -> jax.Array:
         """Returns the outputs, in the shape and dtype of ``x``."""

@@ -20,6 +20,7 @@ from flax.core import FrozenDict
 from jax.ad_checkpoint import checkpoint_name
 
 from snnjax.models.convolution import Conv
+from snnjax.models.rollouts import delayed, over_time
 from snnjax.neurons import lif
 from snnjax.neurons.precision import at_least_float32
 from snnjax.neurons.registry import as_neuron
@@ -170,13 +171,6 @@ class ConvNorm(nn.Module):
         )(x)
 
 
-def over_time(x: jax.Array, num_steps: int) -> jax.Array:
-    """(B, 1 or T, ...) -> (B, T, ...): what does not change, in every time step."""
-    if x.shape[1] != 1:
-        return x
-    return jnp.broadcast_to(x, (x.shape[0], num_steps, *x.shape[2:]))
-
-
 def leave_out(x: jax.Array, share: float, *, train: bool, alike: tuple[int, ...] = ()) -> jax.Array:
     """Dropout: what is kept is divided by the share that is kept. To be called by a module.
 
@@ -233,6 +227,7 @@ class SpikingNeurons(nn.Module):
         parameter ``<name>_logit``.
       shapes: 'channel' or 'neuron' by the names of those of them that are an array, one number a
         channel or a neuron.
+      delay: hand on the spikes one time step late, see `snnjax.models.rollouts`.
 
     If the collection ``membrane`` is mutable, and the neuron can, the layer continues from the
     potential that is in it and leaves its own there: a long simulation can be run in parts.
@@ -243,6 +238,7 @@ class SpikingNeurons(nn.Module):
     options: Mapping[str, Any] = FrozenDict()
     learnable: tuple[str, ...] = ()
     shapes: Mapping[str, str] = FrozenDict()
+    delay: bool = False
 
     @nn.compact
     def __call__(self, current: jax.Array) -> jax.Array:
@@ -267,7 +263,7 @@ class SpikingNeurons(nn.Module):
         else:
             spikes = neuron(current, **options)
         record_rate(self, spikes != 0 if neuron.rate_coded else spikes)
-        return spikes
+        return delayed(self, spikes) if self.delay else spikes
 
     @nn.nowrap
     def start(self, step: Any, options: Mapping[str, Any]) -> jax.Array:

@@ -16,6 +16,7 @@ from flax.core import FrozenDict
 from snnjax.models.activations import ACTIVATIONS, activation_option_names
 from snnjax.models.layers import SpikingNeurons, leave_out
 from snnjax.models.poisson import PoissonInput
+from snnjax.models.rollouts import ImageNode
 from snnjax.neurons import NEURONS, SURROGATES, Neuron
 from snnjax.neurons.registry import REQUIRED, as_neuron
 from snnjax.spelling import suggest
@@ -73,9 +74,12 @@ class Network(nn.Module):
       detach_reset: no gradient through the reset, see `snnjax.neurons.lif`.
       dtype: of activations and convolutions; None follows the images. Parameters, statistics and
         membrane potentials are float32 all the same.
+      rollout: let every edge take one time step, see `snnjax.models.rollouts`. The variables are
+        those of the sequential network. The mean over time begins at the first response.
 
     Raises:
-      ValueError: when built with an unknown name, or a number or dtype that cannot be.
+      ValueError: when built with an unknown name, or a number or dtype that cannot be; or as a
+        rollout of a network that has none.
     """
 
     num_classes: int = 10
@@ -101,6 +105,7 @@ class Network(nn.Module):
     strict: bool = False
     detach_reset: bool = True
     dtype: Any = None
+    rollout: bool = False
 
     def __post_init__(self) -> None:
         self._check_names(neuron=NEURONS, surrogate=SURROGATES, coding=CODINGS)
@@ -123,6 +128,11 @@ class Network(nn.Module):
         self._check_neuron()
         self.activation_options = FrozenDict(self.activation_options)
         self._check_activation()
+        if self.rollout and self.path_lengths is None:
+            raise ValueError(
+                f'rollout: {self._describe_kind()} has no rollout, since the lengths of its paths '
+                f'are not known; take a ResNet, VGG or DenseNet, or leave rollout at false'
+            )
         super().__post_init__()
 
     @property
@@ -144,6 +154,19 @@ class Network(nn.Module):
     def block_names(self) -> list[str]:
         """The names of the blocks, ``stage1/block1``, in order; none if the network has none."""
         return []
+
+    @property
+    def path_lengths(self) -> tuple[int, int] | None:
+        """Edges of the shortest and the longest path from images to logits; None if not known.
+
+        See `snnjax.models.rollouts` for what an edge is.
+        """
+        return None
+
+    @property
+    def first_response(self) -> int:
+        """Index of the first time step whose logits depend on the images: 0 but for a rollout."""
+        return self.path_lengths[0] if self.rollout and self.path_lengths else 0
 
     @property
     def default_image_size(self) -> int:
@@ -329,7 +352,8 @@ class Network(nn.Module):
         `snnjax.models.efficientnets`.
         """
         if self._activation:
-            return functools.partial(ACTIVATIONS[self._activation], **self.activation_options)
+            activation = functools.partial(ACTIVATIONS[self._activation], **self.activation_options)
+            return functools.partial(activation, delay=True) if self.rollout else activation
         return functools.partial(
             SpikingNeurons,
             num_steps,
@@ -337,7 +361,28 @@ class Network(nn.Module):
             options=FrozenDict(self._options_of_neuron()),
             learnable=self._learned_options,
             shapes=FrozenDict(self._learned_shapes),
+            delay=self.rollout,
         )
+
+    @nn.nowrap
+    def _answers(self, x: jax.Array) -> jax.Array:
+        """Returns the time steps of (B, T, ...) that the mean over time is taken of.
+
+        These are all, or those of a rollout from the first response on.
+        """
+        first = 0 if self.step_logits else self.first_response
+        if first and x.shape[1] <= first:
+            raise ValueError(
+                f'num_steps={x.shape[1]}: this rollout first responds after {first} time steps, '
+                f'so give more'
+            )
+        return x[:, first:]
+
+    @nn.nowrap
+    def _describe_kind(self) -> str:
+        """Returns the class, and the kind of blocks, for an error."""
+        kind = getattr(self, 'kind', '')
+        return type(self).__name__ + (f' of kind {kind!r}' if kind else '')
 
     @nn.nowrap
     def leave_out(self, x: jax.Array, *, train: bool, share: float | None = None) -> jax.Array:
@@ -365,16 +410,22 @@ class Network(nn.Module):
             )
         images = images.astype(self.dtype or images.dtype)
         if images.ndim == 4:
-            num_steps = self.num_steps or DEFAULT_NUM_STEPS
+            num_steps = self.num_steps or DEFAULT_NUM_STEPS + self.first_response
+            x = images[:, None]
             if self.coding == 'poisson':
-                return PoissonInput(num_steps, name='input')(images[:, None]), num_steps
-            return images[:, None], num_steps
+                x = PoissonInput(num_steps, name='input')(x)
+            return self._delayed(x, num_steps), num_steps
         if self.num_steps not in (None, images.shape[1]):
             raise ValueError(
                 f'images of shape {images.shape} have {images.shape[1]} time steps, the model has '
                 f'num_steps={self.num_steps}'
             )
-        return images, images.shape[1]
+        return self._delayed(images, images.shape[1]), images.shape[1]
+
+    @nn.nowrap
+    def _delayed(self, images: jax.Array, num_steps: int) -> jax.Array:
+        """Returns the images as the first layers read them."""
+        return ImageNode(num_steps, name='images')(images) if self.rollout else images
 
 
 def block_names(blocks: Sequence[int]) -> list[str]:

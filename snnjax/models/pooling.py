@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any, cast
 
 import flax.linen as nn
@@ -192,3 +193,12 @@ class Flatten(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, 1, 1, H * W * C)."""
         return jnp.expand_dims(jax.lax.collapse(x, 2), (2, 3))
+
+
+class Concatenate(nn.Module):
+    """Channels of several layers behind one another."""
+
+    @nn.compact
+    def __call__(self, layers: Sequence[jax.Array]) -> jax.Array:
+        """Joins arrays of shape (B, T, H, W, C_i) to one of shape (B, T, H, W, sum of C_i)."""
+        return jnp.concatenate(layers, axis=-1)

@@ -13,6 +13,7 @@ from typing import Any, cast
 from flax.core import FrozenDict
 
 from snnjax.models.conv_nets import ConvNet
+from snnjax.models.densenets import DENSE_NETS, DenseNet
 from snnjax.models.efficientnets import EFFICIENT_NETS, EfficientNet
 from snnjax.models.network import Network
 from snnjax.models.resnets import ResNet
@@ -154,13 +155,17 @@ NAMED: dict[str, tuple[type[Network], dict[str, Any]]] = {
         (VGG, VGGS),
         (SenguptaResNet, SENGUPTA_RESNETS),
         (EfficientNet, EFFICIENT_NETS),
+        (DenseNet, DENSE_NETS),
     )
     for name, form in forms.items()
 }
 """The network and its options by names that follow no rule."""
 
-NETWORKS = (ResNet, ConvNet, VGG, SenguptaResNet, EfficientNet)
+NETWORKS = (ResNet, ConvNet, VGG, SenguptaResNet, EfficientNet, DenseNet)
 """The networks that names stand for."""
+
+ROLLOUT = 'rollout_'
+"""What the name of a rollout begins with; the rest is the name of the sequential network."""
 
 _NAME = re.compile(r'(?P<family>[a-z_]+?)(?P<depth>\d+)(x(?P<widen>\d+))?(?P<dvs>_dvs)?')
 
@@ -176,7 +181,7 @@ def list_models(pattern: str = '*') -> list[str]:
         names += [f'{name}{depth}' for depth in depths]
         if 20 in family.cifar_depths:
             names.append(f'{name}20_dvs')
-    names += ['tdbn_resnet34x2', *NAMED]
+    names += ['tdbn_resnet34x2', *NAMED, *(f'{ROLLOUT}{name}' for name in DENSE_NETS)]
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
@@ -185,7 +190,8 @@ def create_model(name: str, **options: Any) -> Network:
 
     ``create_model('ms_resnet20', num_classes=10, num_steps=4)`` is a Flax module; see
     `snnjax.models.ResNet` for its options and its call. Networks in `NAMED` have names of their
-    own, and the options of `snnjax.models.ConvNet`, `VGG`, `SenguptaResNet` or `EfficientNet`.
+    own, and the options of `snnjax.models.ConvNet`, `VGG`, `SenguptaResNet`, `EfficientNet` or
+    `DenseNet`.
 
     Other names are a family, a depth, and what else there is to say of its form:
 
@@ -205,7 +211,10 @@ def create_model(name: str, **options: Any) -> Network:
       ValueError: for a name that is not known, with the nearest ones; for an option that cannot be.
       TypeError: for an option that the model has not, likewise, or whose value has another type.
     """
-    network, form = NAMED[name] if name in NAMED else (ResNet, _form(name))
+    sequential = name.removeprefix(ROLLOUT)
+    network, form = NAMED[sequential] if sequential in NAMED else (ResNet, _form(sequential))
+    if sequential != name:
+        form = {**form, 'rollout': True}
     known = [field.name for field in option_fields(network)]
     for option in options:
         if option not in known:
@@ -265,10 +274,11 @@ def family_and_depth(name: str) -> tuple[str, int | None]:
 
     Networks with names of their own have no depth.
     """
-    if name in NAMED:
+    sequential = name.removeprefix(ROLLOUT)
+    if sequential in NAMED:
         return name, None
-    match = _parse(name)
-    return match['family'], int(match['depth'])
+    match = _parse(sequential)
+    return name[: len(name) - len(sequential)] + match['family'], int(match['depth'])
 
 
 def _parse(name: str) -> re.Match[str]:

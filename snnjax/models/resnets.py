@@ -162,6 +162,7 @@ class ResNet(Network):
         for i, features in enumerate(self.hidden, start=1):
             x = nn.Dense(features, dtype=self.dtype, name=f'dense{i}')(x)
             x = spike(name=f'dense_spike{i}')(x)
+        x = self._answers(x)
         over_time = not self.step_logits
         rates = GlobalAveragePool(over_time, name='rates' if self.hidden else 'head_pool')(x)
         rates = self.leave_out(rates, train=train)
@@ -183,6 +184,36 @@ class ResNet(Network):
     def block_names(self) -> list[str]:
         """The names of the blocks, ``stage1/block1``, in order."""
         return block_names(self.blocks)
+
+    @property
+    def path_lengths(self) -> tuple[int, int] | None:
+        """Edges of the shortest and of the longest path; None if the blocks do not tell theirs."""
+        block = BLOCKS[self.kind]
+        if block.layers_around is None:
+            return None
+        on_residual, on_projection, after = block.layers_around
+        residual = on_residual + (2 if self.bottleneck else 1)
+        projection = on_projection + self.spiking_shortcut
+        # The images, the neurons of the stem or the head, and the fully connected layers.
+        shortest = longest = 2 + len(self.hidden)
+        for number, projects in zip(self.blocks, self._projections, strict=True):
+            for first in [True] + [False] * (number - 1):
+                shortcut = projection if first and projects else 0
+                paths = (residual, shortcut) if block.has_shortcut else (residual,)
+                shortest += min(paths) + after
+                longest += max(paths) + after
+        return shortest, longest
+
+    @property
+    def _projections(self) -> list[bool]:
+        """Whether the first shortcut of each stage has a convolution, see `Block.shortcut`."""
+        stem = self.widths[0] / (4 if self.bottleneck else 1)
+        before = (stem, *self.widths[:-1])
+        return [
+            not self.pad_shortcut
+            and (self.project_first or width != last or (stride != 1 and self.project_shortcut))
+            for last, width, stride in zip(before, self.widths, self.strides, strict=True)
+        ]
 
     @property
     def default_image_size(self) -> int:

@@ -109,6 +109,7 @@ class SenguptaResNet(Network):
         if self.average_head:
             x = GlobalAveragePool(keep_pixel=True, name='head_pool')(x)
         x = Flatten(name='flatten')(x)
+        x = self._answers(x)
         x = GlobalAveragePool(over_time=not self.step_logits, name='rates')(x)
         x = self.leave_out(x, train=train)
         return nn.Dense(
@@ -117,6 +118,11 @@ class SenguptaResNet(Network):
             kernel_init=nn.initializers.normal(0.01),
             name='classifier',
         )(x)
+
+    @property
+    def path_lengths(self) -> tuple[int, int]:
+        """Edges through all shortcuts, and through all residual paths."""
+        return 4 + sum(self.blocks), 4 + 2 * sum(self.blocks)
 
     @property
     def block_names(self) -> list[str]:

@@ -18,7 +18,7 @@ from snnjax.models.network import Network
 from snnjax.models.observation import SYNAPSES, Call, observed
 from snnjax.models.params import is_in_stage
 from snnjax.models.poisson import PoissonInput
-from snnjax.models.pooling import Flatten, MaxPool
+from snnjax.models.pooling import Concatenate, Flatten, MaxPool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,8 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
     spikes: set[int] = set()
     layers = []
     for call in calls:
-        sees_spikes = id(call.input) in spikes
+        inputs = call.input if isinstance(call.module, Concatenate) else [call.input]
+        sees_spikes = all(id(x) in spikes for x in inputs)
         selects = isinstance(call.module, _SELECTIONS)
         if isinstance(call.module, _SPIKES) or (selects and sees_spikes):
             spikes.add(id(call.output))
@@ -119,7 +120,7 @@ _KINDS: dict[type[nn.Module], Any] = {
 _SPIKES = (SpikingNeurons, FewSpikes, PoissonInput)
 
 # They give spikes where they get spikes.
-_SELECTIONS = (MaxPool, Flatten)
+_SELECTIONS = (MaxPool, Flatten, Concatenate)
 
 
 def _macs(call: Call) -> int:

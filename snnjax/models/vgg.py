@@ -131,6 +131,7 @@ class VGG(Network):
             x = dense(features, dtype=self.dtype, name=f'dense{i}')(x)
             x = spike(name=f'dense_spike{i}')(x)
             x = self.leave_out(x, train=train)
+        x = self._answers(x)
         x = GlobalAveragePool(over_time=not self.step_logits, name='rates')(x)
         return dense(self.num_classes, name='classifier')(x)
 
@@ -138,6 +139,12 @@ class VGG(Network):
     def default_image_size(self) -> int:
         """Height and width: 224 with a ``grid``, which is of networks for ImageNet; else 32."""
         return 224 if self.grid else super().default_image_size
+
+    @property
+    def path_lengths(self) -> tuple[int, int]:
+        """A chain has one path."""
+        length = sum(self.blocks) + len(self.hidden) + 1
+        return length, length
 
     @property
     def flattened(self) -> tuple[str, int]:

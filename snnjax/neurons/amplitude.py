@@ -9,6 +9,7 @@ weight-normalized form, see `snnjax.conversion.forms`.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -30,6 +31,7 @@ def integrate_and_fire(
     initial: float | jax.Array = 0.0,
     drift: float = 0.0,
     gain: float = 1.0,
+    lowest: float = -math.inf,
     soft_reset: bool = True,
     strict: bool = False,
     time_axis: int = 1,
@@ -42,6 +44,7 @@ def integrate_and_fire(
         o[t] = 1 if u[t] >= theta else 0
         v[t] = u[t] - theta * o[t]                    or, without ``soft_reset``,
         v[t] = 0 if o[t] else u[t]
+        v[t] = max(v[t], lowest * theta)
         output[t] = gain * theta * o[t]
 
     For a constant current ``x = z * theta`` with ``z`` from 0 to 1, a soft reset and ``initial=0``,
@@ -54,6 +57,8 @@ def integrate_and_fire(
       initial: potential before the first step, as a share of the threshold; likewise.
       drift: current that is added in each step, as a share of the threshold.
       gain: size of a spike, in thresholds.
+      lowest: lower bound of the potential, as a share of the threshold. A current that changes over
+        time is rectified by it step by step, as in a ReLU, and not on average over time only.
       soft_reset: subtract the threshold after a spike, instead of starting from 0.
       strict: fire above the threshold only.
       time_axis: the axis of ``current`` that is time.
@@ -69,7 +74,7 @@ def integrate_and_fire(
     """
     current = check_current(current, time_axis)
     options: dict[str, Any] = {'drift': drift, 'gain': gain, 'soft_reset': soft_reset}
-    options |= {'strict': strict, 'time_axis': time_axis, 'threshold': threshold}
+    options |= {'lowest': lowest, 'strict': strict, 'time_axis': time_axis, 'threshold': threshold}
     start = start_potential(at(current, 0, time_axis % current.ndim), threshold, initial)
     return advance(current, start, **options)[0]
 
@@ -97,6 +102,7 @@ def advance(
     initial: float | jax.Array = 0.0,
     drift: float = 0.0,
     gain: float = 1.0,
+    lowest: float = -math.inf,
     soft_reset: bool = True,
     strict: bool = False,
     time_axis: int = 1,
@@ -110,6 +116,7 @@ def advance(
       initial: ignored, since the potential is given.
       drift: see `integrate_and_fire`.
       gain: likewise.
+      lowest: likewise.
       soft_reset: likewise.
       strict: likewise.
       time_axis: likewise.
@@ -118,7 +125,7 @@ def advance(
     axis = time_axis % current.ndim
     dtype = at_least_float32(current.dtype)
     theta = jnp.asarray(threshold, dtype)
-    run = apart(_run, axis, bool(soft_reset), bool(strict), bool(drift))
+    run = apart(_run, axis, bool(soft_reset), bool(strict), bool(drift), float(lowest))
     current = _without_gradient(current)
     words, left = run(current, potential.astype(dtype), theta, jnp.asarray(drift, dtype))
     total = current.shape[axis]
@@ -146,13 +153,14 @@ def _run(
     soft_reset: bool,
     strict: bool,
     drifts: bool,
+    lowest: float,
     current: jax.Array,
     potential: jax.Array,
     theta: jax.Array,
     drift: jax.Array,
 ) -> tuple[tuple[jax.Array | None, jax.Array | None], jax.Array]:
     """Returns the spikes as bits, of all whole words (words, ...) and of the rest, and ``v[T]``."""
-    word = functools.partial(_run_word, axis, soft_reset, strict, drifts, theta, drift)
+    word = functools.partial(_run_word, axis, soft_reset, strict, drifts, lowest, theta, drift)
     total = current.shape[axis]
     whole, rest = divmod(total, _STEPS_PER_WORD)
     words = last = None
@@ -171,6 +179,7 @@ def _run_word(
     soft_reset: bool,
     strict: bool,
     drifts: bool,
+    lowest: float,
     theta: jax.Array,
     drift: jax.Array,
     potential: jax.Array,
@@ -185,6 +194,8 @@ def _run_word(
         word |= fires.astype(jnp.uint16) << t
         left = potential - theta if soft_reset else jnp.zeros_like(potential)
         potential = jnp.where(fires, left, potential)
+        if lowest > -math.inf:
+            potential = jnp.maximum(potential, lowest * theta)
     return potential, word
 
 

@@ -8,7 +8,8 @@ r"""Converts a trained ANN to a spiking network, and tells its accuracy by the n
 What is written to --out is a folder of weights, which all commands take: evaluate, energy, report
 and the others. Thresholds come from training images, as they are in testing. Accuracy, spikes and
 energy are those of the test images after 1, 2, 4 and so on time steps, up to --num_steps, or after
-those of --steps; all of them are measured in one pass.
+those of --steps; all of them are measured in one pass. A rollout, such as rollout_densenet, keeps
+its delays: each frame is one time step of both networks, and --num_steps the number of frames.
 
 --methods lists the methods and their options.
 """
@@ -95,14 +96,20 @@ def _convert(args: argparse.Namespace) -> None:
         )
     if args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir())):
         raise ConfigError(f'{args.out} is there already; remove it or name another')
-    # Of the ANN, one step is all there is.
-    trained = open_arguments(args, num_steps=1)
+    # Of the ANN, one step is all there is; of a rollout, each frame is a step of both networks.
+    trained = open_arguments(args, num_steps=None if _is_rollout(args) else 1)
+    if trained.model.rollout:
+        args.num_steps = args.num_steps or trained.num_steps
+        num_steps, steps = _steps(args)
+        trained = open_arguments(args, num_steps=num_steps)
     print(trained.describe(), flush=True)
     import jax
 
     variables = jax.device_get(dict(trained.variables))
     ann = Ann(trained.model, variables, trained.image_shape)
-    training = open_arguments(args, num_steps=1, split='train', images=args.calibration_images)
+    training = open_arguments(
+        args, num_steps=trained.num_steps, split='train', images=args.calibration_images
+    )
     options = parse_settings(args.set)
     converted = convert(ann, args.method, images_of(training), num_steps=num_steps, **options)
     print(describe_thresholds(ann.layers, converted.thresholds), flush=True)
@@ -127,6 +134,15 @@ def _convert(args: argparse.Namespace) -> None:
     rows = [{'method': args.method, 'ann_accuracy': accuracy, **row} for row in rows]
     _report(args, rows)
     print(f'{args.out}: {trained.name}, {args.method}, T={rows[-1]["num_steps"]}')
+
+
+def _is_rollout(args: argparse.Namespace) -> bool:
+    """Returns whether the weights are of a rollout."""
+    from snnjax.models import create_model
+    from snnjax.weights.folder import describe_weights
+
+    name, options = describe_weights(str(args.weights))
+    return create_model(name, **options).rollout
 
 
 def _steps(args: argparse.Namespace) -> tuple[int, list[int]]:
@@ -160,7 +176,7 @@ def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> No
     name, of_ann = describe_weights(source)
     options = {**of_ann, **converted.options}
     data = data_as_trained(source, changes)
-    images = image_format(data, None)
+    images = image_format(data, converted.model.num_steps)
     inputs = describe_inputs(source, converted.model, changes).to_json()
     card = make_card(source, converted.variables['params'], images, inputs, args.checkpoint)
     card.setdefault('data', {'name': data['name'], 'split': data.get('split', DataOptions.split)})

@@ -134,3 +134,15 @@ def test_time_may_be_any_axis():
 def test_a_gradient_is_refused():
     with pytest.raises(NotImplementedError, match='train the ANN'):
         jax.grad(lambda x: integrate_and_fire(x).sum())(jnp.ones((1, 3)))
+
+
+def test_a_lower_bound_rectifies_each_step():
+    current = jnp.asarray([[-3.0, 0.75, -0.5, 0.5, 2.0, -9.0, 1.0]])
+    # The potentials are 0, 0.75, 0.25, 0.75, 1.75 after a spike, 0, and 0 after another one.
+    spikes = np.asarray(integrate_and_fire(current, lowest=0.0))[0]
+    assert spikes.tolist() == [0, 0, 0, 0, 1, 0, 1]
+    assert np.asarray(integrate_and_fire(current))[0].tolist() == [0, 0, 0, 0, 0, 0, 0]
+    doubled = np.asarray(integrate_and_fire(2 * current, threshold=2.0, lowest=0.0))[0]
+    np.testing.assert_array_equal(doubled, 2 * spikes)
+    # A bound of -1 leaves a debt of one threshold.
+    assert np.asarray(integrate_and_fire(current, lowest=-1.0))[0].tolist() == [0] * 4 + [1, 0, 0]

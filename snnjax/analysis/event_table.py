@@ -1,0 +1,82 @@
+"""Networks on event data sets beside each other: table 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snnjax.analysis.comparison import measure_run
+from snnjax.analysis.runs import RunError, read_table
+
+COLUMNS = (
+    *('network', 'dataset', 'split', 'time_steps', 'parameters'),
+    *('accuracy', 'energy_mJ', 'images', 'command'),
+)
+
+
+def measure_row(
+    weights: Path, network: str, data: Mapping[str, Any], command: str
+) -> dict[str, Any]:
+    """Returns the row of a trained or converted network, with the keys of `COLUMNS`.
+
+    Args:
+      weights: work directory or folder of weights.
+      network: name of the row.
+      data: fields of `snnjax.data.DataOptions` of the run, of which ``dir`` is used.
+      command: command that made the weights.
+    """
+    measured = measure_run(weights, data={'dir': data['dir']})
+    return {
+        'network': network,
+        'dataset': data['name'],
+        'split': data['split'],
+        'time_steps': measured['num_steps'],
+        'parameters': measured['parameters'],
+        'accuracy': measured['accuracy'],
+        'energy_mJ': 1e3 * measured['joules_by_layer'],
+        'images': measured['images'],
+        'command': command,
+    }
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads rows of other systems from a CSV file, as `snnjax.tools.dart` writes them.
+
+    Columns are those of `COLUMNS`; ``system`` and ``test_recordings`` stand for ``network`` and
+    ``images``. All but the network, the data set, the split and the accuracy may be missing.
+
+    Raises:
+      RunError: if there is no such file, or a row lacks one of these.
+    """
+    if not path.is_file():
+        raise RunError(f'{path} is not there: give a table that snnjax.tools.dart has written')
+    rows = []
+    for number, row in enumerate(read_table(path), start=1):
+        given = {
+            **row,
+            'network': row.get('network') or row.get('system'),
+            'images': row.get('images') or row.get('test_recordings'),
+        }
+        for key in ('network', 'dataset', 'split', 'accuracy'):
+            if given.get(key) in (None, ''):
+                raise RunError(f'{path}: row {number} has no {key}')
+        rows.append({key: given.get(key) for key in COLUMNS})
+    return rows
+
+
+def event_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a line for each network and data set in Markdown."""
+    lines = [
+        '| data set | split | network | T | parameters | accuracy (%) | energy (mJ) |',
+        '|---|---|---|--:|--:|--:|--:|',
+    ]
+    for row in rows:
+        energy, parameters = row.get('energy_mJ'), row.get('parameters')
+        lines.append(
+            f'| {row["dataset"]} | {row["split"]} | {row["network"]} '
+            f'| {row.get("time_steps") or "-"} '
+            f'| {f"{parameters:,}" if parameters else "-"} | {100 * row["accuracy"]:.1f} '
+            f'| {f"{energy:.3g}" if energy else "-"} |'
+        )
+    return '\n'.join(lines)

@@ -1,0 +1,136 @@
+"""Densely connected networks (Huang et al. 2017) of a size for event cameras."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from snnjax.models.layers import ConvNorm
+from snnjax.models.network import Network
+from snnjax.models.pooling import AveragePool, Concatenate, GlobalAveragePool, MaxPool
+
+POOLINGS = {'max': MaxPool, 'average': AveragePool}
+
+
+class DenseNet(Network):
+    """A stem, then layers that each see the outputs of all layers before them.
+
+    A layer is a 3x3 convolution with normalization, and neurons or an activation. Between stages
+    the outputs of all layers so far are pooled, and the classifier sees the means of all of them.
+
+    So there is a path through any number of layers, and a rollout answers after each length from
+    that of the stem alone to that of all layers. That is in the manner of Kugele et al. 2020, whose
+    own lists of layers are not published.
+
+    Attributes:
+      image_pool: size of the windows that images are averaged over before the stem; 1 for none.
+      stem_width: channels of the stem, a 3x3 convolution.
+      stem_stride: stride of the stem.
+      blocks: number of layers of each stage.
+      widths: channels of each layer of a stage.
+      pools: size of the pooling before each stage; 1 for none.
+      pooling: 'max' or 'average'.
+
+    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` is before the
+    classifier.
+
+    Raises:
+      ValueError: when built with an unknown pooling, or numbers that cannot be or do not agree.
+    """
+
+    image_pool: int = 1
+    stem_width: int = 16
+    stem_stride: int = 2
+    blocks: tuple[int, ...] = (3, 3, 4)
+    widths: tuple[int, ...] = (12, 24, 56)
+    pools: tuple[int, ...] = (2, 2, 1)
+    pooling: str = 'max'
+
+    def __post_init__(self) -> None:
+        self._check_names(pooling=POOLINGS)
+        self._check_positive('image_pool', 'stem_width', 'stem_stride', 'blocks', 'widths', 'pools')
+        self._check_lengths('blocks', 'widths', 'pools')
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Class scores of images.
+
+        Args:
+          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
+            over time.
+          train: normalise by this batch, and update ``batch_stats``, which must then be mutable.
+
+        Returns:
+          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
+          (float64 for float64 images).
+
+        Raises:
+          TypeError: for images that are not floating.
+          ValueError: for images of another rank, channel count or number of time steps, or too
+            small for the pooling.
+        """
+        x, num_steps = self._stream(images)
+        self.check_size(*images.shape[-3:-1])
+        conv_norm = functools.partial(
+            ConvNorm,
+            train=train,
+            threshold=self.threshold if self.is_spiking else 1.0,
+            dtype=self.dtype,
+        )
+        spike = self._spike(num_steps)
+        pool: Any = POOLINGS[self.pooling]
+        if self.pooling == 'max':
+            # What a rollout sees changes: who has fired most is not who fires most now.
+            by_count = self._is_rate_coded and not self.rollout
+            pool = functools.partial(MaxPool, by_count=by_count)
+
+        if self.image_pool > 1:
+            x = AveragePool(self.image_pool, name='image_pool')(x)
+        x = conv_norm(self.stem_width, 3, self.stem_stride, name='stem')(x)
+        x = spike(name='spike')(x)
+        stages = zip(self.blocks, self.widths, self.pools, strict=True)
+        for stage, (count, width, size) in enumerate(stages, start=1):
+            if size > 1:
+                x = pool(size, name=f'pool{stage}')(x)
+            for layer in range(1, count + 1):
+                place = f'{stage}_{layer}'
+                y = conv_norm(width, 3, name=f'conv{place}')(x)
+                y = spike(name=f'spike{place}')(y)
+                x = Concatenate(name=f'join{place}')([x, y])
+        x = self._answers(x)
+        rates = GlobalAveragePool(over_time=not self.step_logits, name='head_pool')(x)
+        rates = self.leave_out(rates, train=train)
+        return nn.Dense(self.num_classes, name='classifier')(rates)
+
+    @property
+    def path_lengths(self) -> tuple[int, int]:
+        """Edges through the stem alone, and through all layers."""
+        return 2, 2 + sum(self.blocks)
+
+    @nn.nowrap
+    def check_size(self, height: int, width: int) -> None:
+        """Raises ValueError for images of which pooling leaves nothing."""
+        size = f'{height}x{width}'
+        height, width = height // self.image_pool, width // self.image_pool
+        height, width = -(-height // self.stem_stride), -(-width // self.stem_stride)
+        for pool in self.pools:
+            height, width = height // pool, width // pool
+        if not height or not width:
+            raise ValueError(
+                f'images of {size} are too small for image_pool={self.image_pool}, '
+                f'stem_stride={self.stem_stride} and pools={self.pools}: nothing is left of them'
+            )
+
+
+_EVENTS: dict[str, Any] = {'activation': 'relu', 'in_channels': 2}
+
+DENSE_NETS: dict[str, dict[str, Any]] = {
+    # For 34x34 pixels, as of N-MNIST, and for 128x128.
+    'densenet': _EVENTS,
+    'densenet_dvs': {**_EVENTS, 'image_pool': 2, 'pools': (2, 2, 2)},
+}
+"""Options of `DenseNet` by the name of the network."""

@@ -1,0 +1,61 @@
+r"""Tells what networks answer before a recording ends: accuracy by time since the first event.
+
+  python -m snnjax.tools.early_answers --weights=runs/rollout
+  python -m snnjax.tools.early_answers --weights runs/rollout converted/rollout \
+      --csv=early.csv --figure=early.png
+
+A line for each time step: the accuracy of the mean of the logits so far, and that of the logits
+of this step alone. A rollout, such as rollout_densenet, answers from its first response on, after
+as many steps as its shortest path has edges; other networks answer at once. Milliseconds are told
+if frames have a fixed duration (data.frames_by=time and data.frame_window).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from snnjax.tools.command_line import add_json_argument, parse_and_run
+from snnjax.tools.paths import figure_file, output_file
+from snnjax.tools.weights_arguments import make_parser, open_each
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = make_parser(__doc__, several=True)
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
+    parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
+    add_json_argument(parser)
+    return parse_and_run(_early_answers, parser, argv)
+
+
+def _early_answers(args: argparse.Namespace) -> None:
+    from snnjax.analysis.early_answers import measure_early_answers
+    from snnjax.analysis.event_figures import save_early_answers
+    from snnjax.analysis.runs import write_table
+
+    curves = {}
+    for name, trained in open_each(args):
+        print(trained.describe())
+        curves[name] = measure_early_answers(trained)
+        print(f'{"step":>5}{"time":>10}{"accuracy":>10}{"of step":>10}')
+        for row in curves[name]:
+            time = row['milliseconds']
+            shown = f'{time:.0f} ms' if time else f'{100 * row["share"]:.0f} %'
+            print(
+                f'{row["num_steps"]:5}{shown:>10}{row["accuracy"]:10.4f}'
+                f'{row["step_accuracy"]:10.4f}',
+                flush=True,
+            )
+    rows = [{'run': name, **row} for name, curve in curves.items() for row in curve]
+    if args.json:
+        args.json.write(rows)
+    if args.csv:
+        write_table(args.csv, rows)
+    if args.figure:
+        save_early_answers(curves, args.figure)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
