@@ -35,6 +35,7 @@ COMMANDS = {
     'dart': 'classify recordings of events without a network',
     'fit_few_spikes': 'fit few-spike neurons to an activation',
     'import_torch': 'take over weights from PyTorch',
+    'import_nir': 'take over a network from a graph of NIR',
     'push': 'send weights to the Hugging Face Hub',
     'export': 'write weights as safetensors, StableHLO or NIR',
     'doctor': 'check the installation',

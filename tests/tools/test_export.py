@@ -177,14 +177,10 @@ def test_a_graph_that_is_another_network_is_not_kept(safetensors, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ('package', 'extra'), [('nir', 'snnjax[nir]'), ('safetensors', 'snnjax[export]')]
-)
-def test_a_missing_package_is_named(digits_run, package, extra, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setitem(sys.modules, f'{package}.numpy', None)
-    assert run(digits_run[0], package, tmp_path / 'out') == 2
-    assert f"pip install '{extra}'" in capsys.readouterr().err
+def test_a_missing_package_is_named(digits_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'nir', None)
+    assert run(digits_run[0], 'nir', tmp_path / 'out') == 2
+    assert "pip install 'snnjax[nir]'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
