@@ -5,8 +5,8 @@ python -m snnjax.tools.table4 --config=configs/table4.py --workdir=runs/table4 \
 
 trains each network on each data set, converts the rollouts to spiking neurons, and tells split,
 time steps, parameters, accuracy and energy. Data sets that are not prepared are left out. The
-setting 'cpu' takes about four minutes of CPU time for a network on N-MNIST, and eight on the objects
-(``docs/results``); 'paper' is the recipe of each.
+setting 'cpu' takes about four minutes of CPU time for a network on N-MNIST, and eight for one on
+the objects (``docs/results``); 'paper' is the recipe of each.
 
 python -m snnjax.main --config=configs/table4.py:network=ms,data=nmnist --workdir=runs/x
 

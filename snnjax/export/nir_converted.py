@@ -15,6 +15,7 @@ All arrays have the axes (C, H, W); fully connected layers are convolutions that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -215,6 +216,8 @@ class _Builder:
 
         path, name = '/'.join(call.path), _name(call)
         options = self._options[path]
+        if options['lowest'] > -math.inf:
+            raise ValueError(f'{path}: a lower bound of the potential cannot be written to NIR')
         sources = tuple(self.waiting)
         self.waiting = []
         shape = call.output.shape[2:]

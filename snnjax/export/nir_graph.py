@@ -163,6 +163,11 @@ def to_graph(
       ValueError: for a network or a neuron that NIR has no nodes for, or a reader that is not known
         or has another time step.
     """
+    if model.rollout:
+        raise ValueError(
+            'a rollout, whose edges take a time step each, cannot be written to NIR: write the '
+            'sequential network'
+        )
     if model.is_spiking and model.neuron == 'integrate_and_fire':
         if reader:
             raise ValueError(
