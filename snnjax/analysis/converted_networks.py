@@ -32,7 +32,7 @@ def measure_converted(folder: Path, **choice: Any) -> dict[str, Any]:
     """Measures a converted network at its number of time steps.
 
     Args:
-      folder: that `snnjax.tools.convert` has written.
+      folder: folder that `snnjax.tools.convert` has written.
       **choice: arguments of `open_trained` for the examples.
 
     Returns:
@@ -64,7 +64,7 @@ def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line a network in Markdown, as table 3 has them, with spikes and energy.
 
     Args:
-      rows: with ``run``, the name, and what `measure_converted` gives; or what
+      rows: rows with ``run``, the name, and what `measure_converted` gives; or what
         `snnjax.analysis.comparison.measure_run` does, whose networks were trained as they are.
         Where there are several seeds, means are told, and deviations of the accuracy behind ±.
     """

@@ -39,7 +39,7 @@ def save_event_table(rows: Rows, path: Output) -> None:
     """Draws accuracy by energy, one plot for each data set.
 
     Args:
-      rows: see `snnjax.analysis.event_table`; those without an energy are horizontal lines.
+      rows: rows of `snnjax.analysis.event_table`; those without an energy are horizontal lines.
       path: path of the PNG.
     """
     datasets = list(dict.fromkeys(row['dataset'] for row in rows))

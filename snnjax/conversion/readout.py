@@ -16,7 +16,7 @@ def softmax_spikes(logits: np.ndarray, key: jax.Array) -> np.ndarray:
     Args:
       logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes), as `simulate`
         gives them.
-      key: of the random numbers.
+      key: key of the random numbers.
 
     Returns:
       Booleans (T, B, classes).

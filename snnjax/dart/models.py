@@ -52,7 +52,7 @@ class LinearModel:
     Attributes:
       weights: (classes, 3 F) float32.
       bias: (classes,) float32.
-      gamma: see `chi2_map`.
+      gamma: degree of homogeneity, see `chi2_map`.
     """
 
     weights: np.ndarray

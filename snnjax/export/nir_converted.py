@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 
 class _Stream(NamedTuple):
-    """What runs between layers.
+    """Carries what runs between layers.
 
     Attributes:
       nodes: names of the nodes that it is the sum of.
       shape: (H, W, C) of each of them.
-      averaged: whether the mean over H and W is still to be taken.
+      averaged: True if the mean over H and W is still to be taken.
       spikes: False for what comes from the image alone.
     """
 
@@ -68,7 +68,7 @@ def converted_graph(
       variables: its own.
       image_size: (H, W).
       dt: length of a time step.
-      dtype: of the graph's arrays. What goes into them is computed in float64.
+      dtype: dtype of the graph's arrays. What goes into them is computed in float64.
 
     Raises:
       ValueError: for a network with Poisson input, with pooling by the largest, whose gates NIR has

@@ -1,4 +1,4 @@
-"""Where weights are: in a folder, in the package itself, or on the Hugging Face Hub."""
+"""Finds weights: in a folder, in the package itself, or on the Hugging Face Hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the frames of a recording hold: counts of events, time surfaces or voxel grids.
+"""Makes frames of recordings: counts of events, time surfaces or voxel grids.
 
 Frames are uint8 on their way to the network, so values that are not whole are stored in units of a
 part of one: a stored value divided by the scale of its kind is what the network gets.
@@ -32,7 +32,7 @@ class Framing:
       num_frames: number of frames, T.
       by: 'number' for frames of equally many events, 'time' for frames of equal length.
       window: length of a frame in microseconds; 0 for a T-th of the recording.
-      values: what a frame holds, a key of `SCALES`.
+      values: content of a frame, a key of `SCALES`.
       decay: microseconds in which a time surface falls to 1/e; 0 for the length of a frame.
       downsample: pixels of the camera each way that become one pixel of a frame.
     """
