@@ -74,6 +74,8 @@ def test_what_names_no_command_is_answered(arguments, status, out, err, capsys):
 
 def test_python_runs_it_as_a_module(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['x', 'evaluate', '--help'])
+    # Another test may have imported it.
+    monkeypatch.delitem(sys.modules, 'snnjax.__main__', raising=False)
     with pytest.raises(SystemExit, match='0'):
         runpy.run_module('snnjax', run_name='__main__')
     out = capsys.readouterr().out
