@@ -127,21 +127,18 @@ def to_network(graph: nir.NIRGraph, *, num_steps: int = 0, dt: float = 0.0) -> R
         raise GraphError(f'num_steps={num_steps} and dt={dt} must be above 0')
     given = _Nodes(graph)
     options = {'num_steps': num_steps, **_neurons(given, dt)}
+    # In the form of the head readers differ, and in the size of spikes, which is no matter here.
+    reader = '' if given.of_type('Affine') else 'norse'
     for name, structure in _candidates(given):
         try:
             model = create_model(name, **structure, **options).unrolled()
             probe = _probe(model, given.image_shape)
+            reference = to_graph(model, probe, given.image_shape[:2], dt=dt, reader=reader)
         except ValueError:
             continue
-        for reader in ('', 'norse'):
-            # The form of the head and the size of spikes are all that readers differ in.
-            try:
-                reference = to_graph(model, probe, given.image_shape[:2], dt=dt, reader=reader)
-            except ValueError:
-                continue
-            if (places := _match(_Nodes(reference), given)) is not None:
-                variables = _variables(model, probe, reference, given, places)
-                return ReadNetwork(name, structure | options, variables, given.image_shape[:2])
+        if (places := _match(_Nodes(reference), given)) is not None:
+            variables = _variables(model, probe, reference, given, places)
+            return ReadNetwork(name, structure | options, variables, given.image_shape[:2])
     raise GraphError(
         'the graph has the nodes of a network here, but in no order that is known: of '
         f'{", ".join(FAMILIES)}'
@@ -274,7 +271,10 @@ def _candidates(given: _Nodes) -> Iterator[tuple[str, dict[str, Any]]]:
             'in_channels': given.image_shape[-1],
             **_stages(rest),
         }
-        shortcuts = itertools.product((False, True), (True, False), (False, True), (False, True))
+        # Beside the one of the head, only shortcuts have a pooling.
+        pools = len(given.of_type('AvgPool2d')) > len(classifier)
+        averages = (True, False) if pools else (False,)
+        shortcuts = itertools.product(averages, (True, False), (False, True), (False, True))
         for (average, project, spiking, first), family in itertools.product(shortcuts, FAMILIES):
             named = {
                 'avgpool_shortcut': average,

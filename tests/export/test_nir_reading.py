@@ -27,9 +27,12 @@ def renamed(graph, rng):
     return nir.NIRGraph(nodes, [tuple(edge) for edge in edges], metadata=graph.metadata)
 
 
-@pytest.mark.parametrize('reader', ['', 'norse'])
 @pytest.mark.parametrize(
-    'case', ['ms', 'vanilla', 'plain', 'wo_lif', 'at_threshold', 'imagenet', 'pooling']
+    ('case', 'reader'),
+    [
+        *((case, '') for case in ('ms', 'vanilla', 'plain', 'at_threshold', 'pooling')),
+        *((case, 'norse') for case in ('wo_lif', 'imagenet')),
+    ],
 )
 def test_a_graph_is_read_as_its_network(case, reader):
     model, variables, images = network(case)
