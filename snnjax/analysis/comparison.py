@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import jax
 import ml_collections
 
 from snnjax.analysis.energy import measure_costs
-from snnjax.analysis.runs import RunError, by_network, mean_and_deviation
+from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, mean_of
 from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.experiment import check
@@ -109,10 +110,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
         '|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
     ]
     for name, seeds in by_network(rows).items():
-
-        def mean(key: str, unit: float, seeds: Sequence[Mapping[str, Any]] = seeds) -> float:
-            return statistics.fmean(row[key] for row in seeds) / unit
-
+        mean = functools.partial(mean_of, seeds)
         first = seeds[0]
         accuracy = mean_and_deviation([100 * row['accuracy'] for row in seeds])
         lines.append(

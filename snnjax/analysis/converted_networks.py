@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from snnjax.analysis.conversion_curve import images_of, measure_curve
 from snnjax.analysis.energy import measure_costs
-from snnjax.analysis.runs import RunError, by_network, mean_and_deviation
+from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, mean_of
 from snnjax.analysis.trained import open_trained
 from snnjax.train.state import count_parameters
 
@@ -74,10 +75,7 @@ def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
         '|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
     ]
     for name, seeds in by_network(rows).items():
-
-        def mean(key: str, unit: float, seeds: Sequence[Mapping[str, Any]] = seeds) -> float:
-            return statistics.fmean(row[key] for row in seeds) / unit
-
+        mean = functools.partial(mean_of, seeds)
         first = seeds[0]
         of_ann = [100 * row['ann_accuracy'] for row in seeds if row.get('ann_accuracy')]
         ann = mean_and_deviation(of_ann) if of_ann else ''

@@ -250,6 +250,11 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f'{mean} ± {statistics.stdev(values):.1f}'
 
 
+def mean_of(rows: Sequence[Mapping[str, Any]], key: str, unit: float) -> float:
+    """Returns the mean of a number of several rows, in a unit."""
+    return statistics.fmean(row[key] for row in rows) / unit
+
+
 def by_network(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Groups rows with a ``run``, one a seed, by what its name has before ``_seed``."""
     networks: dict[str, list[Mapping[str, Any]]] = {}

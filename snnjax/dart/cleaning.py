@@ -24,15 +24,7 @@ def stabilize_saccades(events: Events) -> Events:
     x -= np.where(t <= 1, 3.5 * t, np.where(t <= 2, 3.5 * t, 7 - 7 * (t - 2)))
     y -= np.where(t <= 1, 7 * t, np.where(t <= 2, 7 - 7 * (t - 1), 0))
     x, y = np.floor(x + 0.5).astype(np.int64), np.floor(y + 0.5).astype(np.int64)
-    kept = (x >= 0) & (x < events.width) & (y >= 0) & (y < events.height)
-    return Events(
-        x[kept].astype(np.uint16),
-        y[kept].astype(np.uint16),
-        events.on[kept],
-        events.t[kept],
-        events.height,
-        events.width,
-    )
+    return events.moved(x, y)
 
 
 def filter_noise(events: Events, window: int) -> Events:

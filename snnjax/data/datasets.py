@@ -273,14 +273,7 @@ def _open_events(
     options.require_meaning('events')
     if num_steps is None:
         raise ValueError(f'{options.name} needs a number of time steps to make frames of')
-    frame = Framing(
-        num_steps,
-        options.frames_by,
-        options.frame_window,
-        options.frame_values,
-        options.frame_decay,
-        options.frame_downsample,
-    )
+    frame = Framing.of(options, num_steps)
     augment = EventAugmentation(
         options.flip, options.crop_padding, options.crop_scale, options.event_drop
     )

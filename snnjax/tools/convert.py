@@ -87,7 +87,10 @@ def _convert(args: argparse.Namespace) -> None:
     from snnjax.analysis.conversion_curve import describe_silent, images_of, measure_curve
     from snnjax.conversion import Ann, convert
     from snnjax.conversion.methods import describe_thresholds
+    from snnjax.models import create_model
+    from snnjax.models.network import DEFAULT_NUM_STEPS
     from snnjax.train.state import count_parameters
+    from snnjax.weights.folder import describe_weights
 
     num_steps, steps = _steps(args)
     if args.calibration_images < 1:
@@ -97,11 +100,12 @@ def _convert(args: argparse.Namespace) -> None:
     if args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir())):
         raise ConfigError(f'{args.out} is there already; remove it or name another')
     # Of the ANN, one step is all there is; of a rollout, each frame is a step of both networks.
-    trained = open_arguments(args, num_steps=None if _is_rollout(args) else 1)
-    if trained.model.rollout:
-        args.num_steps = args.num_steps or trained.num_steps
+    name, options = describe_weights(str(args.weights))
+    model = create_model(name, **options)
+    if model.rollout:
+        args.num_steps = args.num_steps or model.num_steps or DEFAULT_NUM_STEPS
         num_steps, steps = _steps(args)
-        trained = open_arguments(args, num_steps=num_steps)
+    trained = open_arguments(args, num_steps=num_steps if model.rollout else 1)
     print(trained.describe(), flush=True)
     import jax
 
@@ -134,15 +138,6 @@ def _convert(args: argparse.Namespace) -> None:
     rows = [{'method': args.method, 'ann_accuracy': accuracy, **row} for row in rows]
     _report(args, rows)
     print(f'{args.out}: {trained.name}, {args.method}, T={rows[-1]["num_steps"]}')
-
-
-def _is_rollout(args: argparse.Namespace) -> bool:
-    """Returns whether the weights are of a rollout."""
-    from snnjax.models import create_model
-    from snnjax.weights.folder import describe_weights
-
-    name, options = describe_weights(str(args.weights))
-    return create_model(name, **options).rollout
 
 
 def _steps(args: argparse.Namespace) -> tuple[int, list[int]]:

@@ -138,9 +138,7 @@ def _convert(workdir: Path, data: Mapping[str, Any], num_steps: int) -> tuple[Pa
     arguments += ['--set', 'lowest=0.0']
     arguments += [f'--calibration_images={min(images, 1000)}', f'--out={folder}']
     if not (folder / 'model.json').is_file():
-        status = convert.main([*arguments, f'--data_dir={data["dir"]}', '--images=0'])
-        if status:
-            raise ConfigError(f'{workdir} could not be converted, see above')
+        convert.convert_network([*arguments, f'--data_dir={data["dir"]}', '--images=0'])
     return folder, ' '.join(['python -m snnjax.tools.convert', *arguments])
 
 

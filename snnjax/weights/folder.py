@@ -48,8 +48,8 @@ def save_weights(
     Args:
       directory: must not have weights in it.
       variables: ``{'params': ..., 'batch_stats': ...}``, in either form of repeated layers.
-      name: of the model.
-      options: of `create_model`, what JSON can hold.
+      name: name of the model.
+      options: options of `create_model`, what JSON can hold.
 
     Raises:
       WeightsError: where there are weights already.
@@ -78,10 +78,10 @@ def save_safetensors(
     """Writes a folder of weights that can be sent to others.
 
     Args:
-      directory: that is made, or empty.
-      variables: as for `save_weights`.
-      name: likewise.
-      options: likewise.
+      directory: folder that is made, or empty.
+      variables: variables as for `save_weights`.
+      name: name of the model.
+      options: options of `create_model`, what JSON can hold.
       about: goes into ``model.json`` and into the header of the arrays, too.
     """
     directory.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def write_safetensors(
     """Writes variables as float32, by names such as ``params/stem/conv/kernel``.
 
     Args:
-      path: of the file.
+      path: path of the file.
       variables: ``{'params': ..., 'batch_stats': ...}``, in either form of repeated layers.
       metadata: goes into the header.
     """

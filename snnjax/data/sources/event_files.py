@@ -89,6 +89,26 @@ class Events:
         x, y, on, t = self.x[which], self.y[which], self.on[which], self.t[which]
         return Events(x, y, on, t, self.height, self.width)
 
+    def moved(self, x: np.ndarray, y: np.ndarray, drop: np.ndarray | None = None) -> Events:
+        """Returns the events at other places, without those that leave the camera.
+
+        Args:
+          x: new columns, (N,) of integers.
+          y: new rows, likewise.
+          drop: (N,) bool, True for events that are left out, too; None for no others.
+        """
+        kept = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
+        if drop is not None:
+            kept &= ~drop
+        return Events(
+            x[kept].astype(np.uint16),
+            y[kept].astype(np.uint16),
+            self.on[kept],
+            self.t[kept],
+            self.height,
+            self.width,
+        )
+
     def between(self, start: int, stop: int) -> Events:
         """The events with ``start <= t < stop``, microseconds."""
         return self[(self.t >= start) & (self.t < stop)]

@@ -129,17 +129,8 @@ class EventAugmentation:
         if self.shift:
             columns, rows = rng.integers(-self.shift, self.shift, 2, endpoint=True)
             x, y = x + columns, y + rows
-        kept = (x >= 0) & (x < events.width) & (y >= 0) & (y < events.height)
-        if self.drop:
-            kept &= rng.random(len(events)) >= rng.uniform(0, self.drop)
-        return Events(
-            x[kept].astype(np.uint16),
-            y[kept].astype(np.uint16),
-            events.on[kept],
-            events.t[kept],
-            events.height,
-            events.width,
-        )
+        drop = rng.random(len(events)) < rng.uniform(0, self.drop) if self.drop else None
+        return events.moved(x, y, drop)
 
 
 def _zoom(x: np.ndarray, size: int, side: float, rng: np.random.Generator) -> np.ndarray:

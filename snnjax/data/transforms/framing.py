@@ -7,6 +7,7 @@ part of one: a stored value divided by the scale of its kind is what the network
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,24 @@ class Framing:
     values: str = 'counts'
     decay: int = 0
     downsample: int = 1
+
+    @classmethod
+    def of(cls, options: Any, num_frames: int) -> Framing:
+        """Returns the framing that options say.
+
+        Args:
+          options: object with ``frames_by``, ``frame_window``, ``frame_values``, ``frame_decay``
+            and ``frame_downsample``, as `snnjax.data.DataOptions`.
+          num_frames: number of frames, T.
+        """
+        return cls(
+            num_frames,
+            options.frames_by,
+            options.frame_window,
+            options.frame_values,
+            options.frame_decay,
+            options.frame_downsample,
+        )
 
     @property
     def scale(self) -> float:

@@ -161,15 +161,7 @@ class Preprocessing:
         return image
 
     def _frames(self, events: Events) -> np.ndarray:
-        frame = Framing(
-            self.shape[0],
-            self.frames_by,
-            self.frame_window,
-            self.frame_values,
-            self.frame_decay,
-            self.frame_downsample,
-        )
-        return frame(events)
+        return Framing.of(self, self.shape[0])(events)
 
 
 def preprocessing_of(dataset: Dataset, examples: Split, options: DataOptions) -> Preprocessing:
