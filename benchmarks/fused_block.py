@@ -32,7 +32,7 @@ from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN
 from snnjax.models.registry import option_fields
 from snnjax.models.resnets import ResNet
-from snnjax.neurons.apart import apart
+from snnjax.neurons.isolate import isolate
 
 DECAY, THRESHOLD, WIDTH = 0.25, 0.5, 1.0
 # Numbers of a program of the kernel at a time, and turns that it takes.
@@ -225,7 +225,7 @@ def _plain_forward(y: jax.Array, slope: jax.Array, offset: jax.Array, *streams: 
             potential, word, _ = _charge(potential, word, current[:, t], t, y.shape[1])
         return word.astype(_word_dtype(y.shape[1])), *([current] if streams else [])
 
-    word, *out = apart(encode)(y, slope, offset, *streams)
+    word, *out = isolate(encode)(y, slope, offset, *streams)
     steps = jnp.arange(y.shape[1], dtype=word.dtype)[:, None, None, None]
     spikes = ((word[:, None] >> steps) & 1).astype(y.dtype)
     return word.reshape(y.shape[0], -1, y.shape[-1]), spikes, *out

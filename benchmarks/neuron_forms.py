@@ -30,7 +30,7 @@ from snnjax.models.blocks import BLOCKS, MSBlock
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, record_rate
 from snnjax.neurons import NEURONS
-from snnjax.neurons.apart import apart
+from snnjax.neurons.isolate import isolate
 from snnjax.tools import plan_tpu
 from snnjax.tools.config_arguments import run_with_config
 
@@ -257,7 +257,7 @@ def make_fire(encode: Callable[..., Any], differentiate: Callable[..., Any]) -> 
 
 FORMS = {
     'pallas': make_fire(_kernel_encode, _kernel_differentiate),
-    'fused': make_fire(apart(_plain_encode), _plain_differentiate),
+    'fused': make_fire(isolate(_plain_encode), _plain_differentiate),
 }
 
 

@@ -38,7 +38,7 @@ def autodiff(network: Any) -> Any:
 
 def no_barrier(network: Any) -> Any:
     """Lets XLA merge the neurons' way through time with what uses it."""
-    integrate_and_fire.apart = lambda function, *constants: (
+    integrate_and_fire.isolate = lambda function, *constants: (
         lambda *args: function(*constants, *args)
     )
     return network

@@ -89,7 +89,7 @@ def _search_current_folder() -> None:
 def _answer(given: Sequence[str], program: str) -> int:
     """Answers a command line that names no command; returns the exit status."""
     from snnjax.errors import EXIT_USAGE, ConfigError
-    from snnjax.spelling import suggest
+    from snnjax.spelling import did_you_mean
     from snnjax.version import __version__
 
     match given:
@@ -102,7 +102,7 @@ def _answer(given: Sequence[str], program: str) -> int:
             return EXIT_USAGE
         case [name, *_]:
             raise ConfigError(
-                f'unknown command {name!r}; {suggest(name, COMMANDS)} '
+                f'unknown command {name!r}; {did_you_mean(name, COMMANDS)} '
                 f'{program} --help says what each of them does'
             )
     return 0

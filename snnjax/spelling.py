@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What may have been meant by ``name``: the near names of ``known``, or else all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, cutoff=0.5)

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnjax.analysis.trained import Trained
+from snnjax.analysis.trained import LoadedModel
 from snnjax.models.convolution import Conv
 from snnjax.models.few_spike_layers import FewSpikes
-from snnjax.models.observation import NEURONS, SYNAPSES, Call, observed
+from snnjax.models.observation import NEURONS, SYNAPSES, Call, capture_layers
 from snnjax.models.summary import LayerSummary, summarise
 
 
@@ -92,7 +92,7 @@ class Activity:
         return spikes / sum(layer.spikes.size * layer.steps for layer in self.neurons)
 
 
-def measure_activity(trained: Trained) -> Activity:
+def measure_activity(trained: LoadedModel) -> Activity:
     """Counts spikes and operations over all examples of a trained model.
 
     Nothing is estimated or rounded: what is counted are integers, on the device and on the host.
@@ -107,7 +107,7 @@ def measure_activity(trained: Trained) -> Activity:
 
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
         mask = batch['mask']
-        with observed(*NEURONS, *SYNAPSES) as calls:
+        with capture_layers(*NEURONS, *SYNAPSES) as calls:
             logits: Any = model.apply(variables, trained.normalised(batch))
         neurons = [_count_spikes(call, mask) for call in calls if isinstance(call.module, NEURONS)]
         few: dict[int, Any] = {

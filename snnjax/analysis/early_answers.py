@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnjax.analysis.trained import Trained
+from snnjax.analysis.trained import LoadedModel
 
 
-def measure_early_answers(trained: Trained) -> list[dict[str, Any]]:
+def measure_early_answers(trained: LoadedModel) -> list[dict[str, Any]]:
     """Measures the accuracy after each time step, in one pass over the examples.
 
     The answer after a step is the largest mean of the logits up to it. A rollout has no answer
@@ -65,7 +65,7 @@ def _correct(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
     return jnp.sum(right & batch['mask'][:, None], axis=0)
 
 
-def _milliseconds(trained: Trained) -> float | None:
+def _milliseconds(trained: LoadedModel) -> float | None:
     """Returns the duration of a frame; None if frames have none in common."""
     data = trained.data
     fixed = data.frames_by == 'time' and data.frame_window

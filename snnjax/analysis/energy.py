@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from snnjax.analysis.activity import Activity, measure_activity
-from snnjax.analysis.trained import Trained
+from snnjax.analysis.trained import LoadedModel
 from snnjax.models.params import by_name, is_kernel
 from snnjax.models.summary import LayerSummary, spiking_macs, summarise
 
@@ -169,7 +169,7 @@ def _size(layer: LayerSummary) -> int:
     return height * width * channels
 
 
-def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
+def estimate_energy(trained: LoadedModel, activity: Activity) -> dict[str, Any]:
     """All that there is to say of the energy of a model, as JSON can hold it.
 
     Args:
@@ -228,7 +228,7 @@ def estimate_energy(trained: Trained, activity: Activity) -> dict[str, Any]:
     }
 
 
-def measure_costs(trained: Trained) -> dict[str, Any]:
+def measure_costs(trained: LoadedModel) -> dict[str, Any]:
     """What a trained network reaches, and what an image costs, in a row of a table.
 
     Returns:

@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from snnjax.analysis.trained import Trained, UnsuitableModelError
+from snnjax.analysis.trained import LoadedModel, UnsuitableModelError
 from snnjax.models import Network
 from snnjax.models.blocks import Block
 from snnjax.models.layers import SpikingNeurons
-from snnjax.models.observation import Call, observed
+from snnjax.models.observation import Call, capture_layers
 from snnjax.models.params import by_name
 from snnjax.neurons import membrane_potential
 from snnjax.neurons.precision import at_least_float32
@@ -290,13 +290,13 @@ def _training_calls(
     model: Network, variables: Variables, images: jax.Array, kind: Any
 ) -> list[Call]:
     """The modules of a kind at work in the forward pass of a training step."""
-    with observed(kind) as calls:
+    with capture_layers(kind) as calls:
         model.clone(dropout=0.0).apply(variables, images, train=True, mutable=['batch_stats'])
     return calls
 
 
 def measure_isometry(
-    trained: Trained, probes: int, residual_scale: float | None = None
+    trained: LoadedModel, probes: int, residual_scale: float | None = None
 ) -> dict[str, Any]:
     """All of it: ``blocks``, ``gates`` and ``gradient_norms``, as JSON can hold them.
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnjax.analysis.trained import Trained, UnsuitableModelError
+from snnjax.analysis.trained import LoadedModel, UnsuitableModelError
 from snnjax.models.blocks import Block
 from snnjax.models.layers import SpikingNeurons
-from snnjax.models.observation import Call, observed
+from snnjax.models.observation import Call, capture_layers
 from snnjax.neurons.precision import at_least_float32
 
 # The usual constants for values between 0 and 1 (Wang et al. 2004); the paper does not state its.
@@ -75,7 +75,7 @@ class Similarity:
         return self.identical == 1
 
 
-def measure_similarity(trained: Trained) -> list[Similarity]:
+def measure_similarity(trained: LoadedModel) -> list[Similarity]:
     """The similarity of firing patterns before and after every block, in the network's order.
 
     A pattern is the firing rate of each neuron over time. It is taken where spikes stand for the
@@ -91,7 +91,7 @@ def measure_similarity(trained: Trained) -> list[Similarity]:
     model = trained.model
 
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
-        with observed(Block, SpikingNeurons) as calls:
+        with capture_layers(Block, SpikingNeurons) as calls:
             model.apply(variables, trained.normalised(batch))
         # Rates in float32: those of bfloat16 spikes would be rounded to three digits.
         patterns = [

@@ -21,7 +21,7 @@ from snnjax.data.transforms.preprocessing import read_preprocessing
 from snnjax.errors import ConfigError, UserError
 from snnjax.models import Network, compiler_options
 from snnjax.models.network import DEFAULT_NUM_STEPS
-from snnjax.spelling import count, suggest
+from snnjax.spelling import count, did_you_mean
 from snnjax.train import metrics
 from snnjax.train.config import describe_split
 from snnjax.train.evaluation import evaluate
@@ -44,7 +44,7 @@ class UnsuitableModelError(UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class LoadedModel:
     """A model, its variables, and examples of a data set.
 
     Attributes:
@@ -154,7 +154,7 @@ def open_trained(
     num_steps: int | None = None,
     checkpoint: str = 'newest',
     **choice: Any,
-) -> Trained:
+) -> LoadedModel:
     """A trained model, on the data set that it was trained on, or another.
 
     Args:
@@ -195,7 +195,7 @@ def open_trained(
     loss = (_trained_as(weights) or {}).get('loss', 'cross_entropy')
     if loss not in LOSSES:
         raise ConfigError(
-            f'{weights} was trained with an unknown loss {loss!r}; {suggest(loss, LOSSES)}'
+            f'{weights} was trained with an unknown loss {loss!r}; {did_you_mean(loss, LOSSES)}'
         )
     trained = _open(name, options, data, load, loss=loss, **choice)
     return dataclasses.replace(trained, step=step, assumes_steps=assumes_steps)
@@ -283,7 +283,7 @@ def open_initial(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     **choice: Any,
-) -> Trained:
+) -> LoadedModel:
     """A model with the parameters that its training begins with; see `open_trained`.
 
     Args:
@@ -313,7 +313,7 @@ def _open(
     split: str = 'test',
     batch_size: int | None = None,
     images: int = 0,
-) -> Trained:
+) -> LoadedModel:
     mesh = make_mesh()
     if batch_size is not None and batch_size % mesh.size:
         raise ConfigError(
@@ -329,7 +329,7 @@ def _open(
     if images:
         examples = EvenlySpaced(examples, images)
     most = -(-len(examples) // mesh.size) * mesh.size
-    return Trained(
+    return LoadedModel(
         name=name,
         num_steps=options['num_steps'],
         data=DataOptions(**data),

@@ -27,7 +27,7 @@ from snnjax.conversion.network import (
 from snnjax.conversion.simulation import STEPS_PER_PART, correct, simulate
 from snnjax.models import Network
 from snnjax.models.layers import SpikingNeurons
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 from snnjax.models.params import is_in_stage
 from snnjax.models.streaming import initial_state
 
@@ -132,7 +132,7 @@ def largest_currents(
 def _advance(model: Network) -> Any:
     @jax.jit
     def advance(variables: Any, state: Any, images: jax.Array, mask: jax.Array) -> Any:
-        with observed(SpikingNeurons) as calls:
+        with capture_layers(SpikingNeurons) as calls:
             _, updates = model.apply({**variables, 'membrane': state}, images, mutable=['membrane'])
         counted = mask[:, None, None, None, None]
         largest = {

@@ -26,7 +26,7 @@ from snnjax.models import Network
 from snnjax.models.activations import Activation
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, SpikingNeurons
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 from snnjax.models.params import by_name, nested
 from snnjax.models.streaming import initial_state
 
@@ -146,7 +146,7 @@ def mean_outputs(
 def _sum_outputs(model: Network) -> Any:
     @jax.jit
     def advance(variables: Any, state: Any, images: jax.Array) -> Any:
-        with observed(SpikingNeurons) as calls:
+        with capture_layers(SpikingNeurons) as calls:
             _, updates = model.apply({**variables, 'membrane': state}, images, mutable=['membrane'])
         sums = {'/'.join(call.path): jnp.sum(call.output, axis=1) for call in calls}
         return updates['membrane'], sums

@@ -13,7 +13,7 @@ import numpy as np
 from snnjax.models import Network
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 from snnjax.models.params import by_name, nested
 
 
@@ -46,7 +46,7 @@ def fold_normalization(
       By the names of the layers, ``stage1/block1/conv1/conv``, in the order in which they run.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with observed(Conv, nn.Dense, TDBN) as calls:
+    with capture_layers(Conv, nn.Dense, TDBN) as calls:
         jax.eval_shape(model.apply, dict(variables), images)
     arrays = {name: np.asarray(value, np.float64) for name, value in by_name(variables).items()}
     folded: dict[str, Folded] = {}

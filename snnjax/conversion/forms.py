@@ -24,7 +24,7 @@ from snnjax.models.activations import Activation
 from snnjax.models.blocks import Block
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, SpikingNeurons
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 from snnjax.models.pooling import AveragePool, Flatten, GlobalAveragePool, MaxPool
 
 _NEURONS = (SpikingNeurons, Activation)
@@ -69,7 +69,7 @@ def normalize_weights(
         )
     folded = fold_normalization(model, variables, image_shape)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with observed(Conv, nn.Dense, Block, *_NEURONS, *_PASS_ON) as calls:
+    with capture_layers(Conv, nn.Dense, Block, *_NEURONS, *_PASS_ON) as calls:
         jax.eval_shape(model.apply, dict(variables), images)
     sizes: dict[int, np.ndarray] = {}
     weights: dict[str, Folded] = {}

@@ -28,7 +28,7 @@ from snnjax.conversion.network import (
 )
 from snnjax.models.few_spike_layers import FEW_SPIKES
 from snnjax.models.params import by_name, nested
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 RECTIFIERS = ('ReLU', 'Clip', 'QCFS')
 """Activations that integrate-and-fire neurons can stand in for."""
@@ -78,14 +78,14 @@ def convert(
         not for.
     """
     if method not in METHODS:
-        raise ConversionError(f'unknown method {method!r}; {suggest(method, METHODS)}')
+        raise ConversionError(f'unknown method {method!r}; {did_you_mean(method, METHODS)}')
     chosen = METHODS[method]
     for option in options:
         if option not in chosen.options:
             known = chosen.options
             raise ConversionError(
                 f'{method} has no option {option!r}; '
-                + (suggest(option, known) if known else 'it has none')
+                + (did_you_mean(option, known) if known else 'it has none')
             )
     if num_steps < 1:
         raise ConversionError(f'num_steps={num_steps}: a network needs at least 1 time step')

@@ -14,7 +14,7 @@ import numpy as np
 from snnjax.errors import UserError
 from snnjax.models import Network
 from snnjax.models.activations import Activation
-from snnjax.models.observation import Call, observed
+from snnjax.models.observation import Call, capture_layers
 from snnjax.models.params import by_name, nested
 from snnjax.models.pooling import MaxPool
 
@@ -158,7 +158,7 @@ class Ann:
 def _activations(model: Network) -> Any:
     @jax.jit
     def run(variables: Variables, images: jax.Array) -> Any:
-        with observed(Activation) as calls:
+        with capture_layers(Activation) as calls:
             logits = model.apply(variables, images)
         return logits, {'/'.join(call.path): call.output for call in calls}
 
@@ -174,7 +174,7 @@ def trace(model: Network, image_shape: tuple[int, ...], *kinds: type) -> list[Ca
       *kinds: classes of modules.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with observed(*kinds) as calls:
+    with capture_layers(*kinds) as calls:
         jax.eval_shape(model.init, jax.random.key(0), images)
     return calls
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from snnjax.models import Network
 from snnjax.models.layers import SpikingNeurons
-from snnjax.models.observation import SYNAPSES, observed
+from snnjax.models.observation import SYNAPSES, capture_layers
 from snnjax.models.streaming import initial_state
 
 Variables = Mapping[str, Any]
@@ -121,7 +121,7 @@ def _compile(model: Network) -> tuple[Any, Any]:
 
     @functools.partial(jax.jit, donate_argnums=1)
     def advance(variables: Variables, state: Any, images: jax.Array, mask: jax.Array) -> Any:
-        with observed(SpikingNeurons, *SYNAPSES) as calls:
+        with capture_layers(SpikingNeurons, *SYNAPSES) as calls:
             logits, updates = model.apply(
                 {**variables, 'membrane': state}, images, mutable=['membrane']
             )

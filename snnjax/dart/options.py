@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from snnjax.errors import UserError
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 
 class DartError(UserError, ValueError):
@@ -106,7 +106,7 @@ class DartOptions:
         self._require('gamma', 'above 0 and at most 1', 0 < self.gamma <= 1)
         self._require('cost', 'above 0', 0 < self.cost < math.inf)
         if self.model not in MODELS:
-            raise DartError(f'unknown model={self.model!r}; {suggest(self.model, MODELS)}')
+            raise DartError(f'unknown model={self.model!r}; {did_you_mean(self.model, MODELS)}')
 
     @property
     def cells(self) -> int:

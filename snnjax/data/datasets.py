@@ -27,7 +27,7 @@ from snnjax.data.splits import (
 from snnjax.data.transforms.augment import ImageAugmentation
 from snnjax.data.transforms.frames import EventAugmentation
 from snnjax.data.transforms.framing import Framing
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +89,10 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
     makers = [name for name in PLANS if name not in NAMED_BY_USER]
     if options.name not in makers and not records.is_prepared(options.dir, options.name):
         known = [*makers, *READY, *records.prepared_names(options.dir)]
+        hint = did_you_mean(options.name, known)
         raise ValueError(
-            f'unknown data set {options.name!r}; {suggest(options.name, known)} One of your own is '
-            f'made with python -m snnjax.tools.prepare folder --name={options.name} --source=FOLDER'
+            f'unknown data set {options.name!r}; {hint} One of your own is made with '
+            f'python -m snnjax.tools.prepare folder --name={options.name} --source=FOLDER'
         )
     prepared = Prepared(options.dir, options.name)
     _check_split(options, official='undivided' not in prepared.sizes)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 _ALL = ('name', 'dir', 'split', 'workers', 'on_device', 'mixup', 'cutmix')
 _CHANGES = ('flip', 'auto_augment', 'rand_augment', 'rand_augment_magnitude', 'random_erasing')
@@ -206,4 +206,4 @@ class DataOptions:
     def _choose(self, key: str, choices: tuple[str, ...]) -> None:
         value: Any = getattr(self, key)
         if value not in choices:
-            raise ValueError(f'unknown data.{key}={value!r}; {suggest(value, choices)}')
+            raise ValueError(f'unknown data.{key}={value!r}; {did_you_mean(value, choices)}')

@@ -29,7 +29,7 @@ from snnjax.models.blocks import Block
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import Network
-from snnjax.models.observation import Call, observed
+from snnjax.models.observation import Call, capture_layers
 from snnjax.models.params import by_name
 from snnjax.models.pooling import AveragePool, Flatten, GlobalAveragePool, MaxPool
 
@@ -80,7 +80,7 @@ def converted_graph(
         raise ValueError(f'the input coding {model.coding!r}, which draws, cannot be written')
     shape = (*image_size, model.in_channels)
     kinds = (Conv, nn.Dense, TDBN, SpikingNeurons, AveragePool, Flatten, GlobalAveragePool)
-    with observed(*kinds, Block, MaxPool) as calls:
+    with capture_layers(*kinds, Block, MaxPool) as calls:
         jax.eval_shape(
             model.clone(dtype=None).apply,
             dict(variables),

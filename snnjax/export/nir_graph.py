@@ -31,9 +31,9 @@ from snnjax.models.blocks import BLOCKS
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import DEFAULT_NUM_STEPS, Network
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 from snnjax.models.resnets import ResNet
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 if TYPE_CHECKING:
     import nir
@@ -199,7 +199,7 @@ def to_graph(
             f'snnjax.export.nir_graph.NIR_NEURONS, which has {", ".join(NIR_NEURONS)}'
         )
     if reader and reader not in READERS:
-        raise ValueError(f'unknown reader {reader!r}; {suggest(reader, READERS)}')
+        raise ValueError(f'unknown reader {reader!r}; {did_you_mean(reader, READERS)}')
     form = READERS.get(reader, Reader())
     if form.dt not in (None, dt):
         raise ValueError(f'{reader} has time steps of {form.dt:g} s built in, not dt={dt:g}')
@@ -275,7 +275,7 @@ class _Builder:
         self._model, self._variables, self._dt, self._dtype = model, variables, dt, dtype
         self._reader = reader
         # Shapes and what modules are made with; nothing is computed.
-        with observed(Conv, TDBN, SpikingNeurons, nn.Dense) as calls:
+        with capture_layers(Conv, TDBN, SpikingNeurons, nn.Dense) as calls:
             jax.eval_shape(
                 functools.partial(model.unrolled().clone(dtype=None).apply, train=False),
                 variables,

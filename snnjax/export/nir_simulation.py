@@ -18,7 +18,7 @@ import numpy as np
 from snnjax.export.nir_graph import node_name
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.network import Network
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 
 if TYPE_CHECKING:
     import nir
@@ -222,7 +222,7 @@ def run_model(
     model = model.unrolled().clone(dtype=None)
 
     def run(variables: Any, images: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        with observed(SpikingNeurons) as calls:
+        with capture_layers(SpikingNeurons) as calls:
             logits = model.apply(variables, images)
         spikes = {node_name(call.path): call.output > 0 for call in calls}
         return logits, {name: jnp.moveaxis(fired, -1, 2) for name, fired in spikes.items()}

@@ -98,7 +98,7 @@ class ConvNet(Network):
         x = Flatten(name='flatten')(x)
         layers = (*self.hidden, self.num_classes * self.voters)
         for i, features in enumerate(layers, start=1):
-            x = self.leave_out(x, train=train)
+            x = self.apply_dropout(x, train=train)
             x = nn.Dense(features, use_bias=False, dtype=self.dtype, name=f'dense{i}')(x)
             if self.dense_norm:
                 x = TDBN(train, initial_scale=1.0, name=f'dense_norm{i}')(x)

@@ -103,7 +103,7 @@ class DenseNet(Network):
                 x = Concatenate(name=f'join{place}')([x, y])
         x = self._answers(x)
         rates = GlobalAveragePool(over_time=not self.step_logits, name='head_pool')(x)
-        rates = self.leave_out(rates, train=train)
+        rates = self.apply_dropout(rates, train=train)
         return nn.Dense(self.num_classes, name='classifier')(rates)
 
     @property

@@ -12,7 +12,7 @@ import jax
 
 from snnjax.models.activations import ACTIVATIONS
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import ConvNorm, leave_out
+from snnjax.models.layers import ConvNorm, dropout
 from snnjax.models.network import Network, block_names
 from snnjax.models.pooling import GlobalAveragePool
 
@@ -91,7 +91,7 @@ class InvertedBottleneck(nn.Module):
         y = self.conv_norm(self.features, 1, name='conv3')(y)
         if self.stride > 1 or inputs != self.features:
             return y
-        return x + leave_out(y, self.skipped, train=self.train, alike=(1, 2, 3, 4))
+        return x + dropout(y, self.skipped, train=self.train, alike=(1, 2, 3, 4))
 
 
 class EfficientNet(Network):
@@ -208,7 +208,7 @@ class EfficientNet(Network):
         head_width = self.head_width or 4 * self.widths[-1]
         x = spike(name='head_spike')(conv_norm(head_width, 1, name='head')(x))
         x = GlobalAveragePool(over_time=not self.step_logits, name='head_pool')(x)
-        x = self.leave_out(x, train=train)
+        x = self.apply_dropout(x, train=train)
         return nn.Dense(self.num_classes, kernel_init=_uniform, name='classifier')(x)
 
     @property

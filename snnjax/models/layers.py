@@ -171,7 +171,7 @@ class ConvNorm(nn.Module):
         )(x)
 
 
-def leave_out(x: jax.Array, share: float, *, train: bool, alike: tuple[int, ...] = ()) -> jax.Array:
+def dropout(x: jax.Array, share: float, *, train: bool, alike: tuple[int, ...] = ()) -> jax.Array:
     """Dropout: what is kept is divided by the share that is kept. To be called by a module.
 
     Args:
@@ -180,9 +180,9 @@ def leave_out(x: jax.Array, share: float, *, train: bool, alike: tuple[int, ...]
       train: False to return it as it is.
       alike: axes along which the same is left out.
     """
-    dropout = nn.Dropout(share, broadcast_dims=alike, deterministic=not train)
+    mask = nn.Dropout(share, broadcast_dims=alike, deterministic=not train)
     # A mask to multiply by, since `nn.Dropout` refuses what lies on a mesh of explicit axes.
-    kept = dropout(jnp.ones(x.shape, x.dtype)) > 0
+    kept = mask(jnp.ones(x.shape, x.dtype)) > 0
     return x / (1 - share) * kept.astype(x.dtype) if train and share else x
 
 

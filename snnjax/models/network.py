@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 
 from snnjax.models.activations import ACTIVATIONS, activation_option_names
-from snnjax.models.layers import SpikingNeurons, leave_out
+from snnjax.models.layers import SpikingNeurons, dropout
 from snnjax.models.poisson import PoissonInput
 from snnjax.models.rollouts import ImageNode
 from snnjax.neurons import NEURONS, SURROGATES, Neuron
 from snnjax.neurons.registry import REQUIRED, as_neuron
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 DEFAULT_NUM_STEPS = 6
 """Time steps that a static image is presented for where nothing is said: the paper's (B.3)."""
@@ -203,7 +203,7 @@ class Network(nn.Module):
         for option, choices in known.items():
             value = getattr(self, option)
             if value not in choices:
-                raise ValueError(f'unknown {option} {value!r}; {suggest(value, choices)}')
+                raise ValueError(f'unknown {option} {value!r}; {did_you_mean(value, choices)}')
 
     @nn.nowrap
     def _check_positive(self, *options: str, largest: int = 2**14) -> None:
@@ -244,7 +244,11 @@ class Network(nn.Module):
                 others = options.keys() - fields.keys()
                 raise ValueError(
                     f'neuron_options: the neuron {self.neuron!r} has no option {option!r}; '
-                    + (suggest(option, others) if others else 'it has none but those of networks')
+                    + (
+                        did_you_mean(option, others)
+                        if others
+                        else 'it has none but those of networks'
+                    )
                 )
             value, default = self.neuron_options[option], options[option]
             if isinstance(default, float) and not _is_number(value):
@@ -270,14 +274,14 @@ class Network(nn.Module):
         """Raises ValueError for an activation that is not known, or options that it cannot have."""
         name = self._activation
         if name and name not in ACTIVATIONS:
-            raise ValueError(f'unknown activation {name!r}; {suggest(name, ACTIVATIONS)}')
+            raise ValueError(f'unknown activation {name!r}; {did_you_mean(name, ACTIVATIONS)}')
         known = activation_option_names(name) if name else []
         for option in self.activation_options:
             if option not in known:
                 what = f'the activation {name!r}' if name else 'a network without an activation'
                 raise ValueError(
                     f'activation_options: {what} has no option {option!r}; '
-                    + (suggest(option, known) if known else 'leave them out')
+                    + (did_you_mean(option, known) if known else 'leave them out')
                 )
         if name:
             ACTIVATIONS[name](**self.activation_options)
@@ -302,7 +306,11 @@ class Network(nn.Module):
             if option not in neuron.learnable:
                 raise ValueError(
                     f'{option!r} of the neuron {self.neuron!r} cannot be learned; '
-                    + (suggest(option, neuron.learnable) if neuron.learnable else 'nor can others')
+                    + (
+                        did_you_mean(option, neuron.learnable)
+                        if neuron.learnable
+                        else 'nor can others'
+                    )
                 )
             value = self._options_of_neuron().get(option, neuron.options[option])
             if option in neuron.shares and not 0 < value < 1:
@@ -385,7 +393,7 @@ class Network(nn.Module):
         return type(self).__name__ + (f' of kind {kind!r}' if kind else '')
 
     @nn.nowrap
-    def leave_out(self, x: jax.Array, *, train: bool, share: float | None = None) -> jax.Array:
+    def apply_dropout(self, x: jax.Array, *, train: bool, share: float | None = None) -> jax.Array:
         """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features).
 
         Args:
@@ -394,7 +402,7 @@ class Network(nn.Module):
           share: share that is left out, None for ``dropout``.
         """
         share = self.dropout if share is None else share
-        return leave_out(x, share, train=train, alike=(1,) if x.ndim > 2 else ())
+        return dropout(x, share, train=train, alike=(1,) if x.ndim > 2 else ())
 
     @nn.nowrap
     def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:

@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
 
 @contextlib.contextmanager
-def observed(*kinds: type[nn.Module]) -> Iterator[list[Call]]:
+def capture_layers(*kinds: type[nn.Module]) -> Iterator[list[Call]]:
     """A list that gets, inside of the context, every call of a module of these kinds, in order.
 
     The arrays are those of the program that is traced: use them inside of the function that is

@@ -19,7 +19,7 @@ from snnjax.models.network import Network
 from snnjax.models.resnets import ResNet
 from snnjax.models.sengupta import SENGUPTA_RESNETS, SenguptaResNet
 from snnjax.models.vgg import VGG, VGGS
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110, 482)
 """Depths of the paper's CIFAR-10 networks (table 2 and section 4.4)."""
@@ -218,7 +218,7 @@ def create_model(name: str, **options: Any) -> Network:
     known = [field.name for field in option_fields(network)]
     for option in options:
         if option not in known:
-            raise TypeError(f'{name} has no option {option!r}; {suggest(option, known)}')
+            raise TypeError(f'{name} has no option {option!r}; {did_you_mean(option, known)}')
     options = {option: _hashable(value) for option, value in options.items()}
     for field in option_fields(network):
         if field.name in options and field.name not in _CHECKED_BY_NETWORKS:
@@ -284,7 +284,7 @@ def family_and_depth(name: str) -> tuple[str, int | None]:
 def _parse(name: str) -> re.Match[str]:
     match = _NAME.fullmatch(name)
     if not match or match['family'] not in FAMILIES:
-        raise ValueError(f'unknown model {name!r}; {suggest(name, list_models())}')
+        raise ValueError(f'unknown model {name!r}; {did_you_mean(name, list_models())}')
     return match
 
 

@@ -165,7 +165,7 @@ class ResNet(Network):
         x = self._answers(x)
         over_time = not self.step_logits
         rates = GlobalAveragePool(over_time, name='rates' if self.hidden else 'head_pool')(x)
-        rates = self.leave_out(rates, train=train)
+        rates = self.apply_dropout(rates, train=train)
         return nn.Dense(self.num_classes, name='classifier')(rates)
 
     @property

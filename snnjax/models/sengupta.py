@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from snnjax.models.blocks import VanillaBlock
-from snnjax.models.layers import ConvNorm, leave_out
+from snnjax.models.layers import ConvNorm, dropout
 from snnjax.models.network import Network, block_names
 from snnjax.models.pooling import AveragePool, Flatten, GlobalAveragePool
 from snnjax.models.resnets import Stage
@@ -30,7 +30,7 @@ class PlainConv(ConvNorm):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
         if self.branch == 'residual':
-            x = leave_out(x, self.share, train=self.train, alike=(1,))
+            x = dropout(x, self.share, train=self.train, alike=(1,))
         return super().__call__(x)
 
 
@@ -98,7 +98,7 @@ class SenguptaResNet(Network):
         )
         for i, stride in enumerate((self.stem_stride, 1, 1), start=1):
             if i > 1:
-                x = self.leave_out(x, train=train, share=self.conv_dropout)
+                x = self.apply_dropout(x, train=train, share=self.conv_dropout)
             x = conv(self.widths[0], 3, stride, name=f'conv{i}')(x)
             x = spike(name=f'spike{i}')(x)
         x = AveragePool(2, name='pool')(x)
@@ -111,7 +111,7 @@ class SenguptaResNet(Network):
         x = Flatten(name='flatten')(x)
         x = self._answers(x)
         x = GlobalAveragePool(over_time=not self.step_logits, name='rates')(x)
-        x = self.leave_out(x, train=train)
+        x = self.apply_dropout(x, train=train)
         return nn.Dense(
             self.num_classes,
             use_bias=False,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.network import Network
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 from snnjax.models.params import by_name, nested
 
 Variables = Mapping[str, Any]
@@ -31,7 +31,7 @@ def initial_state(model: Network, variables: Variables, images: jax.Array) -> di
       variables: its own.
       images: (B, H, W, C), or (B, T, H, W, C).
     """
-    with observed(SpikingNeurons) as calls:
+    with capture_layers(SpikingNeurons) as calls:
         _, updates = jax.eval_shape(
             functools.partial(model.apply, mutable=['membrane']), dict(variables), images
         )

@@ -15,7 +15,7 @@ from snnjax.models.convolution import Conv
 from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.layers import TDBN, SpikingNeurons
 from snnjax.models.network import Network
-from snnjax.models.observation import SYNAPSES, Call, observed
+from snnjax.models.observation import SYNAPSES, Call, capture_layers
 from snnjax.models.params import is_in_stage
 from snnjax.models.poisson import PoissonInput
 from snnjax.models.pooling import Concatenate, Flatten, MaxPool
@@ -75,7 +75,7 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
       ValueError: for a shape that the network cannot take.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with observed(*_KINDS, *_SELECTIONS, PoissonInput) as calls:
+    with capture_layers(*_KINDS, *_SELECTIONS, PoissonInput) as calls:
         init = functools.partial(model.unrolled().init, train=False)
         jax.eval_shape(init, jax.random.key(0), images)
     # The very arrays that neurons put out.

@@ -108,7 +108,7 @@ class VGG(Network):
             for _ in range(count):
                 i += 1
                 if not pooled:
-                    x = self.leave_out(x, train=train, share=self.conv_dropout)
+                    x = self.apply_dropout(x, train=train, share=self.conv_dropout)
                 x = conv_norm(width, 3, name=f'conv{i}')(x)
                 x = spike(name=f'spike{i}')(x)
                 pooled = False
@@ -119,7 +119,7 @@ class VGG(Network):
                 x = pool(2, name=f'pool{stage}')(x)
                 pooled = True
         if not pooled:
-            x = self.leave_out(x, train=train, share=self.conv_dropout)
+            x = self.apply_dropout(x, train=train, share=self.conv_dropout)
 
         if self.grid:
             x = AdaptiveAveragePool(self.grid, name='grid')(x)
@@ -130,7 +130,7 @@ class VGG(Network):
         for i, features in enumerate(self.hidden, start=1):
             x = dense(features, dtype=self.dtype, name=f'dense{i}')(x)
             x = spike(name=f'dense_spike{i}')(x)
-            x = self.leave_out(x, train=train)
+            x = self.apply_dropout(x, train=train)
         x = self._answers(x)
         x = GlobalAveragePool(over_time=not self.step_logits, name='rates')(x)
         return dense(self.num_classes, name='classifier')(x)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from snnjax.neurons.apart import apart
 from snnjax.neurons.derivative import differentiated_as
 from snnjax.neurons.firing import (
     Firing,
@@ -27,6 +26,7 @@ from snnjax.neurons.firing import (
     vary_alike,
     where_fires,
 )
+from snnjax.neurons.isolate import isolate
 from snnjax.neurons.packed_words import Packed, Packer, at, join_time, split_time, unpack
 from snnjax.neurons.precision import at_least_float32
 from snnjax.neurons.surrogates import Surrogate, rectangular
@@ -162,7 +162,7 @@ def _fire_forward(
     current: jax.Array, scalars: _Scalars, neuron: _Neuron, axis: int
 ) -> tuple[jax.Array, Any]:
     inputs = current, *scalars
-    saved = apart(_encode, neuron, axis)(*map(lax.stop_gradient, inputs))
+    saved = isolate(_encode, neuron, axis)(*map(lax.stop_gradient, inputs))
     # A name by which rematerialization can keep it.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
     equations = functools.partial(_equations, neuron, axis)
@@ -229,12 +229,12 @@ def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Ar
     differentiate: Callable[..., Any] = functools.partial(_differentiate, neuron, axis)
     if neuron.learned:
         # The gradients of the scalars and of the current have different readers.
-        differentiate = apart(_differentiate, neuron, axis)
+        differentiate = isolate(_differentiate, neuron, axis)
     gradient, sums = differentiate(residuals, cotangent)
     scalars: _Scalars = residuals[2]
     of_scalars = _Scalars(
         *(
-            apart(jnp.sum)(sums[name]) if name in sums else jnp.zeros_like(value)
+            isolate(jnp.sum)(sums[name]) if name in sums else jnp.zeros_like(value)
             for name, value in scalars._asdict().items()
         )
     )

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from snnjax.neurons.apart import apart
 from snnjax.neurons.firing import check_current
+from snnjax.neurons.isolate import isolate
 from snnjax.neurons.packed_words import at, bits
 from snnjax.neurons.precision import at_least_float32
 
@@ -125,7 +125,7 @@ def advance(
     axis = time_axis % current.ndim
     dtype = at_least_float32(current.dtype)
     theta = jnp.asarray(threshold, dtype)
-    run = apart(_run, axis, bool(soft_reset), bool(strict), bool(drift), float(lowest))
+    run = isolate(_run, axis, bool(soft_reset), bool(strict), bool(drift), float(lowest))
     current = _without_gradient(current)
     words, left = run(current, potential.astype(dtype), theta, jnp.asarray(drift, dtype))
     total = current.shape[axis]

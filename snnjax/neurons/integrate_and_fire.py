@@ -23,7 +23,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from snnjax.neurons.apart import apart
 from snnjax.neurons.derivative import differentiated_as
 from snnjax.neurons.firing import (
     Firing,
@@ -34,6 +33,7 @@ from snnjax.neurons.firing import (
     vary_alike,
     where_fires,
 )
+from snnjax.neurons.isolate import isolate
 from snnjax.neurons.packed_words import Packed, Packer, at, join_time, split_time, unpack
 from snnjax.neurons.precision import at_least_float32
 from snnjax.neurons.surrogates import Surrogate, rectangular
@@ -160,7 +160,7 @@ def _fire_forward(
     current: jax.Array, decay: jax.Array, threshold: jax.Array, neuron: _Neuron, axis: int
 ) -> tuple[jax.Array, Any]:
     inputs = current, decay, threshold
-    saved = apart(_encode, neuron, axis)(*map(lax.stop_gradient, inputs))
+    saved = isolate(_encode, neuron, axis)(*map(lax.stop_gradient, inputs))
     # A name by which rematerialisation can keep it.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
     spikes = unpack(saved.word, axis, current)
@@ -198,7 +198,7 @@ def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Ar
     )
     scalars = jnp.zeros_like(decay), jnp.zeros_like(threshold)
     if neuron.learnable:
-        differentiate = apart(_differentiate_scalars, neuron, axis)
+        differentiate = isolate(_differentiate_scalars, neuron, axis)
         scalars = differentiate(decay, threshold, saved.residuals, gradients)
     gradient = join_time(gradients, axis, cotangent.shape[axis])
     return neuron.charge(gradient, decay).astype(cotangent.dtype), *scalars
@@ -315,4 +315,4 @@ def _differentiate_scalars(
 
     start = zeros, zeros, zeros, zeros
     sums, _ = lax.scan(add, start, (distances, gradients), unroll=len(gradients) == 1)
-    return apart(jnp.sum)(sums[0]), apart(jnp.sum)(sums[1])
+    return isolate(jnp.sum)(sums[0]), isolate(jnp.sum)(sums[1])

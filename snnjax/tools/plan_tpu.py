@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from snnjax.errors import ConfigError
-from snnjax.spelling import count, suggest
+from snnjax.spelling import count, did_you_mean
 from snnjax.tools import recipe
 from snnjax.tools.collectives import count_collectives
 from snnjax.tools.command_line import add_json_argument
@@ -275,7 +275,7 @@ def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
 
     kind, _, sides = topology.partition(':')
     if kind not in TPUS:
-        raise ConfigError(f'unknown chip {kind!r} in --topology; {suggest(kind, TPUS)}')
+        raise ConfigError(f'unknown chip {kind!r} in --topology; {did_you_mean(kind, TPUS)}')
     if not re.fullmatch(r'\d+x\d+(x\d+)?', sides):
         raise ConfigError(f'--topology={topology} must be like v5e:2x4 or v4:2x2x1')
     if not importlib.util.find_spec('libtpu'):

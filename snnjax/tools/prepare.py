@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from snnjax.errors import UserError
 from snnjax.paths import expand
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 from snnjax.tools.command_line import add_argument, new_parser, parse_and_run
 from snnjax.tools.paths import output_path
 
@@ -125,7 +125,7 @@ def prepare(dataset: str, source: Path, data_dir: Path, **options: object) -> No
     if dataset in READY:
         raise ValueError(f'{dataset} is read as it is: there is nothing to prepare')
     if dataset not in PLANS:
-        raise ValueError(f'unknown data set {dataset!r}; {suggest(dataset, [*PLANS, *READY])}')
+        raise ValueError(f'unknown data set {dataset!r}; {did_you_mean(dataset, [*PLANS, *READY])}')
     called = str(options.get('name', dataset))
     if records.is_prepared(data_dir, called):
         print(f'{called} is there already: {records.folder_of(data_dir, called)}')

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from snnjax.analysis.activity import Activity
     from snnjax.analysis.similarity import Similarity
-    from snnjax.analysis.trained import Trained
+    from snnjax.analysis.trained import LoadedModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def _report(args: argparse.Namespace) -> None:
     print(f'report: {out}')
 
 
-def make_page(workdir: Path, trained: Trained) -> str:
+def make_page(workdir: Path, trained: LoadedModel) -> str:
     """The page of a run, HTML.
 
     Args:
@@ -99,7 +99,7 @@ def make_page(workdir: Path, trained: Trained) -> str:
 
 
 def _overview(
-    workdir: Path, records: Sequence[dict[str, Any]], trained: Trained, activity: Activity
+    workdir: Path, records: Sequence[dict[str, Any]], trained: LoadedModel, activity: Activity
 ) -> str:
     from snnjax.analysis.runs import mean_test_accuracy
     from snnjax.train.metric_writer import read_lines
@@ -233,7 +233,7 @@ def _energy(energy: dict[str, Any]) -> str:
     )
 
 
-def _similarity(name: str, trained: Trained) -> str:
+def _similarity(name: str, trained: LoadedModel) -> str:
     from snnjax.analysis.figures import save_similarity
     from snnjax.analysis.similarity import measure_similarity
     from snnjax.analysis.trained import UnsuitableModelError

@@ -16,7 +16,7 @@ from snnjax.tools.paths import folder_name
 from snnjax.weights.source import find_weights
 
 if TYPE_CHECKING:
-    from snnjax.analysis.trained import Trained
+    from snnjax.analysis.trained import LoadedModel
 
 _ONE = 'a work directory, folder of weights, pretrained:NAME or hf://OWNER/NAME'
 
@@ -119,7 +119,7 @@ def data_changes(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def open_arguments(args: argparse.Namespace, **changes: Any) -> Trained:
+def open_arguments(args: argparse.Namespace, **changes: Any) -> LoadedModel:
     """Opens the model and the examples that the arguments say; see `open_trained`.
 
     Args:
@@ -133,7 +133,7 @@ def open_arguments(args: argparse.Namespace, **changes: Any) -> Trained:
     )
 
 
-def open_each(args: argparse.Namespace) -> Iterator[tuple[str, Trained]]:
+def open_each(args: argparse.Namespace) -> Iterator[tuple[str, LoadedModel]]:
     """Opens all weights and models of a command that compares; yields their names and them.
 
     Raises:

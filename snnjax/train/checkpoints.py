@@ -148,7 +148,7 @@ class Checkpoints:
             yield
         # Whatever Orbax, TensorStore and the system have for a disk that is full, or gone.
         except Exception as error:
-            if jax.process_count() > 1 and processes.is_loss(error):
+            if jax.process_count() > 1 and processes.is_peer_failure(error):
                 raise
             self._check_workdir()
             good = checkpoint_steps(self._directory)

@@ -13,7 +13,7 @@ from ml_collections import config_dict
 from snnjax.data import DataOptions
 from snnjax.errors import ConfigError
 from snnjax.models.registry import NETWORKS, option_fields
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
 # that can be decoded and numbers that are finite.
@@ -186,7 +186,7 @@ def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDic
     for argument in filter(None, arguments.split(',')):
         key, equals, text = argument.partition('=')
         if key not in defaults:
-            raise ConfigError(f'unknown config argument {key!r}; {suggest(key, defaults)}')
+            raise ConfigError(f'unknown config argument {key!r}; {did_you_mean(key, defaults)}')
         kind = type(defaults[key])
         try:
             if not equals:
@@ -203,7 +203,7 @@ def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDic
 def choose(kind: str, name: str, choices: Mapping[str, Any]) -> Any:
     """``choices[name]``; ConfigError with the near names where there is none."""
     if name not in choices:
-        raise ConfigError(f'unknown {kind} {name!r}; {suggest(name, choices)}')
+        raise ConfigError(f'unknown {kind} {name!r}; {did_you_mean(name, choices)}')
     return choices[name]
 
 
@@ -298,7 +298,7 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
             is_open = any(_is_within(key, other) for other in OPEN_KEYS)
             if key not in known and not is_open:
                 raise ConfigError(
-                    f'earlier_phases.{name}.{key}: no key of a phase; {suggest(key, known)}'
+                    f'earlier_phases.{name}.{key}: no key of a phase; {did_you_mean(key, known)}'
                 )
             try:
                 with phases[name].unlocked():

@@ -18,7 +18,7 @@ from absl import flags
 
 from snnjax.errors import ConfigError
 from snnjax.paths import expand
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 
 if TYPE_CHECKING:
     import ml_collections
@@ -55,7 +55,7 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
         match = CHANGE.fullmatch(change)
         key = match['key'] if match else change
         if key not in known and not _of_function(key):
-            raise ConfigError(f'unknown config key {key!r}; {suggest(key, known)}')
+            raise ConfigError(f'unknown config key {key!r}; {did_you_mean(key, known)}')
         last.pop(key, None)
         last[key] = change
     optional = optional_keys(config)
@@ -125,7 +125,9 @@ def _packaged(name: str) -> Path:
     """Returns the path of a config file that comes with the package."""
     known = {path.stem: path for path in _FOLDER.glob('*.py')}
     if name not in known:
-        raise ConfigError(f'no config file {name!r} comes with the package; {suggest(name, known)}')
+        raise ConfigError(
+            f'no config file {name!r} comes with the package; {did_you_mean(name, known)}'
+        )
     return known[name]
 
 
@@ -152,7 +154,7 @@ def call_config_file(path: Path, function: str, arguments: str = '') -> Mapping[
 
     if not _is_file(path):
         known = [str(other) for other in path.parent.glob('*.py')]
-        near = f'; {suggest(str(path), known)}' if known else ''
+        near = f'; {did_you_mean(str(path), known)}' if known else ''
         raise ConfigError(f'no config file {path}{near}')
     try:
         with _imports_from(path.parent):

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 
 from snnjax.errors import ConfigError
-from snnjax.spelling import count, suggest
+from snnjax.spelling import count, did_you_mean
 from snnjax.train.config import (
     KINDS,
     OPEN_KEYS,
@@ -121,7 +121,7 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
         ('optimizer.schedule', SCHEDULES),
     ):
         if values[key] not in known:
-            raise ConfigError(f'unknown {key} {values[key]!r}; {suggest(values[key], known)}')
+            raise ConfigError(f'unknown {key} {values[key]!r}; {did_you_mean(values[key], known)}')
     check_options(config.optimizer)
     try:
         check_loggers(logger_names(config))

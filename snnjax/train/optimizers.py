@@ -12,7 +12,7 @@ import ml_collections
 import optax
 
 from snnjax.errors import ConfigError
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 from snnjax.train.gradients import clip_by_norm
 
 
@@ -209,7 +209,7 @@ def check_options(config: ml_collections.ConfigDict) -> None:
             if key in _OF_ALL:
                 raise ConfigError(f'{kind}.{key} has a key of its own: give optimizer.{key}')
             if key not in known:
-                raise ConfigError(f'{kind}: {name} has no {key!r}; {suggest(key, known)}')
+                raise ConfigError(f'{kind}: {name} has no {key!r}; {did_you_mean(key, known)}')
     try:
         make_optimizer(config, schedule(config.learning_rate, 2, 1, **config.schedule_options))
     except (TypeError, ValueError) as error:

@@ -116,7 +116,7 @@ _LOST = (
 )
 
 
-def is_loss(error: BaseException) -> bool:
+def is_peer_failure(error: BaseException) -> bool:
     """Returns whether an error comes of another process that is gone, also through others."""
     # What this package says itself may have such words in a path.
     foreign = [str(cause) for cause in causes(error) if not isinstance(cause, UserError)]
@@ -148,7 +148,7 @@ def leave_on_error() -> Iterator[None]:
     except BaseException as error:
         if not jax.distributed.is_initialized():
             raise
-        if is_loss(error):
+        if is_peer_failure(error):
             _end(ProcessLostError(f'another process of the run is gone: {error}'))
         _end(StoppedError() if isinstance(error, KeyboardInterrupt) else error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from snnjax.paths import PathError, expand
-from snnjax.spelling import natural_order, suggest
+from snnjax.spelling import did_you_mean, natural_order
 from snnjax.weights import hub
 
 PRETRAINED = 'pretrained:'
@@ -37,5 +37,5 @@ def find_weights(source: str | Path) -> Path:
         return expand(source)
     name, known = text.removeprefix(PRETRAINED), list_pretrained()
     if name not in known:
-        raise PathError(f'no weights {name!r} come with the package; {suggest(name, known)}')
+        raise PathError(f'no weights {name!r} come with the package; {did_you_mean(name, known)}')
     return _FOLDER / name

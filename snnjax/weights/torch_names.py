@@ -56,7 +56,7 @@ from snnjax.models.efficientnets import EfficientNet
 from snnjax.models.network import Network
 from snnjax.models.resnets import ResNet
 from snnjax.models.vgg import VGG
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 from snnjax.weights.torchvision_names import efficientnet_modules, vgg_modules
 
 Path = tuple[str, ...]
@@ -179,7 +179,7 @@ def check_scheme(model: Network, scheme: Scheme) -> None:
       ValueError: where it has none, or is not known.
     """
     if scheme not in _MODULES:
-        raise ValueError(f'unknown scheme {scheme!r}; {suggest(scheme, _MODULES)}')
+        raise ValueError(f'unknown scheme {scheme!r}; {did_you_mean(scheme, _MODULES)}')
     if not model.block_names and not isinstance(model, VGG):
         raise ValueError(
             f'only residual networks and VGGs have names in PyTorch, not a {type(model).__name__}'

@@ -11,7 +11,7 @@ from snnjax.conversion import ConversionError, convert
 from snnjax.conversion.fold import apply_folded, fold_normalization
 from snnjax.conversion.forms import apply_normalized, normalize_weights
 from snnjax.models.layers import SpikingNeurons
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 from tests.conversion import networks
 from tests.conversion.networks import RESNET, SHAPE, VGG
 
@@ -41,7 +41,7 @@ def test_folding_changes_no_logit(name, options):
 
 
 def outputs_of(model, variables, x):
-    with observed(SpikingNeurons) as calls:
+    with capture_layers(SpikingNeurons) as calls:
         logits = model.apply(variables, x)
     return logits, {'/'.join(call.path): call.output for call in calls}
 

@@ -38,7 +38,7 @@ def test_dropout_leaves_out_the_same_in_all_time_steps():
     class Dropout(Network):
         @nn.compact
         def __call__(self, x):
-            return self.leave_out(x, train=True)
+            return self.apply_dropout(x, train=True)
 
     x = jnp.ones((4, 6, 1, 1, 50))
     out = Dropout(dropout=0.5).apply({}, x, rngs={'dropout': jax.random.key(0)})

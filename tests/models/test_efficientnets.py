@@ -10,7 +10,7 @@ from snnjax import create_model
 from snnjax.models.activations import Sigmoid, Swish
 from snnjax.models.efficientnets import InvertedBottleneck, SqueezeExcite
 from snnjax.models.layers import ConvNorm
-from snnjax.models.observation import observed
+from snnjax.models.observation import capture_layers
 
 SMALL = {
     'blocks': (1, 2),
@@ -30,7 +30,7 @@ def initialised(**options):
 
 def test_the_largest_has_218_activations_and_the_published_parameters():
     model = create_model('efficientnet_b7')
-    with observed(Swish, Sigmoid) as calls:
+    with capture_layers(Swish, Sigmoid) as calls:
         shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes['params'])) == 66_347_960
     counts = collections.Counter(type(call.module) for call in calls)
@@ -51,7 +51,7 @@ def test_training_skips_the_blocks_of_whole_images():
 
 def test_the_share_of_skipped_images_rises_with_depth():
     model, variables = initialised(stochastic_depth=0.6)
-    with observed(InvertedBottleneck) as calls:
+    with capture_layers(InvertedBottleneck) as calls:
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 8, 8, 3)))
     np.testing.assert_allclose([call.module.skipped for call in calls], [0.0, 0.2, 0.4])
 

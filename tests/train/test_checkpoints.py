@@ -201,7 +201,7 @@ def test_a_lost_process_is_recognized_while_a_checkpoint_is_written(tmp_path, st
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     with pytest.raises(TimeoutError) as raised:
         checkpoints.save(1, state, {})
-    assert processes.is_loss(raised.value)
+    assert processes.is_peer_failure(raised.value)
 
 
 def test_saving_a_step_twice_leaves_the_first(tmp_path, state):

@@ -5,7 +5,7 @@ import pytest
 from snnjax.errors import ConfigError
 from snnjax.train import processes
 from snnjax.train.checkpoints import CheckpointWriteError
-from snnjax.train.processes import ProcessesError, is_loss
+from snnjax.train.processes import ProcessesError, is_peer_failure
 
 
 def test_a_process_waits_for_the_first_one():
@@ -37,11 +37,11 @@ def test_a_coordinator_that_is_none_is_named(coordinator, message):
     ],
 )
 def test_the_loss_of_a_process_is_told_from_other_errors(text, lost):
-    assert is_loss(RuntimeError(text)) == lost
+    assert is_peer_failure(RuntimeError(text)) == lost
 
 
 def test_a_path_with_such_a_word_is_no_loss():
-    assert not is_loss(ConfigError('no config file runs/Connection/ABORTED.py'))
+    assert not is_peer_failure(ConfigError('no config file runs/Connection/ABORTED.py'))
     error = CheckpointWriteError('a checkpoint cannot be written')
     error.__cause__ = RuntimeError('Gloo all-reduce failed')
-    assert is_loss(error)
+    assert is_peer_failure(error)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.errors import UserError
-from snnjax.spelling import suggest
+from snnjax.spelling import did_you_mean
 from snnjax.train.loggers.forgiving import Forgiving, Logger
 from snnjax.train.loggers.mlflow import MLflow
 from snnjax.train.loggers.run_id import PROJECT
@@ -48,7 +48,7 @@ def check_loggers(names: Iterable[str]) -> None:
     """
     for name in names:
         if name not in LOGGERS:
-            raise LoggerError(f'unknown logger {name!r}; {suggest(name, LOGGERS)}')
+            raise LoggerError(f'unknown logger {name!r}; {did_you_mean(name, LOGGERS)}')
         if name not in _PACKAGES:
             continue
         spec = importlib.util.find_spec(name)

@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snnjax.neurons.apart import apart
+from snnjax.neurons.isolate import isolate
 
 
 def read_twice(x):
-    y = apart(lambda x: jnp.where(x > 0, jnp.sqrt(x), -x))(x + 1)
+    y = isolate(lambda x: jnp.where(x > 0, jnp.sqrt(x), -x))(x + 1)
     return y.T * 2, y - 1
 
 

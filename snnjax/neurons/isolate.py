@@ -12,7 +12,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 
 @functools.cache
-def apart(function: Callable[..., Any], *constants: Hashable) -> Callable[..., Any]:
+def isolate(function: Callable[..., Any], *constants: Hashable) -> Callable[..., Any]:
     """``function`` with its first arguments, which XLA computes once, and not in each reader.
 
     XLA merges what is cheap into what reads it, and computes it again in every reader. That
