@@ -7,10 +7,12 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from etils.epath import gpath
 
-from snnjax.paths import sync
+from snnjax.buckets import BucketPath
+from snnjax.paths import in_bucket, sync
 
 
 class LocalPath(gpath.PosixGPath):
@@ -29,8 +31,16 @@ class LocalPath(gpath.PosixGPath):
         return None
 
 
+def for_orbax(path: Path) -> gpath.PosixGPath:
+    """Returns a path as Orbax takes it: absolute, or in a bucket."""
+    return cast(gpath.PosixGPath, path) if in_bucket(path) else LocalPath(path.absolute())
+
+
 def write_whole(path: Path, text: str) -> None:
     """Replaces a file so that it is never seen half written, not even after a power loss."""
+    if in_bucket(path):
+        path.write_text(text)
+        return
     temporary = path.with_name(path.name + '.tmp')
     temporary.write_text(text)
     sync(temporary)
@@ -39,7 +49,14 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file that is made where it is missing, and waits until it is on the disk."""
+    """Adds a line to a file, which is made if it is missing, and waits until it is on the disk.
+
+    In a bucket the file is written anew, so lines must be few and the writer alone.
+    """
+    if in_bucket(path):
+        before = path.read_text() if path.exists() else ''
+        path.write_text(f'{before}{line}\n')
+        return
     with path.open('ab+', buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         # A line that was cut off stays one.
@@ -57,6 +74,13 @@ def append_line(path: Path, line: str) -> None:
     sync(path.parent)
 
 
+def size_of(folder: Path) -> int:
+    """Returns the bytes of all files below a folder."""
+    if isinstance(folder, BucketPath):
+        return folder.size()
+    return sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+
+
 def sync_tree(folder: Path) -> None:
     """Waits until a folder with all that is in it would outlast a power loss."""
     for parent, _, names in os.walk(folder, topdown=False):
@@ -72,6 +96,8 @@ def check_name(path: Path) -> None:
       ValueError: for a character that TensorStore, which writes the arrays, takes for another.
     """
     text = str(path.absolute())
+    if in_bucket(path):
+        return
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -111,11 +111,11 @@ _LONGEST_BELOW = 300
 
 
 def _find_workdir(given: str) -> Path:
-    if '://' in given:
-        raise ConfigError(f'--workdir={given} must be a folder; mount a bucket as one')
-    from snnjax.paths import expand
+    from snnjax.paths import expand, in_bucket
 
     workdir = expand(given)
+    if in_bucket(workdir):
+        return workdir
     most = os.pathconf('/', 'PC_PATH_MAX') - _LONGEST_BELOW
     if len(os.fsencode(workdir.absolute())) > most:
         raise ConfigError(f'--workdir={given} is too long: a path has at most {most} bytes')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 from pathlib import Path
 
 from snnjax.errors import UserError
@@ -15,15 +16,30 @@ class PathError(UserError, ValueError, argparse.ArgumentTypeError):
 
 
 def expand(path: str | Path) -> Path:
-    """Returns a path with the home folder in the place of ``~`` or ``~user``.
+    """Returns the path that a user names, with the home folder in place of ``~`` or ``~user``.
+
+    Args:
+      path: a path of a file system, or ``gs://BUCKET/NAME``, see `snnjax.buckets.open_bucket`.
 
     Raises:
-      PathError: if there is no such user.
+      PathError: if there is no such user, or a URL is of a store that cannot be used.
     """
+    text = str(path)
+    if re.match('[A-Za-z][A-Za-z0-9+.-]+://', text):
+        from snnjax.buckets import open_bucket
+
+        return open_bucket(text)
+    if re.match('(gs|s3):/', text):
+        raise PathError(f'{text}: pathlib takes a slash from a URL; give it as text')
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise PathError(f'{path}: there is no user of this name') from error
+
+
+def in_bucket(path: Path) -> bool:
+    """Returns whether a path is in a bucket."""
+    return str(path).startswith('gs://')
 
 
 def sync(path: Path) -> None:

@@ -6,7 +6,7 @@ import collections
 import io
 import statistics
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
 
 def save_figure(figure: Figure, path: Output) -> None:
     """Writes a figure in the format that the name of the file ends with, a PNG if it has none."""
-    if not isinstance(path, Path):
+    if not isinstance(path, PurePath):
         figure.savefig(path, dpi=150)
         return
     file = io.BytesIO()

@@ -8,6 +8,8 @@ import secrets
 import sys
 from pathlib import Path
 
+from snnjax.paths import in_bucket
+
 
 def write_output(path: Path, content: str | bytes) -> None:
     """Writes a file, whole or not at all, and makes its folder if it is missing.
@@ -24,7 +26,9 @@ def write_output(path: Path, content: str | bytes) -> None:
     # Names of folders that are not UTF-8 come back as the bytes that they were.
     data = content.encode(errors='surrogateescape') if isinstance(content, str) else content
     try:
-        if path == Path('/dev/stdout'):
+        if in_bucket(path):
+            path.write_bytes(data)
+        elif path == Path('/dev/stdout'):
             # Opened anew, a file behind it would be written over.
             sys.stdout.flush()
             with os.fdopen(os.dup(1), 'wb') as file:

@@ -17,6 +17,7 @@ from snnjax.analysis.outputs import write_output
 from snnjax.errors import UserError
 from snnjax.models.params import forward_order, is_in_stage
 from snnjax.models.registry import family_and_depth
+from snnjax.paths import in_bucket
 from snnjax.train.metric_writer import read_lines, read_metrics
 from snnjax.train.run_directory import read_config
 
@@ -137,8 +138,10 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
     Columns that the file lacks are added to it; the lines that it has stay as they are.
 
     Raises:
-      RunError: for a file that is no such table.
+      RunError: for a file that is no such table, or in a bucket, which has no locks.
     """
+    if in_bucket(path):
+        raise RunError(f'{path} is in a bucket, where no rows are added: name a local file')
     with _locked(path):
         columns, rows = _read_cells(path)
         _write_cells(path, [*rows, _to_cells(row)], columns)
@@ -150,9 +153,9 @@ def _read_cells(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         return [], []
     try:
         # A spreadsheet may have put a byte order mark in front.
-        with path.open(newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
-            reader = csv.DictReader(file, restval='', strict=True)
-            rows, columns = list(reader), list(reader.fieldnames or [])
+        text = path.read_bytes().decode('utf-8-sig', errors='surrogateescape')
+        reader = csv.DictReader(io.StringIO(text, newline=''), restval='', strict=True)
+        rows, columns = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
         raise RunError(f'{path} is no CSV file: {error}') from error
     if len(set(columns)) < len(columns):

@@ -125,6 +125,7 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
       Of each ``step``, ``bytes`` on disk, ``evaluation`` (None where it has none), and whether it
       is the ``newest`` and the ``best``.
     """
+    from snnjax.files import size_of
     from snnjax.weights.steps import best_step, checkpoint_steps, read_evaluation
 
     steps = checkpoint_steps(directory)
@@ -133,17 +134,13 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
     return [
         {
             'step': step,
-            'bytes': _bytes(directory / str(step)),
+            'bytes': size_of(directory / str(step)),
             'evaluation': evaluation,
             'newest': step == max(evaluations),
             'best': step == best,
         }
         for step, evaluation in evaluations.items()
     ]
-
-
-def _bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob('*') if path.is_file())
 
 
 def describe(found: Mapping[str, Any], every: bool = False) -> str:

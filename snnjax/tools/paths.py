@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from snnjax.paths import PathError, expand
+from snnjax.paths import PathError, expand, in_bucket
 
 
 def folder_name(text: str) -> str:
@@ -24,6 +24,8 @@ def output_file(text: str) -> Path:
       PathError: for a folder, or what cannot be written.
     """
     path = expand(text)
+    if in_bucket(path):
+        return path
     with _refused(text):
         if path.is_dir() or text.endswith('/'):
             raise PathError(f'{text or "."} is a folder: name a file in it')
@@ -34,6 +36,8 @@ def output_file(text: str) -> Path:
 def output_path(text: str) -> Path:
     """Returns the path of a file or folder that can be written; see `output_file`."""
     path = expand(text)
+    if in_bucket(path):
+        return path
     with _refused(text):
         _try_to_write(path / 'file' if path.is_dir() else path)
     return path

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -19,10 +19,11 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.path import atomicity
 
 from snnjax.errors import EXIT_FAILED, UserError
-from snnjax.files import LocalPath, sync_tree
+from snnjax.files import for_orbax, sync_tree
 from snnjax.models.params import by_name
-from snnjax.paths import sync
+from snnjax.paths import in_bucket, sync
 from snnjax.train import processes
+from snnjax.train.lease import lease_token
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
 from snnjax.weights.steps import (
@@ -73,14 +74,15 @@ class Checkpoints:
         is_due: Callable[[int], bool] = lambda step: True,
         beside: Sequence[Path] = (),
     ) -> None:
-        self._directory = LocalPath(directory.absolute())
+        directory = directory.absolute()
+        self._directory = cast(Path, for_orbax(directory))
         self._keep = keep
         self._is_due = is_due
         self._superseded: set[int] = set()
         self._begun = time.monotonic()
         if processes.is_first():
-            Path(self._directory).mkdir(parents=True, exist_ok=True)
-            _tidy(Path(self._directory))
+            directory.mkdir(parents=True, exist_ok=True)
+            _tidy(directory)
         _wait_for_all('tidied')
         self._workdir = _identity(self._directory.parent)
         self._evaluations = _read_evaluations(self._directory)
@@ -88,7 +90,9 @@ class Checkpoints:
             ocp.CompositeCheckpointHandler(
                 'state', 'position', metrics=ocp.JsonCheckpointHandler(filename='metrics')
             ),
-            temporary_path_class=_durable(beside, self._remove_superseded),
+            temporary_path_class=_committed(self._check_workdir, self._remove_superseded)
+            if in_bucket(directory)
+            else _durable(beside, self._remove_superseded),
         )
 
     def __enter__(self) -> Checkpoints:
@@ -164,16 +168,18 @@ class Checkpoints:
         workdir = self._directory.parent
         if _identity(workdir) != self._workdir:
             raise CheckpointWriteError(
-                f'the work directory {workdir} was renamed or removed while training wrote to it: '
-                'put it back, or give its new name as --workdir, and the same command goes on from '
-                'its last checkpoint'
+                f'another command took over {workdir}, or removed its lease: stop one of the two'
+                if in_bucket(workdir)
+                else f'the work directory {workdir} was renamed or removed while training wrote to '
+                'it: put it back, or give its new name as --workdir, and the same command goes on '
+                'from its last checkpoint'
             )
 
     def _remove_superseded(self) -> None:
         """Removes older checkpoints, in the first process; one that cannot be is left and told."""
         for step in sorted(self._superseded):
             try:
-                shutil.rmtree(self._directory / str(step))
+                _remove(self._directory / str(step))
             except OSError as error:
                 _say(f'the old checkpoint of step {step} cannot be removed: {_first_line(error)}')
 
@@ -326,16 +332,55 @@ def _durable(
     return Durable
 
 
+def _committed(
+    check: Callable[[], None], then: Callable[[], None]
+) -> type[atomicity.CommitFileTemporaryPath]:
+    """Returns the way a checkpoint in a bucket becomes complete: by what is written last.
+
+    Args:
+      check: the function to call before that, which raises an error if it must not become so.
+      then: the function to call once it is.
+    """
+
+    class Committed(atomicity.CommitFileTemporaryPath):
+        async def finalize(self) -> None:
+            check()
+            await super().finalize()
+            then()
+
+    return Committed
+
+
+def _remove(folder: Path) -> None:
+    """Removes a checkpoint; if this is cut short, what is left of it in a bucket is none."""
+    if in_bucket(folder):
+        (folder / '_CHECKPOINT_METADATA').unlink(missing_ok=True)
+        cast(Any, folder).rmtree()
+    else:
+        shutil.rmtree(folder)
+
+
 def _tidy(directory: Path) -> None:
     """Removes what a process that died left unfinished, and sets aside what is no checkpoint."""
-    for path in sorted(directory.iterdir()):
+    for path in _entries(directory):
         if atomicity.TMP_DIR_SUFFIX in path.name:
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(path)
     complete = checkpoint_steps(directory)
-    for path in sorted(directory.iterdir()):
+    for path in _entries(directory):
         if is_step_name(path.name) and int(path.name) not in complete:
+            if in_bucket(path):
+                _remove(path)  # Checkpoints that are being written have their names there.
+                continue
             _say(f'{path} is no checkpoint: it is set aside')
             _set_aside(path)
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []  # A bucket has no empty folders.
 
 
 def _read_evaluations(directory: Path) -> dict[int, dict[str, float] | None]:
@@ -378,10 +423,12 @@ def _wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | str | None:
     """Returns what tells a folder from another one of its name; None if there is none."""
+    if in_bucket(path):
+        return lease_token(path)
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116  Not that of etils, which has no inodes.
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -21,6 +21,7 @@ from snnjax.errors import ConfigError, WeightsError
 from snnjax.models import Network
 from snnjax.models.params import CLASSIFIER
 from snnjax.modules import note_modules
+from snnjax.paths import expand, in_bucket
 from snnjax.train.checkpoints import CheckpointError, Checkpoints
 from snnjax.train.config import flatten, logger_names, model_options
 from snnjax.train.description import describe_phase, describe_run
@@ -94,7 +95,8 @@ def train(
     """
     # Until all is saved a signal is only noted.
     with StopRequest() as stop:
-        return _train(config, Path(workdir), stop, verbose, Profiler(profile, Path(workdir)))
+        workdir = expand(workdir)
+        return _train(config, workdir, stop, verbose, Profiler(profile, workdir))
 
 
 def _train(
@@ -114,7 +116,7 @@ def _train(
             workdir / 'checkpoints',
             config.checkpoint.keep,
             is_due=experiment.is_due,
-            beside=[workdir / METRICS_FILE],
+            beside=[] if in_bucket(workdir) else [workdir / METRICS_FILE],
         ) as checkpoints,
     ):
         start, state, position, notes = _begin(experiment, checkpoints)
@@ -170,7 +172,7 @@ def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
 
     One that was made here goes again if no run began in it.
     """
-    made = is_first() and not os.path.isdir(workdir)  # noqa: PTH112  Never fails.
+    made = is_first() and not in_bucket(workdir) and not os.path.isdir(workdir)  # noqa: PTH112
     with lock(workdir) if is_first() else contextlib.nullcontext():
         try:
             # Under the lock: before it another command may have begun a run here.
@@ -351,6 +353,7 @@ def _train_steps(
                 position = log.flush()
                 # The best is that of the last phase: the model is described in its form.
                 best_by = None if following else evaluation
+                writer.flush()
                 checkpoints.save(phase.first_step + step, state, position, best_by)
                 log.saving = False
         if said := profiler.at(phase.first_step + step, state):

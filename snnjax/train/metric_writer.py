@@ -12,6 +12,8 @@ from typing import Any
 
 from snnjax.errors import ConfigError
 from snnjax.files import write_whole
+from snnjax.paths import in_bucket
+from snnjax.train.bucket_file import BucketFile
 from snnjax.train.loggers import LOGGERS, Forgiving, Logger, TensorBoard, check_loggers
 from snnjax.train.progress import warn
 from snnjax.train.run_directory import WorkdirError
@@ -55,7 +57,7 @@ class MetricWriter:
         path = workdir / METRICS_FILE
         try:
             write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
-            self._lines = _Lines(path)
+            self._lines = _BucketLines(path) if in_bucket(path) else _Lines(path)
         except OSError as error:
             raise WorkdirError(f'{path} cannot be written: {error.strerror}') from error
         makers: dict[str, Callable[[], Logger]] = {
@@ -75,12 +77,25 @@ class MetricWriter:
             logger.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One line of metrics; it has left this process when the call returns."""
+        """Writes one line of metrics; in a bucket it may be kept for a minute, see `flush`."""
         if not self._enabled:
             return
-        self._lines.write(json.dumps({'step': step, **values}))
+        self._lines.write_line(json.dumps({'step': step, **values}))
         for logger in self._loggers:
             logger.write(step, values)
+
+    def flush(self) -> None:
+        """Writes the lines that are kept, before a checkpoint counts that comes after them."""
+        if self._enabled:
+            self._lines.flush()
+
+
+class _BucketLines(BucketFile):
+    """The lines of a file in a bucket."""
+
+    def write_line(self, line: str) -> None:
+        """Adds a line."""
+        self.write(line.encode() + b'\n')
 
 
 class _Lines:
@@ -97,7 +112,7 @@ class _Lines:
         self._end = self._file.seek(0, os.SEEK_END)
         self._kept = b''
 
-    def write(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         """Adds a line, and those that could not be written before."""
         failed_before = bool(self._kept)
         self._kept += line.encode() + b'\n'
@@ -106,6 +121,9 @@ class _Lines:
             warn(f'warning: cannot write {self._path}: {error}; training goes on, lines are kept')
         if failed_before and not error:
             warn(f'{self._path} is written again, no line is missing')
+
+    def flush(self) -> None:
+        """Does nothing: lines leave this process one by one."""
 
     def close(self) -> None:
         """Tries to write what is kept for a last time, or else prints it."""

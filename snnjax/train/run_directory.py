@@ -22,6 +22,7 @@ import ml_collections
 
 from snnjax.errors import UserError, WeightsError
 from snnjax.files import append_line, check_name, write_whole
+from snnjax.paths import in_bucket
 from snnjax.train.config import (
     RUNTIME_KEYS,
     START_KEYS,
@@ -29,6 +30,7 @@ from snnjax.train.config import (
     default_config,
     differences,
 )
+from snnjax.train.lease import lease
 from snnjax.train.progress import warn
 from snnjax.version import __version__
 from snnjax.weights.folder import describe_weights
@@ -43,14 +45,19 @@ class WorkdirError(UserError, OSError):
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Keeps a work directory, made where it is missing, to this process while the context lasts.
+    """Keeps a work directory, made if it is missing, to this process while the context lasts.
 
-    The system lets go of it when the process ends, however that is. Where a file system knows no
-    locks, there is none.
+    The system releases the lock of a file when its process ends, however that is. If a file system
+    has no locks, there is none. In a bucket there is a lease, see `snnjax.train.lease`.
 
     Raises:
-      WorkdirError: where another command works in it, or it cannot be written to.
+      LeaseError: if another command has the lease of it, or the bucket cannot be written to.
+      WorkdirError: if another command works in it, or it cannot be written to.
     """
+    if in_bucket(workdir):
+        with lease(workdir):
+            yield
+        return
     path = workdir / LOCK_FILE
     try:
         check_name(workdir)

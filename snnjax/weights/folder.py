@@ -25,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from snnjax.errors import WeightsError
-from snnjax.files import LocalPath, check_name, write_whole
+from snnjax.files import check_name, for_orbax, size_of, write_whole
 from snnjax.models import Network, create_model
 from snnjax.models.params import by_name, trained_part, unstack_layers
 from snnjax.models.registry import NETWORKS, option_fields
@@ -63,7 +63,7 @@ def save_weights(
     directory.mkdir(parents=True, exist_ok=True)
     kept = unstack_layers(trained_part(variables))
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(LocalPath(directory.absolute()) / 'variables', kept)
+        checkpointer.save(for_orbax(directory) / 'variables', kept)
     # Last, so that a folder without it is known to be incomplete.
     write_description(directory, name, options)
 
@@ -272,7 +272,7 @@ def _check_arrays(
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise WeightsError(f'{path}: {key} is {array.dtype}, expected a floating type')
     size = sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays.values())
-    on_disk = sum(file.stat().st_size for file in path.rglob('*') if file.is_file())
+    on_disk = size_of(path)
     if size > max(_ALWAYS_READ, _MOST_COMPRESSED * on_disk):
         raise WeightsError(
             f'{path} should have {size:,} bytes of arrays in {on_disk:,} bytes of files: '
@@ -305,7 +305,7 @@ def _restore_arrays(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
     # As NumPy arrays, on whatever devices they were when they were saved.
     arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), part)
     return ocp.PyTreeCheckpointHandler().restore(
-        LocalPath(path),
+        for_orbax(path),
         args=ocp.args.PyTreeRestore(item=part, restore_args=arguments, partial_restore=True),
     )
 

@@ -12,7 +12,8 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from snnjax.errors import WeightsError
-from snnjax.files import LocalPath
+from snnjax.files import for_orbax
+from snnjax.paths import in_bucket
 
 
 def checkpoint_steps(directory: Path) -> list[int]:
@@ -28,8 +29,17 @@ def checkpoint_steps(directory: Path) -> list[int]:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    # An empty folder is none.
-    return is_step_name(folder.name) and any(folder.iterdir())
+    if not is_step_name(folder.name):
+        return False
+    # In a bucket nothing is renamed at once, and a copy of it has all names that it had there.
+    try:
+        metadata = json.loads((folder / '_CHECKPOINT_METADATA').read_text())
+        return bool(metadata['commit_timestamp_nsecs'])
+    except FileNotFoundError:
+        # An empty folder is none.
+        return not in_bucket(folder) and any(folder.iterdir())
+    except (OSError, ValueError, LookupError, TypeError):
+        return not in_bucket(folder)
 
 
 def is_step_name(name: str) -> bool:
@@ -98,4 +108,4 @@ def read_evaluation(checkpoint: Path) -> dict[str, float] | None:
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What a checkpoint holds: shape and dtype for each array, none of which is read."""
-    return dict(ocp.PyTreeCheckpointHandler().metadata(LocalPath(path.absolute())).tree)
+    return dict(ocp.PyTreeCheckpointHandler().metadata(for_orbax(path)).tree)

@@ -13,6 +13,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
+from snnjax.paths import in_bucket
+from snnjax.train.bucket_file import BucketFile
+
 
 class TensorBoard:
     """Events in ``tensorboard/``.
@@ -29,7 +32,9 @@ class TensorBoard:
         folder = workdir / 'tensorboard'
         folder.mkdir(parents=True, exist_ok=True)
         name = f'events.out.tfevents.{time.time():.0f}.{socket.gethostname()}'
-        self._file = (folder / name).open('ab', buffering=0)
+        path = folder / name
+        # Either is written to at once, or kept until a minute is over.
+        self._file = BucketFile(path) if in_bucket(path) else path.open('ab', buffering=0)
         start = SessionLog(status=SessionLog.START)
         self._add(
             Event(file_version='brain.Event:2'), Event(step=start_step + 1, session_log=start)
