@@ -1,7 +1,8 @@
 """A server of Google Cloud Storage on this machine, for tests.
 
-gcp-storage-emulator serves the objects. It ignores conditions of requests, on which a lease depends,
-so they are checked here; and a bucket named ``forbidden`` denies permission.
+gcp-storage-emulator serves the objects. It ignores the conditions of requests, which
+a lease needs, and does not move objects, so both is done here. A bucket named ``forbidden`` denies
+permission.
 
   python -m tests.bucket_server PORT FOLDER
 """
@@ -19,6 +20,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 BUCKET = 'runs'
+
+# Asking for the kind of a bucket needs credentials. It is read when gcsfs is imported.
+os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
+
 _LOCK = threading.Lock()
 
 
@@ -26,6 +31,7 @@ def main():
     """Serves until it is killed; what was written stays in the folder."""
     from gcp_storage_emulator import server
     from gcp_storage_emulator.exceptions import NotFound
+    from gcp_storage_emulator.handlers import objects
 
     logging.disable(logging.CRITICAL)
     port, folder = sys.argv[1:]
@@ -54,12 +60,23 @@ def main():
 
         return handler
 
+    def move(request, response, storage):
+        bucket, name = request.params['bucket_name'], request.params['object_id']
+        request.params['dest_bucket_name'] = bucket
+        objects.copy(request, response, storage)
+        if response.status == HTTPStatus.OK:
+            storage.delete_file(bucket, name)
+
+    moving = (
+        r'^/storage/v1/b/(?P<bucket_name>[-.\w]+)/o/(?P<object_id>.*[^/]+)/moveTo/o/'
+        r'(?P<dest_object_id>.*[^/]+)$'
+    )
     server.HANDLERS = tuple(
         (
             pattern,
             {m: checked(h) if '<bucket_name>' in pattern else h for m, h in handlers.items()},
         )
-        for pattern, handlers in server.HANDLERS
+        for pattern, handlers in ((moving, {'POST': move}), *server.HANDLERS)
     )
     server.create_server('127.0.0.1', int(port), data_dir=folder, default_bucket=BUCKET).run()
 
@@ -87,7 +104,6 @@ class BucketServer:
         return {
             'STORAGE_EMULATOR_HOST': url,
             'TENSORSTORE_GCS_HTTP_URL': url,
-            # Asking for the kind of a bucket needs credentials.
             'GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT': 'false',
         }
 
@@ -113,6 +129,20 @@ class BucketServer:
         """Kills the server; the objects stay."""
         self._process.kill()
         self._process.wait()
+
+
+def download(path, folder):
+    """Copies a folder of a bucket to a folder that is made."""
+    import fsspec
+
+    fsspec.filesystem('gcs').get(f'{path}/', f'{folder}/', recursive=True)
+
+
+def upload(folder, path):
+    """Copies a folder to one in a bucket."""
+    import fsspec
+
+    fsspec.filesystem('gcs').put(f'{folder}/', f'{path}/', recursive=True)
 
 
 if __name__ == '__main__':

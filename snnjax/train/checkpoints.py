@@ -355,7 +355,7 @@ def _remove(folder: Path) -> None:
     """Removes a checkpoint; if this is cut short, what is left of it in a bucket is none."""
     if in_bucket(folder):
         (folder / '_CHECKPOINT_METADATA').unlink(missing_ok=True)
-        cast(Any, folder).rmtree()
+        cast(Any, folder).rmtree(missing_ok=True)
     else:
         shutil.rmtree(folder)
 

@@ -1,6 +1,7 @@
 """Kills a run as often as is asked for, or fails what it writes, and says what came of it.
 
 python -m tests.faults --kills=60 --seed=0
+python -m tests.faults --kills=20 --bucket
 python -m tests.faults --writes --every=3
 
 See `tests.faults.kills` and `tests.faults.writes`.
@@ -11,6 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from tests.bucket_server import BUCKET, BucketServer
 from tests.faults.kills import kill_at_random
 from tests.faults.writes import fail_each
 
@@ -22,6 +24,7 @@ def main() -> None:
     )
     parser.add_argument('--kills', type=int, default=60)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--bucket', action='store_true', help='keep the runs in a bucket')
     parser.add_argument('--writes', action='store_true', help='fail operations on files instead')
     parser.add_argument('--every', type=int, default=1, help='of the operations, every so many')
     args = parser.parse_args()
@@ -32,7 +35,16 @@ def main() -> None:
 
 
 def _kills(folder: Path, args: argparse.Namespace) -> str:
-    tally = kill_at_random(folder, args.kills, args.seed)
+    if args.bucket:
+        server = BucketServer(folder / 'bucket')
+        os.environ.update(server.environment)
+        server.start()
+        try:
+            tally = kill_at_random(folder, args.kills, args.seed, f'gs://{BUCKET}')
+        finally:
+            server.stop()
+    else:
+        tally = kill_at_random(folder, args.kills, args.seed)
     return (
         f'{tally.kills} kills, {tally.stops} of them by SIGTERM, {tally.saving} while a checkpoint '
         f'was written and {tally.starting} before training had begun; {tally.runs} runs came to '

@@ -30,8 +30,10 @@ import jax
 import numpy as np
 
 from snnjax.data.pipeline import TrainingBatches
+from snnjax.paths import expand, in_bucket
 from snnjax.train.config import default_config
 from snnjax.train.loop import train
+from tests.bucket_server import download
 from tests.processes import exit_status
 from tests.runs import assert_same_outcome, outcome
 
@@ -66,33 +68,57 @@ class Tally:
     lost: int = 0
 
 
-def kill_at_random(folder: Path, kills: int, seed: int) -> Tally:
-    """Kills runs in ``folder``, an empty one; AssertionError where one loses anything."""
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that is killed.
+
+    Attributes:
+      workdir: its work directory, also in a bucket.
+      log: the file for what it prints.
+    """
+
+    workdir: Path
+    log: Path
+
+
+def kill_at_random(folder: Path, kills: int, seed: int, bucket: str = '') -> Tally:
+    """Kills runs again and again; raises AssertionError if one loses anything.
+
+    Args:
+      folder: an empty folder.
+      kills: the number of kills.
+      seed: the seed of their moments.
+      bucket: a URL for the work directories; '' for folders in ``folder``.
+    """
     rng, tally = random.Random(seed), Tally()
     start = time.monotonic()
-    assert exit_status(_start(folder / 'whole')) == 0, _output(folder / 'whole')
+    whole = Run(folder / 'whole', folder / 'whole.log')
+    assert exit_status(_start(whole)) == 0, _output(whole)
     # Half of it is compiling, which is done now.
     seconds = (time.monotonic() - start) / 2
-    expected = outcome(folder / 'whole')
+    expected = outcome(whole.workdir)
     while tally.kills < kills:
-        workdir = folder / f'run{tally.runs}'
+        name = f'run{tally.runs}'
+        run = Run(expand(f'{bucket}/{name}') if bucket else folder / name, folder / f'{name}.log')
         while True:
-            before = _committed(workdir)
+            before = _committed(run)
             last = tally.kills == kills
-            if not _kill(workdir, None if last else rng, seconds, tally):
-                _check_start(workdir, before)
+            if not _kill(run, None if last else rng, seconds, tally):
+                _check_start(run, before)
                 break
-            _check_start(workdir, before)
+            _check_start(run, before)
             tally.kills += 1
-        assert_same_outcome(outcome(workdir), expected)
+        if bucket:
+            download(run.workdir, folder / name)
+        assert_same_outcome(outcome(folder / name), expected)
         tally.runs += 1
-        shutil.rmtree(workdir)
+        shutil.rmtree(folder / name)
     return tally
 
 
-def _train(workdir: Path) -> None:
+def _train(run: Run) -> None:
     """In a process of its own."""
-    log = os.open(f'{workdir}.log', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     jax.config.update('jax_platforms', 'cpu')
@@ -111,7 +137,7 @@ def _train(workdir: Path) -> None:
             'on_non_finite': 'rollback',
         }
     )
-    sys.exit(0 if train(config, workdir).finished else 75)
+    sys.exit(0 if train(config, run.workdir).finished else 75)
 
 
 def _spoil_batches() -> None:
@@ -128,21 +154,21 @@ def _spoil_batches() -> None:
     TrainingBatches.iterate = spoilt  # type: ignore[method-assign]
 
 
-def _start(workdir: Path) -> multiprocessing.process.BaseProcess:
-    process = _PROCESSES.Process(target=_train, args=(workdir,))
+def _start(run: Run) -> multiprocessing.process.BaseProcess:
+    process = _PROCESSES.Process(target=_train, args=(run,))
     process.start()
     return process
 
 
-def _kill(workdir: Path, rng: random.Random | None, seconds: float, tally: Tally) -> bool:
+def _kill(run: Run, rng: random.Random | None, seconds: float, tally: Tally) -> bool:
     """Starts the run and kills it, if there is ``rng`` to tell when; False where it ended."""
-    process = _start(workdir)
+    process = _start(run)
     if rng is None:
-        assert exit_status(process) == 0, _output(workdir)
+        assert exit_status(process) == 0, _output(run)
         return False
     while_saving = rng.random() < 0.5
     if while_saving:
-        _wait_for_saving(workdir, process, passed_over=rng.randrange(6))
+        _wait_for_saving(run, process, passed_over=rng.randrange(6))
     process.join(timeout=rng.uniform(0, 0.03 if while_saving else seconds))
     stop = rng.random() < 0.5
     process.terminate() if stop else process.kill()
@@ -150,48 +176,59 @@ def _kill(workdir: Path, rng: random.Random | None, seconds: float, tally: Tally
         return False
     # Before training has begun there is nothing to be saved.
     expected = (75, -signal.SIGTERM) if stop else (-signal.SIGKILL,)
-    assert process.exitcode in expected, _output(workdir)
+    assert process.exitcode in expected, _output(run)
     tally.stops += stop
-    tally.saving += bool(_being_written(workdir))
-    committed, reached = _committed(workdir), _reached(workdir)
-    tally.starting += 'of 33 steps' not in _output(workdir)
+    tally.saving += bool(_being_written(run))
+    committed, reached = _committed(run), _reached(run)
+    tally.starting += 'of 33 steps' not in _output(run)
     tally.lost = max(tally.lost, reached - committed)
     return True
 
 
 def _wait_for_saving(
-    workdir: Path, process: multiprocessing.process.BaseProcess, passed_over: int
+    run: Run, process: multiprocessing.process.BaseProcess, passed_over: int
 ) -> None:
-    seen: set[str] = _being_written(workdir)
+    seen: set[str] = _being_written(run)
     known = len(seen)
     while process.is_alive() and len(seen) - known <= passed_over:
-        seen |= _being_written(workdir)
+        seen |= _being_written(run)
         time.sleep(0.0005)
 
 
-def _being_written(workdir: Path) -> set[str]:
+def _being_written(run: Run) -> set[str]:
+    complete = _complete(run)
+    return {path.name for path in _checkpoints(run) if path.name not in complete}
+
+
+def _committed(run: Run) -> int:
+    return max(map(int, _complete(run)), default=0)
+
+
+def _complete(run: Run) -> set[str]:
+    found = [path for path in _checkpoints(run) if path.name.isdigit()]
+    if in_bucket(run.workdir):
+        found = [path for path in found if (path / 'commit_success.txt').exists()]
+    return {path.name for path in found}
+
+
+def _checkpoints(run: Run) -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
-        return {p.name for p in (workdir / 'checkpoints').iterdir() if 'tmp' in p.name}
-    return set()
+        return list((run.workdir / 'checkpoints').iterdir())
+    return []
 
 
-def _committed(workdir: Path) -> int:
-    steps = (workdir / 'checkpoints').glob('*')
-    return max((int(path.name) for path in steps if path.name.isdigit()), default=0)
-
-
-def _reached(workdir: Path) -> int:
-    metrics = workdir / 'metrics.jsonl'
+def _reached(run: Run) -> int:
+    metrics = run.workdir / 'metrics.jsonl'
     steps = re.findall(r'"step": (\d+)', metrics.read_text()) if metrics.exists() else []
     return max(map(int, steps), default=0)
 
 
-def _output(workdir: Path) -> str:
-    return Path(f'{workdir}.log').read_text()
+def _output(run: Run) -> str:
+    return run.log.read_text()
 
 
-def _check_start(workdir: Path, committed: int) -> None:
+def _check_start(run: Run, committed: int) -> None:
     """A start that came so far goes on from the last complete checkpoint."""
-    begin = re.search(r'(continuing at step (\d+)|starting a run) of 33 steps', _output(workdir))
+    begin = re.search(r'(continuing at step (\d+)|starting a run) of 33 steps', _output(run))
     if begin:
-        assert int(begin[2] or 0) == committed, _output(workdir)
+        assert int(begin[2] or 0) == committed, _output(run)
