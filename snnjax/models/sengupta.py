@@ -147,7 +147,7 @@ class SenguptaResNet(Network):
 
     @property
     def _reduction(self) -> int:
-        """Returns the image pixels per final pixel along one axis; this is also the smallest size."""
+        """Returns the image pixels per final pixel along one axis, also the smallest image size."""
         reduction = 2 * self.stem_stride
         for stride in self.strides:
             reduction *= stride

@@ -1,6 +1,6 @@
 """The iterative leaky integrate-and-fire neuron (LIF), with a custom gradient.
 
-Only neurons loop over time: the layers between two layers of neurons are one call over all time
+Only neurons loop over time: the layers between two layers of neurons run in one call over all time
 steps.
 
 The backward pass needs two facts about each neuron and time step: whether it fired, and whether its
