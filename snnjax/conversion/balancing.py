@@ -153,7 +153,7 @@ def unit_thresholds(ann: Ann, thresholds: Mapping[str, np.ndarray]) -> dict[str,
 
     Args:
       ann: the ANN.
-      thresholds: the thresholds for spikes as large as thresholds, by layer.
+      thresholds: the thresholds of the converted network, by layer.
     """
     found, before = {}, 1.0
     for layer in ann.layers:

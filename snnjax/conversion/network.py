@@ -136,7 +136,7 @@ class Ann:
         return tuple('/'.join(call.path) for call in calls)
 
     def check_pools_by_mean(self, method: str) -> None:
-        """Raises ConversionError if there is a max-pooling layer, for a method without support."""
+        """Raises ConversionError for max pooling, on behalf of a method that lacks support."""
         if self.pools_by_largest:
             raise ConversionError(
                 f'{self.pools_by_largest[0]} is a max-pooling layer, which {method} does not '
@@ -251,8 +251,8 @@ def to_spiking(
 
     Args:
       ann: the ANN.
-      thresholds: the thresholds by the names of all layers, above 0; all are numbers, or some are
-        arrays of shape (C,).
+      thresholds: the thresholds by the names of all layers, above 0; numbers, or arrays of shape
+        (C,).
       num_steps: the number of time steps T.
       initials: the membrane potentials before the first step, as shares of the thresholds, float
         arrays of shape (H, W, C) by layer.

@@ -27,7 +27,7 @@ def softmax_spikes(logits: np.ndarray, key: jax.Array) -> np.ndarray:
 
 
 def decide_by_count(spikes: np.ndarray) -> np.ndarray:
-    """Returns the classes that have fired most after each step, the first one of equals.
+    """Returns the classes that have fired most after each step; ties go to the first class.
 
     Args:
       spikes: a boolean array of shape (T, B, classes).

@@ -98,5 +98,5 @@ class FloorErrors:
             row += np.square(theta / self.num_steps * steps - values).sum(axis=0)
 
     def result(self) -> np.ndarray:
-        """Returns the threshold with the least error for each group, the larger one of equals."""
+        """Returns the threshold with the least error for each group; ties go to the larger one."""
         return self.largest * np.asarray(self.shares)[np.argmin(self._sums, axis=0)]

@@ -27,7 +27,7 @@ class ConvNet(Network):
 
     Normalization starts at scale 1 for every threshold, following the authors. The inputs of the
     first fully connected layer depend on the image size, and attention on the number of time steps.
-    Both must be those that the variables were created for.
+    The variables fit only the size and the number that they were created for.
 
     Attributes:
       channels: the number of channels of each convolution.

@@ -106,8 +106,8 @@ def _of_images(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) ->
 
 
 def _on_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    # A custom gradient rule loses what the types of its operands say about devices: the axes of
-    # `jax.shard_map` over which they vary, or how explicit axes shard them.
+    # A custom gradient rule loses the device information in the types of its operands: the axes of
+    # `jax.shard_map` over which they vary, or their sharding over explicit axes.
     mesh = jax.sharding.get_abstract_mesh()
     in_types = mesh.manual_axes or mesh.explicit_axes
     return (_of_images if in_types else _with_plain_gradients)(x, kernel, stride)

@@ -20,7 +20,7 @@ Layer = Callable[..., nn.Module]
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention computed from the mean over all pixels (Hu et al. 2018)::
+    """A layer that scales channels by attention over the means of all pixels (Hu et al. 2018)::
 
         x * gate(W2 spike(W1 mean(x) + b1) + b2)
 

@@ -192,7 +192,7 @@ def dropout(x: jax.Array, share: float, *, train: bool, alike: tuple[int, ...] =
 
 
 class TemporalAttention(nn.Module):
-    """Attention weights of time steps, computed from all of them (Yao et al. 2021)::
+    """A layer that weights time steps by attention over all of them (Yao et al. 2021)::
 
         x[t] * sigmoid(W2 relu(W1 d + b1) + b2)[t]        d[t] = mean of x[t]
 
@@ -323,7 +323,7 @@ class SpikingNeurons(nn.Module):
 
 
 class LIF(SpikingNeurons):
-    """`SpikingNeurons` with decay and threshold as attributes, under the layer's first name.
+    """`SpikingNeurons` with decay and threshold as attributes, under the layer's original name.
 
     Attributes:
       decay: the share of the membrane potential that remains after one time step.

@@ -55,8 +55,8 @@ class Network(nn.Module):
       activation: a key of `snnjax.models.activations.ACTIVATIONS` for an ANN, or '' for spiking
         neurons. The options from ``neuron`` to ``detach_reset`` apply to spiking neurons only.
       activation_options: a dict of options of the activation, by name.
-      neuron: a key of `snnjax.neurons.NEURONS`. The neuron takes those of the options below that it
-        has; all others must keep their defaults.
+      neuron: a key of `snnjax.neurons.NEURONS`. The neuron takes the options below that it
+        supports; all others must keep their defaults.
       neuron_options: a dict of options of the neuron that have no field here, by name.
       learnable: the names of the neuron's options that training changes, separated by commas. Each
         layer of neurons has its own parameter for each option. If the neuron accepts an array,

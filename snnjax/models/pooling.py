@@ -44,8 +44,8 @@ class MaxPool(nn.Module):
       size: the height and width of the window.
       stride: the stride between windows; None for ``size``.
       by_count: True for spikes that encode a rate. Only the neuron with the most spikes so far in a
-        window passes on its spike, the first one of equals (Rueckauer et al. 2017). The maximum of
-        the spikes themselves would fire more often than any of them.
+        window passes on its spike; ties go to the first (Rueckauer et al. 2017). The maximum of the
+        spikes themselves would fire more often than any of them.
     """
 
     size: int

@@ -135,8 +135,8 @@ def _macs(call: Call) -> int:
 def spiking_macs(layers: list[LayerSummary]) -> int:
     """Returns the multiply-accumulates per time step that the paper's energy counts (table 5).
 
-    They are those of the convolutions in residual paths. If there are none, they are those of all
-    layers that read spikes; and if there are none of these, as in an ANN, those of all layers.
+    The energy counts the convolutions in residual paths. If a network has none, it counts all
+    layers that read spikes; if there are none of these either, as in an ANN, it counts all layers.
     """
     counted = [layer for layer in layers if layer.in_residual_path]
     counted = counted or [layer for layer in layers if layer.input == 'spikes'] or layers

@@ -152,7 +152,7 @@ class _Neuron(Firing):
         return self.keeps_distance or bool(self.learned & {'adaptation', 'adaptation_decay'})
 
     def charge(self, x: jax.Array, decay: jax.Array) -> jax.Array:
-        """Returns the charge of a current; the function is linear, and so its own gradient."""
+        """Returns the charge that a current adds; being linear, it is its own gradient."""
         return (1 - decay) * x if self.decay_input else x
 
 

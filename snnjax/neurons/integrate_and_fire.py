@@ -145,7 +145,7 @@ class _Neuron(Firing):
         return self.learnable or not (self.detach_reset or self.soft_reset)
 
     def charge(self, x: jax.Array, decay: jax.Array) -> jax.Array:
-        """Returns the charge of a current; the function is linear, and so its own gradient."""
+        """Returns the charge that a current adds; being linear, it is its own gradient."""
         return (1 - decay) * x if self.decay_input else x
 
     def reset_potential(self, potential: jax.Array, threshold: jax.Array) -> jax.Array:
