@@ -197,8 +197,8 @@ def create_model(name: str, **options: Any) -> Network:
 
     - Depths 18, 34 and 104 are for ImageNet (table 8), with 1000 classes. Depths 6n + 2 are for
       CIFAR (table 1), with 10 classes. Depth 104 has a stem of three convolutions, shortcuts that
-      pool, and dropout. ``tdbn_resnet`` and ``sew_resnet`` have other depths for ImageNet, see
-      `FAMILIES`; ``tdbn_resnet19`` is the network of Zheng et al. for CIFAR.
+      pool, and dropout. ``relu_resnet``, ``tdbn_resnet`` and ``sew_resnet`` have other depths for
+      ImageNet, see `FAMILIES`; ``tdbn_resnet19`` is the network of Zheng et al. for CIFAR.
     - ``x2``, ``x4``, ... multiply all widths, as in ``ms_resnet20x4``.
     - ``_dvs`` is for frames of an event camera of 128x128 pixels (section 5.2). These networks have
       two input channels and stride 2 in the stem and the first stage, which leaves 32x32 pixels.
@@ -256,7 +256,10 @@ def _check_type(name: str, field: dataclasses.Field[Any], value: Any) -> None:
             are_whole = isinstance(value, tuple) and all(map(is_whole, value))
             expected, holds = 'whole numbers, such as (16, 32)', are_whole
         case Mapping():
-            expected, holds = "options by name, e.g. {'levels': 4}", isinstance(value, Mapping)
+            expected, holds = (
+                "options by name, such as {'adaptation': 0.2}",
+                isinstance(value, Mapping),
+            )
         case _:
             expected, holds = 'a whole number or none', value is None or is_whole(value)
     if not holds:
