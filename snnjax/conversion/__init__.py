@@ -1,4 +1,4 @@
-"""Spiking networks from trained ANNs."""
+"""Conversion of trained ANNs to spiking networks."""
 
 from snnjax.conversion.methods import METHODS, Method, convert
 from snnjax.conversion.network import (

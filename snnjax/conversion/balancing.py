@@ -1,9 +1,9 @@
-"""Threshold balancing of networks without biases: Spike-Norm, and RMP.
+"""Threshold balancing of networks without biases: Spike-Norm and RMP.
 
-Their papers give spikes the size 1. In the form here spikes are as large as thresholds, and a
-threshold is the product of ``theta_1`` to ``theta_l`` of the papers: the currents of a layer are
-larger by the product up to the layer before it, and decisions are the same. Without biases the
-logits differ by a factor only.
+The papers use spikes of size 1. Here spikes are as large as thresholds, and the threshold of layer
+l is the product of ``theta_1`` to ``theta_l`` of the papers. The currents of a layer are larger by
+the product up to the previous layer, so neurons make the same decisions. Without biases the logits
+differ only by a factor.
 """
 
 from __future__ import annotations
@@ -39,23 +39,25 @@ def check_unit_spikes(ann: Ann, method: str) -> None:
     """Checks that an ANN can have spikes of size 1.
 
     Raises:
-      ConversionError: for biases, normalization, pooling by the largest, or others than ReLUs.
+      ConversionError: if the ANN has biases, normalization, max pooling, or activations other than
+        ReLUs.
     """
     if ann.biases:
         raise ConversionError(
-            f'{ann.biases[0]}: {method} has spikes of size 1, with which a bias would count too '
-            f'much. Give an ANN without biases and normalization, such as sengupta_vgg16'
+            f'{ann.biases[0]}: {method} uses spikes of size 1, with which a bias would weigh too '
+            f'much. Use an ANN without biases and normalization, such as sengupta_vgg16'
         )
     ann.check_pools_by_mean(method)
     for layer in ann.layers:
         if layer.kind != 'ReLU':
-            raise ConversionError(f'{layer.name} is a {layer.kind}: {method} is for ReLUs')
+            raise ConversionError(f'{layer.name} is a {layer.kind}: {method} supports only ReLUs')
 
 
 def balanced_layers(ann: Ann) -> list[str]:
-    """Returns the layers whose thresholds are found; in blocks they are 1, in units of spikes.
+    """Returns the layers whose thresholds are balanced.
 
-    So the two paths of a block, whose spikes are added, have the same unit.
+    Thresholds in blocks are 1, in units of spikes. The two paths of a block, whose spikes are
+    added, therefore have the same unit.
     """
     return [layer.name for layer in ann.layers if not is_in_stage(layer.name)]
 
@@ -71,16 +73,19 @@ def balance(
 ) -> dict[str, np.ndarray]:
     """Returns the thresholds of Spike-Norm, in the form with spikes as large as thresholds.
 
-    Layer by layer, a threshold is the largest current of a neuron in a single step, while the
-    layers before it spike with their thresholds already.
+    The thresholds are found layer by layer. Each is the largest current of a neuron in a single
+    step, while the previous layers already spike with their thresholds.
 
     Args:
       ann: an ANN without biases.
-      calibration: training images, of which the first batch is taken.
-      steps: time steps of each layer's run.
-      coding: see `snnjax.models.Network`.
-      input_scale: what a spike of the input stands for.
-      soft_reset: see `snnjax.neurons.amplitude.integrate_and_fire`.
+      calibration: the training images, of which only the first batch is used.
+      steps: the number of time steps to run for each layer.
+      coding: 'direct' or 'poisson', see `snnjax.models.Network`.
+      input_scale: the value that a spike of the input represents.
+      soft_reset: True to subtract the threshold after a spike, False to reset to 0.
+
+    Raises:
+      ConversionError: if a layer gets no positive current.
     """
     names = [layer.name for layer in ann.layers]
     thresholds = dict.fromkeys(names, NEVER)
@@ -97,12 +102,12 @@ def balance(
         largest = largest_currents(model.model, model.variables, batch, steps)[name]
         if not largest > 0:
             raise ConversionError(
-                f'{name} never gets a positive current in {steps} steps: give more images, or more '
-                f'steps (--set calibration_steps=1000)'
+                f'{name} gets no positive current with calibration_steps={steps}: use more images, '
+                f'or more steps (--set calibration_steps=1000)'
             )
         thresholds[name] = np.float32(largest)
         latest = thresholds[name]
-    # 1 in units of the spikes of the last layer before the blocks.
+    # Thresholds in blocks are 1 in units of the spikes of the last layer before the blocks.
     return {
         name: np.asarray(latest if is_in_stage(name) else value)
         for name, value in thresholds.items()
@@ -112,13 +117,13 @@ def balance(
 def largest_currents(
     model: Network, variables: Mapping[str, Any], batch: Batch, steps: int
 ) -> dict[str, float]:
-    """Returns the largest current of each layer's neurons in any step.
+    """Returns the largest current of each layer's neurons over all steps.
 
     Args:
-      model: spiking network, whose number of steps is that of a part of the simulation.
-      variables: its own.
-      batch: images.
-      steps: time steps; more are run if the parts do not fit.
+      model: a spiking network; its number of steps is that of one part of the simulation.
+      variables: the variables of the network.
+      batch: a batch of images.
+      steps: the number of time steps, rounded up to whole parts.
     """
     state = initial_state(model, variables, batch.images)
     parts = []
@@ -144,11 +149,11 @@ def _advance(model: Network) -> Any:
 
 
 def unit_thresholds(ann: Ann, thresholds: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Returns the thresholds of the form with spikes of size 1, of a network without biases.
+    """Returns the thresholds for spikes of size 1, for a network without biases.
 
     Args:
       ann: the ANN.
-      thresholds: those of the form with spikes as large as thresholds, by layer.
+      thresholds: the thresholds of the converted network, by layer.
     """
     found, before = {}, 1.0
     for layer in ann.layers:
@@ -158,11 +163,11 @@ def unit_thresholds(ann: Ann, thresholds: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def scaled(ann: Ann, thresholds: Mapping[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:
-    """Returns thresholds as if each of those of size-1 spikes were multiplied by a factor.
+    """Returns the thresholds that result from multiplying those for spikes of size 1 by a factor.
 
     Args:
       ann: the ANN.
-      thresholds: see `balance`.
+      thresholds: the thresholds of `balance`.
       factor: the factor; the threshold of the n-th balanced layer gets its n-th power.
     """
     power, found = 0, {}
@@ -174,10 +179,10 @@ def scaled(ann: Ann, thresholds: Mapping[str, np.ndarray], factor: float) -> dic
 
 
 def largest_pixel(calibration: Calibration) -> float:
-    """Returns the largest absolute value of normalized images."""
+    """Returns the largest absolute value of the normalized images."""
     return max(
         float(jnp.max(jnp.abs(batch.images[jnp.asarray(batch.mask)])))
-        for batch in calibration.iterate('range of the images')
+        for batch in calibration.iterate('image range')
     )
 
 
@@ -194,11 +199,12 @@ def spike_norm(
 
     Args:
       ann: an ANN of ReLUs without biases.
-      calibration: training images, of which the first batch is taken for thresholds.
-      num_steps: time steps T.
-      calibration_steps: time steps for each threshold; the authors' laboratory takes 1000.
+      calibration: the training images, of which only the first batch sets thresholds.
+      num_steps: the number of time steps T.
+      calibration_steps: the number of time steps for each threshold; the authors' laboratory uses
+        1000.
       coding: 'poisson' or 'direct'.
-      soft_reset: False for the reset to 0 of the paper.
+      soft_reset: False to reset to 0, as in the paper.
     """
     check_unit_spikes(ann, 'spike_norm')
     scale = largest_pixel(calibration)
@@ -223,25 +229,27 @@ def rmp(
     coding: str = 'poisson',
     factors: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.6),
 ) -> Converted:
-    """Keeps what is above the threshold, with thresholds lowered by a factor (Han et al. 2020).
+    """Lowers balanced thresholds by a factor, and uses soft resets (Han et al. 2020).
+
+    A soft reset keeps the excess of the membrane potential over the threshold.
 
     The factor is the best of several at T time steps, on the last batch of training images, which
-    the thresholds have not seen.
+    does not set thresholds.
 
     Args:
       ann: an ANN of ReLUs without biases.
-      calibration: training images, of which the first batch is taken for thresholds.
-      num_steps: time steps T.
-      calibration_steps: time steps for each threshold.
+      calibration: the training images, of which only the first batch sets thresholds.
+      num_steps: the number of time steps T.
+      calibration_steps: the number of time steps for each threshold.
       coding: 'poisson' or 'direct'.
-      factors: factors to be tried.
+      factors: the factors to try.
     """
     check_unit_spikes(ann, 'rmp')
     factors = factors if isinstance(factors, Sequence) else (factors,)
     batches = list(calibration.batches())
     if len(batches) < 2:
         raise ConversionError(
-            'rmp needs more than one batch of training images: the last one is for the factor. '
+            'rmp needs more than one batch of training images: the last one selects the factor. '
             'Raise --calibration_images, or lower --batch_size'
         )
     scale = largest_pixel(calibration)

@@ -1,4 +1,4 @@
-"""Calibration of biases and of first potentials, layer by layer (Li et al. 2021)."""
+"""Calibration of biases and of initial membrane potentials, layer by layer (Li et al. 2021)."""
 
 from __future__ import annotations
 
@@ -41,19 +41,22 @@ def calibrated(
     level: str = 'light',
     per_channel: bool = False,
 ) -> Converted:
-    """Takes the thresholds with the least squared error, and calibrates (Li et al. 2021).
+    """Uses the thresholds with the least squared error, then calibrates layers (Li et al. 2021).
 
-    ``theta / (2T)`` is added to the current of each step. Then, layer by layer in the order in
-    which they run, on the first batch: 'light' changes biases by the mean difference of a channel
-    between ANN and SNN; 'advanced' instead gives each neuron the potential before the first step
-    that makes up for its own mean difference.
+    ``theta / (2T)`` is added to the current of each step. The layers are then calibrated in forward
+    order on the first batch. 'light' changes biases by the mean difference between ANN and SNN of
+    each channel. 'advanced' instead gives each neuron the initial membrane potential that
+    compensates for its own mean difference.
 
     Args:
       ann: an ANN of ReLUs.
-      calibration: training images.
-      num_steps: time steps T that the network is for.
-      level: 'none' for thresholds alone, 'light' or 'advanced'.
-      per_channel: give each channel a threshold.
+      calibration: the training images.
+      num_steps: the number of time steps T that the network is for.
+      level: 'none' for thresholds only, 'light' or 'advanced'.
+      per_channel: True for one threshold per channel.
+
+    Raises:
+      ConversionError: if the level is unknown, or the ANN does not support it.
     """
     if level not in LEVELS:
         raise ConversionError(f'level={level!r} must be one of {", ".join(LEVELS)}')
@@ -81,10 +84,10 @@ def calibrated(
 
 
 def bias_places(ann: Ann) -> dict[str, str]:
-    """Returns the name of a bias that is added to the currents of each layer.
+    """Returns the name of a bias that adds to the currents of each layer.
 
     Raises:
-      ConversionError: for a layer without one, or an ANN with shortcuts that no activation ends.
+      ConversionError: if a layer has no bias, or the ANN has shortcuts that no activation ends.
     """
     if getattr(ann.model, 'kind', '') == 'ann':
         raise ConversionError(
@@ -99,9 +102,7 @@ def bias_places(ann: Ann) -> dict[str, str]:
             latest = f'params/{name}/bias'
         elif isinstance(call.module, Activation):
             if not latest:
-                raise ConversionError(
-                    f'{name} has no bias that could be calibrated: use --set level=none'
-                )
+                raise ConversionError(f'{name} has no bias to calibrate: use --set level=none')
             places[name], latest = latest, ''
     return places
 
@@ -113,7 +114,7 @@ def _difference(
     name: str,
     targets: Mapping[str, jax.Array],
 ) -> np.ndarray:
-    """Returns mean output less activation of a layer's neurons, for images that count."""
+    """Returns mean output minus activation of a layer's neurons, for the images in the mask."""
     means = mean_outputs(converted.model, converted.variables, batch, num_steps)
     difference = np.asarray(means[name]) - np.asarray(targets[name])[:, 0]
     return difference[np.asarray(batch.mask)]
@@ -122,13 +123,13 @@ def _difference(
 def mean_outputs(
     model: Network, variables: Mapping[str, Any], batch: Batch, num_steps: int
 ) -> dict[str, jax.Array]:
-    """Returns the means over time of the outputs of all layers, (B, H, W, C) by name.
+    """Returns the means over time of the outputs of all layers, of shape (B, H, W, C), by name.
 
     Args:
-      model: spiking network.
-      variables: its own.
-      batch: images.
-      num_steps: time steps T.
+      model: a spiking network.
+      variables: the variables of the network.
+      batch: a batch of images.
+      num_steps: the number of time steps T.
     """
     total: Any = None
     state, done = None, 0

@@ -1,4 +1,4 @@
-"""Thresholds of neurons, from the activations of the ANN on training images."""
+"""Thresholds of neurons from the activations of the ANN on training images."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def percentiles(
     nonzero: bool = False,
     per_channel: bool = False,
 ) -> Thresholds:
-    """Returns a percentile of the activations of each layer, exactly; 100 for the maximum.
+    """Returns the exact percentile of the activations of each layer; 100 for the maximum.
 
     Args:
       ann: the ANN.
-      calibration: training images.
-      percentile: above 0 and at most 100.
-      nonzero: True to leave out zeros, as snn_toolbox does; a percentile is then higher up.
-      per_channel: give one number a channel, of all its pixels.
+      calibration: the training images.
+      percentile: the percentile, above 0 and at most 100.
+      nonzero: True to leave out zeros, as snn_toolbox does, which raises a percentile.
+      per_channel: True for one value per channel, over all its pixels.
 
     Returns:
-      Arrays () or (C,) by the names of layers.
+      Arrays of shape () or (C,), by the names of layers.
 
     Raises:
-      ConversionError: for no images, or a percentile that there is not.
+      ConversionError: if there are no images, or the percentile is invalid.
     """
 
     def make(layer: Layer) -> LargestValues:
@@ -57,21 +57,21 @@ def least_squares(
 ) -> Thresholds:
     """Returns the thresholds with the least mean squared error in T steps (Li et al. 2021).
 
-    The images are gone through twice: for the largest activations, and for the errors of 95
-    thresholds below them.
+    The function makes two passes over the images: one for the largest activations, and one for the
+    errors of 95 thresholds below them.
 
     Args:
       ann: the ANN.
-      calibration: training images.
-      num_steps: time steps T.
-      per_channel: give one number a channel.
+      calibration: the training images.
+      num_steps: the number of time steps T.
+      per_channel: True for one value per channel.
     """
     largest = percentiles(ann, calibration, 100, per_channel=per_channel)
 
     def make(layer: Layer) -> FloorErrors:
         return FloorErrors(np.atleast_1d(largest[layer.name]), num_steps)
 
-    return _gather(ann, calibration, make, 'errors of thresholds', per_channel)
+    return _gather(ann, calibration, make, 'threshold errors', per_channel)
 
 
 def _gather(
@@ -111,15 +111,15 @@ def balance_locally(
 ) -> Thresholds:
     """Returns the thresholds of local threshold balancing (Bu et al. 2025).
 
-    They start at 0. For each batch, all of them rise by ``rate`` times the mean of what the inputs
-    of their neurons have above them, while activations are clipped at them.
+    Thresholds start at 0. Each batch raises all of them by ``rate`` times the mean excess of the
+    neurons' inputs over the threshold, while the thresholds clip the activations.
 
     Args:
       ann: the ANN.
-      calibration: training images.
-      passes: how often they are gone through.
-      rate: the factor.
-      per_channel: give one number a channel.
+      calibration: the training images.
+      rate: the factor of the mean excess.
+      passes: the number of passes over the images.
+      per_channel: True for one value per channel.
     """
     _check_images(calibration)
     thresholds = {

@@ -1,8 +1,8 @@
-"""Fits coefficients of few-spike neurons to a function of one number.
+"""Fits the coefficients of few-spike neurons to a function of one number.
 
-The procedure is that of Stöckl and Maass 2021 and of their ``find_coeffs.py``: Adam with learning
-rates drawn at random, from many random starts, through a surrogate gradient. Starts run side by
-side here, and the best ones are refined at small learning rates.
+The procedure is that of Stöckl and Maass 2021 and of their ``find_coeffs.py``: Adam with randomly
+drawn learning rates, from many random starts, through a surrogate gradient. Here the best starts
+are then refined at small learning rates.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from snnjax.neurons.few_spikes import Coefficients, few_spikes
 
 @dataclasses.dataclass(frozen=True)
 class FitOptions:
-    """Options of `fit_few_spikes`; the defaults are those of the authors, but for ``points``.
+    """Options of `fit_few_spikes`. The defaults are those of the authors, except ``points``.
 
     Attributes:
-      low: least input that is fitted.
-      high: largest one.
-      points: inputs between, at even distances; the authors take 100,000.
-      starts: number of random starts.
-      steps: number of steps of each start.
-      rates: least and largest learning rate; each step draws one.
-      refined: number of the best starts that are refined.
-      refine_steps: number of steps of that.
-      refine_rate: learning rate that it begins with; it falls to 0 by a cosine.
-      seed: seed of all random numbers.
+      low: the smallest input of the fit.
+      high: the largest input of the fit.
+      points: the number of evenly spaced inputs from ``low`` to ``high``; the authors use 100,000.
+      starts: the number of random starts.
+      steps: the number of steps of each start.
+      rates: the smallest and the largest learning rate; each step draws one between them.
+      refined: the number of best starts to refine.
+      refine_steps: the number of steps of each refinement.
+      refine_rate: the initial learning rate of the refinement, which falls to 0 by a cosine.
+      seed: the seed of all random numbers.
     """
 
     low: float
@@ -63,8 +63,8 @@ def _outputs(arrays: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the outputs for ``x``, and the penalty for potentials far from their thresholds.
 
     Args:
-      arrays: (3, K): thresholds, resets, weights.
-      x: inputs (points,).
+      arrays: the thresholds, resets and weights, of shape (3, K).
+      x: the inputs, of shape (points,).
     """
     potential, output, penalty = x, jnp.zeros_like(x), jnp.zeros((), x.dtype)
     for threshold, reset, weight in arrays.T:
@@ -90,7 +90,7 @@ def _descend(
     x: jax.Array,
     y: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Runs Adam from one start; returns the least error on the way, and the arrays there."""
+    """Runs Adam from one start; returns the least error during the run, and its arrays."""
     rho = jax.random.uniform(key, minval=0.08, maxval=0.12)
     gradient = jax.value_and_grad(functools.partial(_loss, rho=rho, x=x, y=y), has_aux=True)
 
@@ -123,16 +123,16 @@ def fit_few_spikes(
     """Fits the coefficients of an FS neuron to a function.
 
     Args:
-      function: of a float64 array, elementwise.
-      num_steps: number of steps K.
-      options: range of inputs, and the effort.
-      report: is given a line of progress now and then.
+      function: an elementwise function of a float64 array.
+      num_steps: the number of steps K.
+      options: the range of inputs, and the options of the optimizer.
+      report: a function that gets a line of progress after each start.
 
     Returns:
-      The coefficients, as floats, and their mean squared error on 100,000 inputs, in float64.
+      The coefficients as floats, and their mean squared error on 100,000 inputs, in float64.
 
     Raises:
-      ValueError: if there is no range of inputs, no step, or no start.
+      ValueError: if the range of inputs is empty, or there is no step or no start.
     """
     if not options.low < options.high:
         raise ValueError(f'low={options.low} must be below high={options.high}')
@@ -142,7 +142,7 @@ def fit_few_spikes(
     x, y = jnp.asarray(grid, jnp.float32), jnp.asarray(function(grid), jnp.float32)
     key = jax.random.key(options.seed)
     first, second, third = jax.random.split(key, 3)
-    # Thresholds, resets, weights.
+    # The rows are thresholds, resets and weights.
     low, high = jnp.array([[-1.0], [-1.0], [-0.5]]), jnp.array([[1.0], [0.0], [1.0]])
     shape = (options.starts, 3, num_steps)
     starts = jax.random.uniform(first, shape, minval=low, maxval=high)
@@ -190,5 +190,5 @@ def mean_squared_error(
 
 def _as_floats(arrays: jax.Array) -> Coefficients:
     thresholds, resets, weights = np.asarray(arrays, np.float64).tolist()
-    # A spike of the last step leaves nothing to be fired.
+    # No spike follows the last step, so its reset has no effect.
     return Coefficients(tuple(thresholds), (*resets[:-1], 0.0), tuple(weights))

@@ -1,4 +1,4 @@
-"""Folds batch normalization into the convolutions before it."""
+"""Folding of batch normalization into the previous convolutions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from snnjax.models.params import by_name, nested
 
 
 class Folded(NamedTuple):
-    """A convolution or fully connected layer with the normalization behind it.
+    """A convolution or fully connected layer, combined with the normalization after it.
 
     Attributes:
-      kernel: float64, in the shape of the parameter.
-      bias: float64 (features,), 0 where there is none.
+      kernel: a float64 array with the shape of the parameter.
+      bias: a float64 array of shape (features,), 0 for a layer without a bias.
     """
 
     kernel: np.ndarray
@@ -32,18 +32,19 @@ class Folded(NamedTuple):
 def fold_normalization(
     model: Network, variables: Mapping[str, Any], image_shape: tuple[int, ...]
 ) -> dict[str, Folded]:
-    r"""Returns the weights of all layers with normalization by the running statistics in them.
+    """Returns the weights of all layers with the normalization by running statistics folded in.
 
-    With ``slope = gain * scale / sqrt(var + epsilon)`` the kernel is multiplied by the slope, and
-    the bias becomes ``(bias - mean) * slope`` plus that of the normalization.
+    With ``slope = gain * scale / sqrt(var + epsilon)`` the kernel is multiplied by the slope. The
+    bias becomes ``(bias - mean) * slope`` plus the bias of the normalization.
 
     Args:
-      model: network, each of its layers for itself.
-      variables: its own.
-      image_shape: (H, W, C).
+      model: the network, with unrolled layers.
+      variables: the variables of the network, unstacked.
+      image_shape: the image shape (H, W, C).
 
     Returns:
-      By the names of the layers, ``stage1/block1/conv1/conv``, in the order in which they run.
+      The weights by the names of the layers, such as ``stage1/block1/conv1/conv``, in forward
+      order.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with capture_layers(Conv, nn.Dense, TDBN) as calls:
@@ -74,14 +75,14 @@ def apply_folded(
     images: jax.Array,
     **options: Any,
 ) -> Any:
-    """Runs a network with folded weights: its normalization passes on what it is given.
+    """Runs a network with folded weights; its normalization layers return their input unchanged.
 
     Args:
-      model: network, each of its layers for itself.
-      variables: its own, of which the kernels and biases of ``folded`` are replaced.
-      folded: see `fold_normalization`.
-      images: (B, H, W, C).
-      **options: arguments of ``model.apply``.
+      model: the network, with unrolled layers.
+      variables: the variables of the network, whose kernels and biases ``folded`` replaces.
+      folded: the weights of `fold_normalization`.
+      images: a float array of shape (B, H, W, C).
+      **options: the arguments of ``model.apply``.
     """
     arrays = by_name(variables) | {
         f'params/{name}/kernel': weights.kernel.astype(images.dtype)
@@ -97,7 +98,7 @@ def apply_folded(
         if not isinstance(module, Conv | nn.Dense):
             return call(*args, **kwargs)
         name = '/'.join(module.path)
-        # The layer adds its own bias already, if it has one.
+        # The layer itself adds its own bias, if it has one.
         bias = folded[name].bias - np.asarray(arrays.get(f'params/{name}/bias', 0.0), np.float64)
         return call(*args, **kwargs) + jnp.asarray(bias, images.dtype)
 

@@ -1,9 +1,9 @@
-"""The weight-normalized form of converted networks: thresholds and spikes of size 1.
+"""The weight-normalized form of converted networks, with thresholds and spikes of size 1.
 
-It computes the same spikes as the form with thresholds ``theta`` and spikes as large as these. Each
+It computes the same spikes as the form with thresholds ``theta`` and spikes of this size. Each
 kernel is multiplied by the threshold of the layer that it reads, and divided by that of the layer
-that it feeds; biases are divided by the latter. Shortcuts without a convolution need a scale, the
-shortcut normalization of Hu et al. 2018.
+that it feeds. Biases are divided by the latter. Shortcuts without a convolution need a scale, which
+is the shortcut normalization of Hu et al. 2018.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Normalized:
     """Weights for thresholds and spikes of size 1.
 
     Attributes:
-      weights: kernels and biases by layer, normalization folded into them.
-      shortcuts: factors of shortcuts without a convolution, () or (C,), by block.
+      weights: the kernels and biases by layer, with folded normalization.
+      shortcuts: the factors of shortcuts without a convolution by block, of shape () or (C,).
     """
 
     weights: dict[str, Folded]
@@ -53,19 +53,19 @@ def normalize_weights(
     """Returns the weights of the weight-normalized form.
 
     Args:
-      model: the ANN, or the spiking network, each of its layers for itself.
-      variables: its own.
-      thresholds: thresholds by the names of all layers of neurons, () or (C,).
-      image_shape: (H, W, C).
+      model: the ANN or the spiking network, with unrolled layers.
+      variables: the variables of the network, unstacked.
+      thresholds: the thresholds by the names of all layers of neurons, of shape () or (C,).
+      image_shape: the image shape (H, W, C).
 
     Raises:
-      ConversionError: for a network whose shortcuts carry currents, not spikes: these would need a
-        scale for each path.
+      ConversionError: if the shortcuts of the network carry currents instead of spikes, since each
+        path would need its own scale.
     """
     if getattr(model, 'kind', '') in ('ms', 'ann', 'wo_lif'):
         raise ConversionError(
-            'the blocks add currents, which have no threshold to be divided by: the '
-            'weight-normalized form is for networks such as relu_resnet20'
+            'the blocks add currents, which have no threshold to divide by: use the '
+            'weight-normalized form for networks such as relu_resnet20'
         )
     folded = fold_normalization(model, variables, image_shape)
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -83,13 +83,13 @@ def normalize_weights(
             if f'{name}/shortcut/conv' not in weights:
                 shortcuts[name] = size / sizes[id(call.output)]
         elif isinstance(call.module, _PASS_ON):
-            # Flattened pixels have their channels one after the other.
+            # Flattening repeats the channels for each pixel.
             times = call.output.shape[-1] // size.size if size.ndim else 1
             sizes[id(call.output)] = np.tile(size, times) if size.ndim else size
         elif isinstance(call.module, _NEURONS):
             theta = np.asarray(thresholds[name], np.float64)
             sizes[id(call.output)] = theta
-            # All layers since the neurons before feed these ones.
+            # All layers since the previous neurons feed these neurons.
             for layer in waiting:
                 kernel, bias = weights[layer]
                 weights[layer] = Folded(kernel / theta, bias / theta)
@@ -108,20 +108,21 @@ def apply_normalized(
     """Runs a network in the weight-normalized form.
 
     Args:
-      model: the ANN, or the spiking network, each of its layers for itself.
-      variables: its own, whose thresholds, kernels, biases and normalization are not used.
-      normalized: see `normalize_weights`.
-      images: (B, H, W, C).
+      model: the ANN or the spiking network, with unrolled layers.
+      variables: the variables of the network; thresholds, kernels, biases and normalization are
+        ignored.
+      normalized: the weights of `normalize_weights`.
+      images: a float array of shape (B, H, W, C).
 
     Returns:
       The logits, and the outputs of all layers of neurons by name: 0 or 1, or activations divided
-      by thresholds.
+        by thresholds.
     """
     outputs = {}
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         module, name = context.module, '/'.join(context.module.path)
-        if not module.path:  # The network, or one of the copies below.
+        if not module.path:  # The network itself, or one of the copies below.
             return call(*args, **kwargs)
         if context.method_name == 'shortcut' and name in normalized.shortcuts:
             return call(*args, **kwargs) * jnp.asarray(normalized.shortcuts[name], args[0].dtype)

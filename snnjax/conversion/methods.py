@@ -1,7 +1,7 @@
-"""The methods of conversion by name.
+"""The conversion methods, by name.
 
-Each says what its paper says; where the released code does otherwise, and what is followed here, is
-in one table, ``docs/concepts/conversion.md``.
+Each method follows its paper. The table in ``docs/concepts/conversion.md`` lists the differences
+between papers and released code, and the choice made here.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from snnjax.models.params import by_name, nested
 from snnjax.spelling import did_you_mean
 
 RECTIFIERS = ('ReLU', 'Clip', 'QCFS')
-"""Activations that integrate-and-fire neurons can stand in for."""
+"""The activations that integrate-and-fire neurons can replace."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A method of conversion.
+    """A conversion method.
 
     Attributes:
-      function: ``(ann, calibration, *, num_steps, **options) -> Converted``.
+      function: a function ``(ann, calibration, *, num_steps, **options) -> Converted``.
       source: the paper.
-      calibrates: False if no images are looked at.
-      rollouts: True if it can convert rollouts, see `snnjax.models.rollouts`, with their delays.
+      calibrates: False if the method needs no images.
+      rollouts: True if the method can convert rollouts (`snnjax.models.rollouts`) with their
+        delays.
     """
 
     function: Callable[..., Converted]
@@ -52,7 +53,7 @@ class Method:
 
     @functools.cached_property
     def options(self) -> dict[str, Any]:
-        """The options by name with their defaults."""
+        """Returns the options by name with their defaults."""
         parameters = inspect.signature(self.function).parameters.values()
         return {
             p.name: p.default
@@ -69,13 +70,14 @@ def convert(
     Args:
       ann: the ANN.
       method: a key of `METHODS`.
-      calibration: training images.
-      num_steps: time steps T that the network is for; it can be simulated for more or fewer.
-      **options: options of the method.
+      calibration: the training images.
+      num_steps: the number of time steps T that the network is for. It can be simulated for more or
+        fewer steps.
+      **options: the options of the method.
 
     Raises:
-      ConversionError: for an unknown method or option, no time step, or an ANN that the method is
-        not for.
+      ConversionError: if a method or option is unknown, there is no time step, or the method does
+        not support the ANN.
     """
     if method not in METHODS:
         raise ConversionError(f'unknown method {method!r}; {did_you_mean(method, METHODS)}')
@@ -85,7 +87,7 @@ def convert(
             known = chosen.options
             raise ConversionError(
                 f'{method} has no option {option!r}; '
-                + (did_you_mean(option, known) if known else 'it has none')
+                + (did_you_mean(option, known) if known else 'it has no options')
             )
     if num_steps < 1:
         raise ConversionError(f'num_steps={num_steps}: a network needs at least 1 time step')
@@ -108,12 +110,12 @@ def _check_rollout(ann: Ann, method: str, num_steps: int) -> None:
         return
     if not METHODS[method].rollouts:
         known = ', '.join(name for name, each in METHODS.items() if each.rollouts)
-        raise ConversionError(f'{method} is not for rollouts; take one of {known}')
+        raise ConversionError(f'{method} does not support rollouts; use one of {known}')
     frames = ann.image_shape[0] if len(ann.image_shape) == 4 else num_steps
     if num_steps != frames:
         raise ConversionError(
-            f'num_steps={num_steps}: each frame is one time step of a rollout, and there are '
-            f'{frames} frames'
+            f'num_steps={num_steps} must be {frames}, the number of frames: each frame is one time '
+            f'step of a rollout'
         )
 
 
@@ -122,21 +124,28 @@ def _check_rectified(ann: Ann, *kinds: str) -> None:
     for layer in ann.layers:
         if layer.kind not in kinds:
             raise ConversionError(
-                f'{layer.name} is a {layer.kind}: this method takes networks of '
-                f'{" or ".join(kinds)} only'
+                f'{layer.name} is a {layer.kind}: this method supports only networks of '
+                f'{" or ".join(kinds)}'
                 + ('; swish and sigmoid need --method=few_spikes' if len(kinds) > 1 else '')
             )
 
 
 def bounds(ann: Ann) -> dict[str, np.ndarray]:
-    """Returns the bounds of the activations of an ANN that was trained with bounds, by layer."""
+    """Returns the bounds of the activations of an ANN that was trained with bounds, by layer.
+
+    Raises:
+      ConversionError: if an activation has no bound, or a bound is not above 0.
+    """
     params = by_name(ann.variables['params'])
     found = {}
     for layer in ann.layers:
         fixed: Any = getattr(layer.module, 'bound', None)
         bound = params.get(f'{layer.name}/bound', fixed)
         if bound is None:
-            raise ConversionError(f'{layer.name} is a {layer.kind}, which has no bound')
+            raise ConversionError(
+                f'{layer.name} is a {layer.kind}, which has no bound: use an ANN of clip or qcfs '
+                f'activations'
+            )
         found[layer.name] = np.asarray(bound, np.float32)
         if not found[layer.name] > 0:
             raise ConversionError(
@@ -162,15 +171,15 @@ def rueckauer(
 
     Args:
       ann: an ANN of ReLUs, or of ReLUs with bounds.
-      calibration: training images.
-      num_steps: time steps T.
-      percentile: 100 for the maximum.
+      calibration: the training images.
+      num_steps: the number of time steps T.
+      percentile: the percentile of the activations, above 0; 100 for the maximum.
       nonzero: True to leave out zeros, as the authors' tool does.
-      per_channel: give each channel a threshold.
-      soft_reset: False for a reset to 0.
-      initial: potential before the first step, as a share of the threshold.
-      lowest: lower bound of the potential, likewise; None for none, as in the paper. Rollouts need
-        one near 0: their currents change over time.
+      per_channel: True for one threshold per channel.
+      soft_reset: False to reset to 0.
+      initial: the membrane potential before the first step, as a share of the threshold.
+      lowest: the lower bound of the membrane potential, as a share of the threshold; None for none,
+        as in the paper. Rollouts need one near 0, because their currents change over time.
     """
     _check_rectified(ann)
     thresholds = percentiles(ann, calibration, percentile, nonzero=nonzero, per_channel=per_channel)
@@ -196,17 +205,16 @@ def s_resnet(
 ) -> Converted:
     """Normalizes residual networks with their shortcuts (Hu et al. 2018, 2021).
 
-    In the form here, with spikes as large as thresholds, shortcuts are right as they are. The
-    weight-normalized form, `snnjax.conversion.forms.normalize_weights`, has the scale of the
-    shortcut of the paper.
+    Spikes are as large as thresholds here, so shortcuts need no scale. The weight-normalized form,
+    `snnjax.conversion.forms.normalize_weights`, scales the shortcuts as in the paper.
 
     Args:
       ann: an ANN of ReLUs.
-      calibration: training images.
-      num_steps: time steps T.
-      percentile: of all activations; the authors take 99.99 for ImageNet.
-      compensation: factor of all weights and shortcuts, but not of biases.
-      initial: potential before the first step, as a share of the threshold.
+      calibration: the training images.
+      num_steps: the number of time steps T.
+      percentile: the percentile of all activations; the authors use 99.99 for ImageNet.
+      compensation: the factor of all weights and shortcuts, but not of biases.
+      initial: the membrane potential before the first step, as a share of the threshold.
     """
     _check_rectified(ann)
     if not compensation > 0:
@@ -225,7 +233,7 @@ def s_resnet(
 
 
 def _with_first_layer_times(ann: Ann, factor: float) -> dict[str, Any] | None:
-    """Returns the parameters with the kernel times a factor that sees images, and so no spikes."""
+    """Returns the parameters with a factor on the first kernel, which reads no spikes."""
     if factor == 1:
         return None
     params = by_name({'params': ann.variables['params']})
@@ -237,13 +245,13 @@ def _with_first_layer_times(ann: Ann, factor: float) -> dict[str, Any] | None:
 def qcfs(ann: Ann, calibration: Calibration, *, num_steps: int) -> Converted:
     """Takes the learned bounds of QCFS activations as thresholds (Bu et al. 2022).
 
-    Neurons start at half their threshold. A layer with constant input is exactly the activation
-    after as many steps as that has levels.
+    Neurons start at half their threshold. If the input of a layer is constant, its mean output
+    equals the activation after as many steps as the activation has levels.
 
     Args:
       ann: an ANN of QCFS activations.
-      calibration: not looked at.
-      num_steps: time steps T.
+      calibration: an ignored argument.
+      num_steps: the number of time steps T.
     """
     del calibration
     _check_rectified(ann, 'QCFS')
@@ -254,12 +262,12 @@ def qcfs(ann: Ann, calibration: Calibration, *, num_steps: int) -> Converted:
 def rts(ann: Ann, calibration: Calibration, *, num_steps: int) -> Converted:
     """Adds ``theta / (2T)`` to the current of each step (Deng and Gu 2021).
 
-    Thresholds are the largest activations on the training images, of an ANN of clipped ReLUs.
+    Thresholds are the largest activations of the ANN on the training images.
 
     Args:
       ann: an ANN of ReLUs, which should have bounds.
-      calibration: training images.
-      num_steps: time steps T that the current is for.
+      calibration: the training images.
+      num_steps: the number of time steps T for which the current is computed.
     """
     _check_rectified(ann)
     thresholds = percentiles(ann, calibration, 100)
@@ -281,12 +289,12 @@ def ltb(
 
     Args:
       ann: an ANN of ReLUs.
-      calibration: training images; thresholds rise with each batch, of which it takes more than
-        there are layers.
-      num_steps: time steps T.
-      rate: factor of what is above a threshold.
-      passes: how often the images are gone through.
-      per_channel: give each channel a threshold.
+      calibration: the training images. Thresholds rise with each batch, and the method needs more
+        batches than there are layers.
+      num_steps: the number of time steps T.
+      rate: the factor of the excess over a threshold.
+      passes: the number of passes over the images.
+      per_channel: True for one threshold per channel.
     """
     _check_rectified(ann)
     thresholds = balance_locally(
@@ -308,20 +316,22 @@ def few_spikes(
     """Replaces activations by few-spike neurons (Stöckl and Maass 2021).
 
     Args:
-      ann: an ANN of ReLUs, swish or sigmoid.
-      calibration: training images, which only ``by_layer`` looks at.
-      num_steps: not used: the network takes ``layers * K`` steps.
-      steps: of ReLUs: number of steps K.
-      largest: of ReLUs: what the outputs stay below, ``alpha``.
-      by_layer: of ReLUs: take the largest activation of each layer instead.
-      published: of swish and sigmoid: take the authors' coefficients instead of those fitted here.
+      ann: an ANN of ReLU, swish or sigmoid activations.
+      calibration: the training images, which only ``by_layer`` uses.
+      num_steps: an ignored argument; the network takes ``layers * K`` steps.
+      steps: the number of steps K of ReLUs.
+      largest: the bound ``alpha`` of the outputs of ReLUs, which they never reach.
+      by_layer: True to use the largest activation of each layer of ReLUs as its bound.
+      published: True for the authors' coefficients of swish and sigmoid, False for those fitted in
+        this project.
     """
     del num_steps
     known = {kind.replaces: name for name, kind in FEW_SPIKES.items()}
     activation = ann.model._activation
     if activation not in known:
         raise ConversionError(
-            f'few spikes stand in for {", ".join(known)}, not for the activation {activation!r}'
+            f'few_spikes can replace {", ".join(known)}, but the activation of the ANN is '
+            f'{activation!r}'
         )
     options: dict[str, Any] = {'published': True} if published else {}
     if activation == 'relu':
@@ -336,7 +346,7 @@ def few_spikes(
         raise ConversionError(str(error)) from error
     variables, thresholds = dict(ann.variables), {}
     if activation == 'relu' and by_layer:
-        # The largest number of K digits is less than alpha by one of the last.
+        # The largest number of K digits is alpha less one unit of the last digit.
         share = 1 - 2.0**-steps
         thresholds = percentiles(ann, calibration, 100)
         params = by_name({'params': ann.variables['params']})
@@ -344,19 +354,19 @@ def few_spikes(
             params[f'params/{name}/largest'] = np.float32(value / share)
         variables |= nested(params)
     about = few_spike_steps(model, ann.image_shape)
-    # What a layer takes; its neurons fire at most once in each of them.
+    # These are the steps of one layer; its neurons fire at most once in each of them.
     chosen['num_steps'] = about['steps_per_layer']
     return Converted(model.clone(**chosen), chosen, variables, thresholds, about)
 
 
 def few_spike_steps(model: Any, image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Returns how many layers of few-spike neurons a network has, and its time steps.
+    """Returns the number of layers of few-spike neurons of a network, and its time steps.
 
-    Each layer takes K steps, one after the other. A pipeline gives an output every K steps.
+    Each layer takes K steps, one layer after the other. A pipeline returns an output every K steps.
 
     Args:
-      model: network of few-spike neurons.
-      image_shape: (H, W, C).
+      model: a network of few-spike neurons.
+      image_shape: the image shape (H, W, C).
     """
     calls = trace(model, image_shape, *FEW_SPIKES.values())
     spikes = [call.module.num_spikes for call in calls]
@@ -381,11 +391,11 @@ METHODS: dict[str, Method] = {
     'rmp': Method(rmp, 'Han et al. 2020'),
     'few_spikes': Method(few_spikes, 'Stöckl and Maass 2021', calibrates=False),
 }
-"""Methods by name. One of your own is a function with keyword options, added to this table."""
+"""The conversion methods by name. To add one, add a function with keyword options to this table."""
 
 
 def describe_thresholds(layers: tuple[Layer, ...], thresholds: Mapping[str, np.ndarray]) -> str:
-    """Returns a line for each layer with its threshold, or those of its channels from to."""
+    """Returns a line per layer with its threshold, or the range of its channels' thresholds."""
     lines = []
     for layer in layers:
         if layer.name in thresholds:

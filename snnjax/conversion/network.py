@@ -1,4 +1,4 @@
-"""The ANN that is converted, and the spiking network with its weights."""
+"""The ANN to convert, and the spiking network with its weights."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from snnjax.models.pooling import MaxPool
 Variables = Mapping[str, Any]
 
 NEURON = 'integrate_and_fire'
-"""The neuron of converted networks, in `snnjax.neurons.NEURONS`."""
+"""The neuron of converted networks, a key of `snnjax.neurons.NEURONS`."""
 
 
 class ConversionError(UserError, ValueError):
-    """A network, or an option, that a method of conversion is not for; the message says why."""
+    """A network or an option that a conversion method does not support; the message says why."""
 
 
 class Batch(NamedTuple):
-    """Images that a conversion looks at.
+    """A batch of images for a conversion.
 
     Attributes:
-      images: normalized floats (B, H, W, C); (B, T, H, W, C) for a rollout of frames.
-      labels: integers (B,).
-      mask: booleans (B,), false for padding.
+      images: a normalized float array of shape (B, H, W, C), or (B, T, H, W, C) for a rollout of
+        frames.
+      labels: an integer array of shape (B,).
+      mask: a boolean array of shape (B,), False for padding.
     """
 
     images: Any
@@ -44,12 +45,12 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Training images, which can be gone through as often as it takes.
+    """The training images of a conversion, which can be iterated any number of times.
 
     Attributes:
-      batches: gives all of them, in batches of one size.
-      count: number of images, without padding.
-      watch: ``(batches, what) -> batches``, which shows progress.
+      batches: a function that returns an iterator over all images, in batches of one size.
+      count: the number of images, without padding.
+      watch: a function ``(batches, what) -> batches`` that shows progress.
     """
 
     batches: Callable[[], Iterator[Batch]]
@@ -57,7 +58,7 @@ class Calibration:
     watch: Callable[[Iterator[Batch], str], Iterator[Batch]] = lambda batches, _: batches
 
     def iterate(self, what: str) -> Iterator[Batch]:
-        """Yields the batches, with progress shown as that of ``what``."""
+        """Yields the batches and shows progress under the name ``what``."""
         yield from self.watch(self.batches(), what)
 
     def first(self) -> Batch:
@@ -70,11 +71,10 @@ class Layer:
     """A layer of activations, which becomes a layer of neurons.
 
     Attributes:
-      name: its place, ``stage1/block1/spike1``.
-      kind: its class in `snnjax.models.activations`.
-      module: the layer, apart from the network.
-      shape: (H, W, C) of its outputs.
-      steps: number of time steps that it has outputs of: 1 but for a rollout.
+      name: the path of the layer, such as ``stage1/block1/spike1``.
+      module: the layer, unbound from the network.
+      shape: the shape (H, W, C) of its outputs.
+      steps: the number of time steps of its outputs, which is 1 unless the network is a rollout.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """The name of its class, as 'ReLU'."""
+        """Returns the name of the layer's class in `snnjax.models.activations`, such as 'ReLU'."""
         return type(self.module).__name__
 
 
@@ -93,14 +93,14 @@ class Ann:
     """A trained ANN.
 
     Attributes:
-      model: network of activations.
-      variables: its own, layers not stacked.
-      image_shape: (H, W, C); (T, H, W, C) for a rollout of frames, whose time steps are then those
-        of the spiking network, too.
+      model: a network of activations.
+      variables: the variables of the network, unstacked.
+      image_shape: the image shape (H, W, C), or (T, H, W, C) for a rollout of frames. The spiking
+        network then has the same time steps.
 
     Raises:
-      ConversionError: when built with a network that spikes, or has no activations, or with frames
-        for a network that is not a rollout.
+      ConversionError: if the network spikes or has no activations, or if there are frames but the
+        network is not a rollout.
     """
 
     model: Network
@@ -110,19 +110,19 @@ class Ann:
     def __post_init__(self) -> None:
         if self.model.is_spiking:
             raise ConversionError(
-                'the network spikes already: give the weights of an ANN, such as relu_resnet20'
+                'the network spikes already: use the weights of an ANN, such as relu_resnet20'
             )
         if len(self.image_shape) != 3 and not self.model.rollout:
             raise ConversionError(
-                'only networks of static images are converted, and rollouts, such as '
-                'rollout_densenet, of events'
+                'networks of events can be converted only if they are rollouts, such as '
+                'rollout_densenet; others need static images'
             )
         if not self.layers:
-            raise ConversionError('the network has no activations that neurons could replace')
+            raise ConversionError('the network has no activations that neurons can replace')
 
     @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers of activations in the order in which they run."""
+        """Returns the layers of activations in forward order."""
         calls = trace(self.model, self.image_shape, Activation)
         return tuple(
             Layer('/'.join(call.path), call.module, call.output.shape[2:], call.output.shape[1])  # type: ignore[arg-type]
@@ -131,21 +131,21 @@ class Ann:
 
     @functools.cached_property
     def pools_by_largest(self) -> tuple[str, ...]:
-        """The layers that pool by the largest."""
+        """Returns the names of the max-pooling layers."""
         calls = trace(self.model, self.image_shape, MaxPool)
         return tuple('/'.join(call.path) for call in calls)
 
     def check_pools_by_mean(self, method: str) -> None:
-        """Raises ConversionError if a layer pools by the largest, which a method is not for."""
+        """Raises ConversionError for max pooling, on behalf of a method that lacks support."""
         if self.pools_by_largest:
             raise ConversionError(
-                f'{self.pools_by_largest[0]} pools by the largest, which {method} is not for: '
-                f'train the ANN with average pooling (--config.model.pooling=average)'
+                f'{self.pools_by_largest[0]} is a max-pooling layer, which {method} does not '
+                f'support: train the ANN with average pooling (--config.model.pooling=average)'
             )
 
     @property
     def biases(self) -> list[str]:
-        """Names of parameters that are added: those of layers, and of normalization."""
+        """Returns the names of all biases of layers, and scales and biases of normalization."""
         names = by_name(self.variables['params'])
         return [name for name in names if name.rpartition('/')[2] in ('bias', 'scale')]
 
@@ -169,9 +169,9 @@ def trace(model: Network, image_shape: tuple[int, ...], *kinds: type) -> list[Ca
     """Returns all calls of modules for one image, without computing anything.
 
     Args:
-      model: network, each of its layers for itself.
-      image_shape: (H, W, C).
-      *kinds: classes of modules.
+      model: the network, with unrolled layers.
+      image_shape: the image shape (H, W, C).
+      *kinds: the classes of modules.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with capture_layers(*kinds) as calls:
@@ -184,11 +184,11 @@ class Converted:
     """A spiking network that was converted from an ANN.
 
     Attributes:
-      model: the network, in which all layers of neurons have thresholds of their own.
-      options: what of the model's options is other than those of the ANN.
-      variables: ``{'params': ..., 'batch_stats': ...}``.
-      thresholds: thresholds by layer, () or (C,).
-      about: what there is to say of the conversion, as JSON can hold it.
+      model: the network, in which each layer of neurons has its own thresholds.
+      options: the options of the model that differ from those of the ANN.
+      variables: a dict ``{'params': ..., 'batch_stats': ...}``.
+      thresholds: the thresholds by layer, of shape () or (C,).
+      about: the facts about the conversion, as values that JSON can represent.
     """
 
     model: Network
@@ -208,14 +208,15 @@ def spiking_options(
     coding: str = 'direct',
     **of_neuron: float,
 ) -> dict[str, Any]:
-    """Returns the options that make an ANN's network one of neurons.
+    """Returns the model options that replace an ANN's activations by neurons.
 
     Args:
       ann: the ANN.
-      num_steps: time steps T.
-      per_channel: give each channel a threshold.
-      soft_reset: see `snnjax.neurons.amplitude.integrate_and_fire`.
-      initial_per_neuron: make the potential before the first step a parameter of each neuron.
+      num_steps: the number of time steps T.
+      per_channel: True for one threshold per channel.
+      soft_reset: True to subtract the threshold after a spike, False to reset to 0.
+      initial_per_neuron: True to make the membrane potential before the first step a parameter of
+        each neuron.
       coding: 'direct' or 'poisson', see `snnjax.models.Network`.
       **of_neuron: further options of `snnjax.neurons.amplitude.integrate_and_fire`.
     """
@@ -232,7 +233,7 @@ def spiking_options(
         'num_steps': num_steps,
         'coding': coding,
     }
-    # MS-ResNet is the spiking network of this structure.
+    # MS-ResNet is the spiking network with the structure of this ANN.
     return options | ({'kind': 'ms'} if getattr(ann.model, 'kind', '') == 'ann' else {})
 
 
@@ -246,19 +247,21 @@ def to_spiking(
     input_scale: float = 1.0,
     **options: Any,
 ) -> Converted:
-    """Returns the spiking network of an ANN with given thresholds, its weights untouched.
+    """Returns the spiking network of an ANN with given thresholds and unchanged weights.
 
     Args:
       ann: the ANN.
-      thresholds: above 0, by the names of all layers; numbers, or arrays (C,) for all of them.
-      num_steps: time steps T.
-      initials: potentials before the first step, as shares of the thresholds, (H, W, C) by layer.
-      input_scale: what a spike of a Poisson input stands for.
-      variables: others than those of the ANN, if some were changed.
-      **options: see `spiking_options`.
+      thresholds: the thresholds by the names of all layers, above 0; numbers, or arrays of shape
+        (C,).
+      num_steps: the number of time steps T.
+      initials: the membrane potentials before the first step, as shares of the thresholds, float
+        arrays of shape (H, W, C) by layer.
+      variables: the variables that replace those of the ANN, if any.
+      input_scale: the value that a spike of a Poisson input represents.
+      **options: the options of `spiking_options`.
 
     Raises:
-      ConversionError: for fewer than one time step, or thresholds that are not above 0.
+      ConversionError: if there is no time step, or a threshold is not above 0.
     """
     if num_steps < 1:
         raise ConversionError(f'num_steps={num_steps}: a network needs at least 1 time step')
@@ -268,7 +271,7 @@ def to_spiking(
         layer.name: np.broadcast_to(arrays[layer.name], layer.shape[-1:] if per_channel else ())
         for layer in ann.layers
     }
-    # A channel that is never above 0 needs a threshold above 0, whichever.
+    # A channel that is never above 0 needs some threshold above 0; the value does not matter.
     arrays = {
         name: np.where(array > 0, array, array.max()) if array.ndim else array
         for name, array in arrays.items()
@@ -277,7 +280,7 @@ def to_spiking(
         if not (np.isfinite(array).all() and (array > 0).all()):
             raise ConversionError(
                 f'{name} never fires on the calibration images: its threshold would be '
-                f'{array.min():g}. Give more images, or train the ANN further'
+                f'{array.min():g}. Use more images, or train the ANN further'
             )
     chosen = spiking_options(
         ann,

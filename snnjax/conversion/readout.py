@@ -1,4 +1,4 @@
-"""The spiking softmax at the output, an alternative to the largest mean of the logits."""
+"""The spiking softmax output, an alternative to the largest mean of the logits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 def softmax_spikes(logits: np.ndarray, key: jax.Array) -> np.ndarray:
     """Draws the spikes of a softmax layer (Rueckauer et al. 2017).
 
-    Neurons of the output only integrate, and are not reset. In each step each of them fires,
-    independently of the others, with the probability that the softmax of all potentials gives it.
+    Neurons of the output only integrate and are not reset. In each step, each of them fires
+    independently, with its probability under the softmax of all potentials.
 
     Args:
-      logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes), as `simulate`
-        gives them.
-      key: key of the random numbers.
+      logits: the means of the logits over the first 1, 2, ..., T steps, of shape (T, B, classes),
+        as `simulate` returns them.
+      key: the PRNG key.
 
     Returns:
-      Booleans (T, B, classes).
+      A boolean array of shape (T, B, classes).
     """
     steps = np.arange(1, len(logits) + 1).reshape(-1, 1, 1)
     probability = jax.nn.softmax(jnp.asarray(steps * logits), axis=-1)
@@ -27,13 +27,14 @@ def softmax_spikes(logits: np.ndarray, key: jax.Array) -> np.ndarray:
 
 
 def decide_by_count(spikes: np.ndarray) -> np.ndarray:
-    """Returns the classes that have fired most after each step, the first of equals.
+    """Returns the classes that have fired most after each step; ties go to the first class.
 
     Args:
-      spikes: booleans (T, B, classes).
+      spikes: a boolean array of shape (T, B, classes).
 
     Returns:
-      Integers (T, B); -1 for an image whose output has not fired yet, which counts as wrong.
+      An integer array of shape (T, B); -1 for an image whose output has not fired yet, which counts
+      as wrong.
     """
     counts = np.cumsum(spikes, axis=0)
     return np.where(counts.any(axis=-1), counts.argmax(axis=-1), -1)

@@ -1,7 +1,7 @@
-"""Simulates converted networks over long times, in parts, with the logits of every time step.
+"""Simulation of converted networks over many time steps, with the logits of every step.
 
-Convolutions run over all images and steps of a part at once; only membrane potentials go from one
-part to the next.
+The simulation runs in parts. Convolutions run over all images and steps of a part at once, and only
+membrane potentials pass from one part to the next.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from snnjax.models.streaming import initial_state
 Variables = Mapping[str, Any]
 
 STEPS_PER_PART = 16
-"""Time steps that are computed at once. A layer's activations of this many are in memory."""
+"""The number of time steps that are computed at once. A layer's activations of these steps are in
+memory at the same time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What was simulated for one batch.
+    """The results of a simulation of one batch.
 
     Attributes:
-      logits: means of the logits over the first 1, 2, ..., T steps, (T, B, classes); of a rollout,
-        over those of them from its first response on.
-      spikes: spikes of all images and neurons of a layer in each step, int64 (T,) by layer.
-      inputs: inputs of convolutions and fully connected layers that are not zero, likewise; only of
-        those that are computed in each step.
+      logits: the means of the logits over the first 1, 2, ..., T steps, of shape (T, B, classes).
+        The means of a rollout start at its first response.
+      spikes: the number of spikes of all images and neurons of a layer in each step, int64 of shape
+        (T,), by layer.
+      inputs: the number of nonzero inputs of convolutions and fully connected layers, int64 of
+        shape (T,), by layer. Only layers that are computed in each step are included.
     """
 
     logits: np.ndarray
@@ -55,18 +57,23 @@ def simulate(
     """Simulates a network from the first step to the last.
 
     Args:
-      model: network of `snnjax.neurons.amplitude.integrate_and_fire`, or another neuron that can
-        continue from a membrane potential.
-      variables: its own, layers not stacked.
-      images: normalized floats (B, H, W, C), or (B, T, H, W, C).
-      num_steps: time steps T, at least 1; the model's own number does not matter. At most the
-        number of frames if there are frames.
-      mask: booleans (B,), false for images whose spikes do not count.
-      steps_per_part: time steps that are computed at once.
+      model: a network of `snnjax.neurons.amplitude.integrate_and_fire`, or of another neuron that
+        can continue from a membrane potential.
+      variables: the variables of the network, unstacked.
+      images: a normalized float array of shape (B, H, W, C) or (B, T, H, W, C).
+      num_steps: the number of time steps T, at least 1 and at most the number of frames. The
+        model's own number is ignored.
+      mask: a boolean array of shape (B,), False for images whose spikes do not count.
+      steps_per_part: the number of time steps that are computed at once.
+
+    Raises:
+      ValueError: if there are fewer frames than time steps.
     """
     size = min(num_steps, steps_per_part)
     if images.ndim == 5 and images.shape[1] < num_steps:
-        raise ValueError(f'num_steps={num_steps} is more than the {images.shape[1]} frames')
+        raise ValueError(
+            f'num_steps={num_steps} must be at most {images.shape[1]}, the number of frames'
+        )
     first = min(model.first_response, num_steps - 1)
     model = model.unrolled().clone(num_steps=size, step_logits=True)
     start, advance = _compile(model)
@@ -91,11 +98,12 @@ def simulate(
 
 
 def running_means(logits: np.ndarray, first: int = 0) -> np.ndarray:
-    """Returns the means over time up to each step, float64 (B, T, classes).
+    """Returns the means over time up to each step, float64 of shape (B, T, classes).
 
     Args:
-      logits: logits of each step, (B, T, classes).
-      first: index of the step that means begin with. Before it they are the logits themselves.
+      logits: the logits of each step, of shape (B, T, classes).
+      first: the index of the first step of the means. Before it the result is the logits
+        themselves.
     """
     means = np.array(logits, np.float64)
     counts = np.arange(1, means.shape[1] - first + 1)[:, None]
@@ -104,7 +112,7 @@ def running_means(logits: np.ndarray, first: int = 0) -> np.ndarray:
 
 
 def _part(images: jax.Array, part: int, size: int) -> jax.Array:
-    """Returns the frames of a part, zeros behind the last ones; a static image as it is."""
+    """Returns the frames of a part, padded with zeros at the end; a static image is unchanged."""
     if images.ndim == 4:
         return images
     frames = images[:, part * size : (part + 1) * size]
@@ -113,7 +121,7 @@ def _part(images: jax.Array, part: int, size: int) -> jax.Array:
 
 @functools.lru_cache(maxsize=16)
 def _compile(model: Network) -> tuple[Any, Any]:
-    """Returns ``(variables, images) -> state`` and what takes a state a part further."""
+    """Returns functions for the initial state and for the simulation of one part from a state."""
 
     @jax.jit
     def start(variables: Variables, images: jax.Array) -> Any:
@@ -138,19 +146,19 @@ def _compile(model: Network) -> tuple[Any, Any]:
 
 
 def _count(spikes: jax.Array, mask: jax.Array) -> jax.Array:
-    """Returns how many values of each step are not zero, for the images that count."""
+    """Returns the number of nonzero values of each step, over the images in the mask."""
     fired = (spikes != 0) & mask.reshape(-1, *[1] * (spikes.ndim - 1))
     return jnp.sum(fired, axis=(0, 2, 3, 4), dtype=jnp.int32)
 
 
 def correct(logits: np.ndarray, labels: Any, mask: Any, steps: Sequence[int]) -> dict[int, int]:
-    """Returns how many images are classified as what they are, after some numbers of steps.
+    """Returns the number of correctly classified images after some numbers of steps.
 
     Args:
-      logits: (T, B, classes), see `Outcome`.
-      labels: integers (B,).
-      mask: booleans (B,), false for padding.
-      steps: numbers of steps, from 1 to T.
+      logits: the logits of shape (T, B, classes), see `Outcome`.
+      labels: an integer array of shape (B,).
+      mask: a boolean array of shape (B,), False for padding.
+      steps: the numbers of steps, from 1 to T.
     """
     hits = (np.argmax(logits, axis=-1) == np.asarray(labels)) & np.asarray(mask)
     return {step: int(hits[step - 1].sum()) for step in steps}

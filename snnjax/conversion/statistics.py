@@ -1,4 +1,4 @@
-"""Exact statistics of activations that arrive batch by batch and are not kept."""
+"""Exact statistics of activations that arrive batch by batch and are not stored."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 @dataclasses.dataclass
 class LargestValues:
-    """Keeps the largest values of each group, as many as a percentile needs.
+    """The largest values of each group, as many as a percentile needs.
 
     A group is a layer, or a channel of it.
 
     Attributes:
-      groups: number of groups.
-      total: number of values of a group that will arrive.
-      percentile: the percentile that will be asked for, above 0 and at most 100.
+      groups: the number of groups.
+      total: the number of values per group that will arrive.
+      percentile: the percentile to compute, above 0 and at most 100.
       nonzero: True to leave out zeros.
     """
 
@@ -29,7 +29,7 @@ class LargestValues:
     def __post_init__(self) -> None:
         if not 0 < self.percentile <= 100:
             raise ValueError(f'percentile={self.percentile} must be above 0 and at most 100')
-        # Of fewer values, as without zeros, fewer are needed.
+        # Without zeros there are fewer values, and the percentile needs fewer of them.
         below = math.floor((self.total - 1) * self.percentile / 100)
         self._kept = self.total - max(below - 1, 0)
         self._values = [np.empty(0, np.float32) for _ in range(self.groups)]
@@ -52,7 +52,7 @@ class LargestValues:
     def result(self) -> np.ndarray:
         """Returns the percentile of each group, (groups,), as `numpy.percentile` defines it.
 
-        A group without a value has 0.
+        A group without values has the percentile 0.
         """
         return np.array([self._percentile(group) for group in range(self.groups)])
 
@@ -63,7 +63,7 @@ class LargestValues:
         values = np.sort(self._values[group])
         position = (count - 1) * self.percentile / 100
         below = math.floor(position)
-        # Indices from the end, since the least values are not there.
+        # Indices count from the end, since the smallest values are not kept.
         low = float(values[below - count])
         high = float(values[min(below + 1, count - 1) - count])
         return low + (high - low) * (position - below)
@@ -71,15 +71,15 @@ class LargestValues:
 
 @dataclasses.dataclass
 class FloorErrors:
-    """Adds up the squared errors of activations in T steps, for a series of thresholds.
+    """The squared errors of activations in T steps, summed for a series of thresholds.
 
-    Activations ``x`` are compared with ``theta / T * floor(clip(T * x / theta, 0, T))``, to which a
-    neuron comes that starts empty (Li et al. 2021, minimal mean squared error).
+    Activations ``x`` are compared with ``theta / T * floor(clip(T * x / theta, 0, T))``, which is
+    the mean output of a neuron that starts at 0 (Li et al. 2021, minimal mean squared error).
 
     Attributes:
-      largest: largest value of each group, (groups,).
-      num_steps: time steps T.
-      shares: thresholds to be tried, as shares of the largest value.
+      largest: the largest value of each group, of shape (groups,).
+      num_steps: the number of time steps T.
+      shares: the thresholds to try, as shares of the largest value.
     """
 
     largest: np.ndarray
@@ -98,5 +98,5 @@ class FloorErrors:
             row += np.square(theta / self.num_steps * steps - values).sum(axis=0)
 
     def result(self) -> np.ndarray:
-        """Returns the threshold of each group with the least error, the larger one of equals."""
+        """Returns the threshold with the least error for each group; ties go to the larger one."""
         return self.largest * np.asarray(self.shares)[np.argmin(self._sums, axis=0)]

@@ -1,7 +1,7 @@
-"""Activations, which an ANN has in the place of spiking neurons.
+"""Activations, which take the place of spiking neurons in an ANN.
 
-An activation is a layer of the same place and the same name as neurons, so that a network with
-neurons can take the weights of one with activations, and the other way around.
+An activation is a layer with the position and the name of a layer of neurons. A spiking network can
+therefore take the weights of an ANN, and vice versa.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from snnjax.neurons.precision import at_least_float32
 
 
 class Activation(nn.Module, kw_only=True):
-    """A function of each number; its firing rate is the share of positive outputs.
+    """An elementwise function; its firing rate is the share of positive outputs.
 
     Fields of a subclass are options, ``create_model(..., activation_options={...})``.
 
     Attributes:
-      delay: hand on the outputs one time step late, see `snnjax.models.rollouts`; not an option.
+      delay: True to pass on the outputs one time step late (`snnjax.models.rollouts`). It is not an
+        option of networks.
     """
 
     delay: bool = False
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, 1 or T, H, W, C) -> the same shape and dtype."""
+        """Maps (B, 1 or T, H, W, C) to the same shape and dtype."""
         y = self.value(x)
         record_rate(self, y > 0)
         return delayed(self, y) if self.delay else y
@@ -71,8 +72,9 @@ class Clip(Activation):
     """A ReLU with an upper bound.
 
     Attributes:
-      bound: the largest output, or its start where it is learned.
-      learned: True for a parameter ``bound`` of the layer, which each output at the bound moves.
+      bound: the largest output, or its initial value if it is learned.
+      learned: True for a parameter ``bound`` of the layer. Its gradient comes from the outputs at
+        the bound.
     """
 
     bound: float = 4.0
@@ -99,14 +101,14 @@ class QCFS(Activation):
 
         y = bound * clip(floor(x * levels / bound + 1/2) / levels, 0, 1)
 
-    The floor has the derivative 1. So with ``h = bound / (2 * levels)`` the derivative by ``x`` is
-    1 for ``-h < x < bound - h``, else 0; that by the bound is ``(y - x) / bound`` in this range, 1
-    above it and 0 below it.
+    The derivative of the floor is taken as 1. With ``h = bound / (2 * levels)``, the derivative
+    with respect to ``x`` is 1 for ``-h < x < bound - h`` and 0 elsewhere. The derivative with
+    respect to the bound is ``(y - x) / bound`` in this range, 1 above it and 0 below it.
 
     Attributes:
-      levels: number of steps, L; 4 for CIFAR-10 and 8 for ImageNet in the paper.
-      bound: the start of the parameter ``bound`` of each layer. The authors advise 4 or 8, since
-        from 1 it may become negative.
+      levels: the number of steps L; 4 for CIFAR-10 and 8 for ImageNet in the paper.
+      bound: the initial value of the parameter ``bound`` of each layer. The authors recommend 4 or
+        8, since from 1 the parameter may become negative.
     """
 
     levels: int = 4
@@ -138,11 +140,11 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     'swish': Swish,
     'sigmoid': Sigmoid,
 }
-"""Activations by the name that networks take, ``create_model(..., activation=name)``."""
+"""The activations, by the name that networks take: ``create_model(..., activation=name)``."""
 
 
 def activation_option_names(name: str) -> list[str]:
-    """Returns the options of an activation."""
+    """Returns the names of an activation's options."""
     fields = dataclasses.fields(cast(Any, ACTIVATIONS[name]))
     return [field.name for field in fields if field.name not in ('name', 'parent', 'delay')]
 

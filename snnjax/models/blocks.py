@@ -1,7 +1,7 @@
-"""Residual blocks. Each takes and gives the network's stream, ``(B, T, H, W, C)``.
+"""Residual blocks. Each block maps the network's stream ``(B, T, H, W, C)`` to the next one.
 
-A block is built with two layers that are complete but for their place in it:
-``conv_norm(features, kernel_size, stride, branch)`` and ``spike()``.
+A block is built from two layer constructors, which lack only the arguments that depend on the place
+in the block: ``conv_norm(features, kernel_size, stride, branch)`` and ``spike()``.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ Layer = Callable[..., nn.Module]
 
 
 class Block(nn.Module):
-    """What all blocks have in common.
+    """The base class of all blocks.
 
-    The residual path is two 3x3 convolutions; in a bottleneck a 1x1 convolution to a quarter of the
-    width, a 3x3 convolution, and a 1x1 convolution back.
+    The residual path has two 3x3 convolutions. In a bottleneck it has a 1x1 convolution to a
+    quarter of the width, a 3x3 convolution, and a 1x1 convolution back to the full width.
 
     Attributes:
-      features: output channels.
-      stride: of the first 3x3 convolution.
-      conv_norm: convolution and normalisation, see the module.
-      spike: neurons, see the module.
-      bottleneck: whether the residual path is one.
-      project_shortcut: a shortcut that changes the resolution only has a 1x1 convolution; if false,
-        it averages pixels. One that changes the width has a convolution in any case.
-      avgpool_shortcut: average pixels and convolve at stride 1 in a shortcut, instead of convolving
-        at the block's stride, which leaves out pixels (B.3).
-      spiking_shortcut: neurons before the shortcut's convolution, which then sees spikes.
-      pad_shortcut: a shortcut without parameters, which leaves out pixels and adds channels of
-        zeros behind the others (option A of He et al. 2016).
-      project_always: a shortcut with a 1x1 convolution even if it has the shape of the output.
+      features: the number of output channels.
+      stride: the stride of the first 3x3 convolution.
+      conv_norm: a constructor of convolution and normalization, see the module.
+      spike: a constructor of neurons, see the module.
+      bottleneck: True for a bottleneck.
+      project_shortcut: True for a 1x1 convolution in a shortcut that changes only the resolution;
+        False to average pixels there. A shortcut that changes the width always has a convolution.
+      avgpool_shortcut: True to average pixels and convolve at stride 1 in a shortcut, instead of
+        convolving at the block's stride, which skips pixels (B.3).
+      spiking_shortcut: True for neurons before the shortcut's convolution, which then reads spikes.
+      pad_shortcut: True for a shortcut without parameters, which skips pixels and appends channels
+        of zeros (option A of He et al. 2016).
+      project_always: True for a 1x1 convolution even in a shortcut that keeps the shape.
     """
 
     features: int
@@ -53,19 +53,19 @@ class Block(nn.Module):
     project_always: bool = False
 
     stream_of_spikes: ClassVar[bool]
-    """Whether the stream is spikes, which the stem has to make and the head can read; otherwise it
-    is a membrane potential."""
+    """True if the stream carries spikes, which the stem must produce and the head can read.
+    Otherwise the stream is a membrane potential."""
 
     layers_around: ClassVar[tuple[int, int, int] | None] = None
-    """Layers of neurons of the block beside those between its convolutions: at the start or the end
-    of the residual path, in a shortcut that has a convolution, and after the addition. None for a
-    block that does not tell: networks of it have no rollout."""
+    """Numbers of neuron layers in addition to those between the convolutions: at the start or end
+    of the residual path, in a shortcut that has a convolution, and after the addition. None if the
+    block does not define them; its networks then have no rollout."""
 
     has_shortcut: ClassVar[bool] = True
-    """False for a block that only has a residual path."""
+    """False for a block that has only a residual path."""
 
     def shortcut(self, x: jax.Array) -> jax.Array:
-        """The stream, brought to the shape of the block's output."""
+        """Returns the stream in the shape of the block's output."""
         same_width = x.shape[-1] == self.features
         if self.stride == 1 and same_width and not self.project_always:
             return x
@@ -85,12 +85,12 @@ class Block(nn.Module):
     def residual(
         self, x: jax.Array, branch: Branch = 'residual', *, spikes_first: bool = False
     ) -> jax.Array:
-        """The convolutions of the residual path, with neurons between them.
+        """Applies the convolutions of the residual path, with neurons between them.
 
         Args:
           x: the stream.
-          branch: what the last convolution's output is, see `snnjax.models.layers.ConvNorm`.
-          spikes_first: whether there are neurons before the first convolution, too.
+          branch: the role of the last convolution, see `snnjax.models.layers.ConvNorm`.
+          spikes_first: True for neurons before the first convolution, too.
         """
         convolutions = [(self.features, 3, self.stride), (self.features, 3, 1)]
         if self.bottleneck:
@@ -104,15 +104,15 @@ class Block(nn.Module):
         return x
 
     def last_spike(self, x: jax.Array) -> jax.Array:
-        """The neurons after the last convolution, or after the addition."""
+        """Applies the neurons after the last convolution or after the addition."""
         return self.spike(name=f'spike{3 if self.bottleneck else 2}')(x)
 
 
 class MSBlock(Block):
     """The membrane-shortcut block (figure 2a, right): ``x + conv(LIF(conv(LIF(x))))``.
 
-    The stream that runs through the shortcuts is real-valued, a membrane potential that no neuron
-    gates (eq. 8); what the convolutions of the residual path see are spikes.
+    The stream through the shortcuts is real-valued: a membrane potential that no neuron gates
+    (eq. 8). The convolutions of the residual path read spikes.
     """
 
     stream_of_spikes = False
@@ -120,15 +120,15 @@ class MSBlock(Block):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         residual = self.residual(x, spikes_first=True)
         return self.shortcut(x) + residual
 
 
 class VanillaBlock(Block):
-    """The block of ANNs, with neurons for ReLU (eq. 5): ``LIF(x + conv(LIF(conv(x))))``.
+    """The block of ANNs, with neurons in place of ReLU (eq. 5): ``LIF(x + conv(LIF(conv(x))))``.
 
-    With the normalisation of Zheng et al. 2021 (``runtime_scale``) it is theirs.
+    With ``runtime_scale``, the normalization of Zheng et al. 2021, it is the block of that paper.
     """
 
     stream_of_spikes = True
@@ -136,13 +136,13 @@ class VanillaBlock(Block):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         residual = self.residual(x)
         return self.last_spike(self.shortcut(x) + residual)
 
 
 class PlainBlock(Block):
-    """Two layers without a shortcut, PlainNet (figure 1): ``LIF(conv(LIF(conv(x))))``."""
+    """Two layers without a shortcut, as in PlainNet (figure 1): ``LIF(conv(LIF(conv(x))))``."""
 
     stream_of_spikes = True
     layers_around = (0, 0, 1)
@@ -150,14 +150,14 @@ class PlainBlock(Block):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         return self.last_spike(self.residual(x, None))
 
 
 class WithoutInterBlockLIF(Block):
     """The vanilla block without the neurons between blocks (table 2): ``x + conv(LIF(conv(x)))``.
 
-    Its first convolution sees the real-valued stream (section 4.3).
+    Its first convolution reads the real-valued stream (section 4.3).
     """
 
     stream_of_spikes = False
@@ -165,15 +165,15 @@ class WithoutInterBlockLIF(Block):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         residual = self.residual(x)
         return self.shortcut(x) + residual
 
 
 class LIFBeforeAdditionBlock(Block):
-    """Both branches end in neurons, and spikes are added: ``x + LIF(conv(LIF(conv(x))))``.
+    """A block that adds the spikes of both branches: ``x + LIF(conv(LIF(conv(x))))``.
 
-    The stream counts the spikes of the blocks before it, as in He et al. 2016, figure 4c. With
+    The stream counts the spikes of the previous blocks, as in figure 4c of He et al. 2016. With
     integrate-and-fire neurons it is the spike-element-wise block of Fang et al. 2021, with ADD.
     """
 
@@ -181,12 +181,12 @@ class LIFBeforeAdditionBlock(Block):
     layers_around = (1, 1, 0)
 
     def connect(self, shortcut: jax.Array, residual: jax.Array) -> jax.Array:
-        """The stream, from the spikes of both branches."""
+        """Returns the stream from the spikes of both branches."""
         return shortcut + residual
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         residual = self.last_spike(self.residual(x, 'spiking'))
         shortcut = self.shortcut(x)
         if shortcut is not x:
@@ -195,18 +195,18 @@ class LIFBeforeAdditionBlock(Block):
 
 
 class SEWAndBlock(LIFBeforeAdditionBlock):
-    """The spike-element-wise block with AND: a spike where both branches have one."""
+    """The spike-element-wise block with AND: a spike if both branches have one."""
 
     def connect(self, shortcut: jax.Array, residual: jax.Array) -> jax.Array:
-        """The product of two spikes."""
+        """Returns the product of the spikes of both branches."""
         return shortcut * residual
 
 
 class SEWIandBlock(LIFBeforeAdditionBlock):
-    """The spike-element-wise block with IAND: the shortcut's spike, but where the residual's is."""
+    """The spike-element-wise block with IAND: the shortcut's spike unless the residual has one."""
 
     def connect(self, shortcut: jax.Array, residual: jax.Array) -> jax.Array:
-        """``shortcut AND NOT residual``."""
+        """Returns ``shortcut AND NOT residual``."""
         return shortcut * (1 - residual)
 
 
@@ -220,4 +220,4 @@ BLOCKS: dict[str, type[Block]] = {
     'sew_iand': SEWIandBlock,
     'ann': MSBlock,
 }
-"""Blocks by the kind of the network. An ANN has the skeleton of MS-ResNet, with ReLU."""
+"""The block class of each kind of network. An ANN has the skeleton of MS-ResNet, with ReLU."""

@@ -1,4 +1,4 @@
-"""How XLA is to compile these networks."""
+"""XLA compiler options, and the folder of the compilation cache."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from snnjax.paths import expand
 
 
 def compiler_options(platform: str, *, deterministic: bool = False) -> dict[str, str | bool | int]:
-    """What to give to `jax.jit` as ``compiler_options`` with a step of training or inference.
+    """Returns the ``compiler_options`` of `jax.jit` for a training or an inference step.
 
-    XLA:CPU has two libraries for convolutions. YNNPACK, its choice, was slower than Eigen for every
-    shape that occurs here, and often took twice the time (``docs/performance.md``); for reductions
-    it is the faster. Elsewhere there is nothing to choose.
+    XLA:CPU has two libraries for convolutions. YNNPACK, the default, was slower than Eigen for
+    every shape in these networks and often took twice the time (``docs/performance.md``). It stays
+    enabled for reductions, which it computes faster, and for dot products. Other platforms offer no
+    such choice.
 
-    On GPUs XLA tries several kernels when it compiles, and takes the one that is fastest at that
-    moment; some of its kernels add in an order that changes. ``deterministic`` forbids both.
+    XLA for GPUs times several kernels during compilation and takes the fastest, and some of its
+    kernels add in an order that changes between runs. ``deterministic`` forbids both.
 
     Args:
-      platform: that the program will run on: 'cpu', 'gpu' or 'tpu'.
-      deterministic: whether the same program has to give the same bits each time that it is
-        compiled and run. On CPUs and TPUs it does so anyway.
+      platform: the platform that runs the program: 'cpu', 'gpu' or 'tpu'.
+      deterministic: True if each compilation and each run of a program must give the same bits.
+        Programs for CPUs and TPUs always do.
     """
     if platform == 'gpu' and deterministic:
         return {'xla_gpu_deterministic_ops': True, 'xla_gpu_autotune_level': 0}
@@ -32,7 +33,7 @@ def compiler_options(platform: str, *, deterministic: bool = False) -> dict[str,
 
 
 def compilation_cache() -> Path:
-    """The folder of programs that were compiled before."""
+    """Returns the folder of the persistent compilation cache."""
     given = os.environ.get('JAX_COMPILATION_CACHE_DIR')
     home = os.environ.get('XDG_CACHE_HOME', '~/.cache')
     return expand(given or f'{home}/snnjax')

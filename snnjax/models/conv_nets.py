@@ -1,4 +1,4 @@
-"""Networks without shortcuts: convolutions, then fully connected layers, all of them spiking."""
+"""Spiking networks without shortcuts: convolutions, then fully connected layers."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ POOLINGS = ('max', 'average')
 class ConvNet(Network):
     """3x3 convolutions with neurons and pooling, then fully connected layers with neurons.
 
-    The last layer has several neurons for each class, which vote: a logit is their firing rate, a
-    number of 0 to 1, and training is meant for the loss 'mse' (see `snnjax.train.losses`).
+    The last layer has several neurons per class, which vote. A logit is their firing rate, from 0
+    to 1, and the loss for training is 'mse' (`snnjax.train.losses`).
 
-    Normalisation starts at scale 1, whatever the threshold, as its authors have it. How many inputs
-    the first fully connected layer has depends on the size of the images, and attention on the
-    number of time steps; both are those that the variables were made for.
+    Normalization starts at scale 1 for every threshold, following the authors. The inputs of the
+    first fully connected layer depend on the image size, and attention on the number of time steps.
+    The variables fit only the size and the number that they were created for.
 
     Attributes:
-      channels: of each convolution.
-      pools: size of the pooling after each convolution; 1 for none.
-      pooling: 'max', of spikes; or 'average', of the current, before the neurons.
-      hidden: neurons of each fully connected layer but the last.
-      voters: neurons of the last layer for each class.
-      dense_norm: normalise the currents of the fully connected layers, too.
-      attention: what the number of time steps is divided by in the hidden layer of a
-        `TemporalAttention` before all neurons; 0 for no attention.
+      channels: the number of channels of each convolution.
+      pools: the size of the pooling after each convolution; 1 for none.
+      pooling: 'max' to pool spikes, or 'average' to pool the current before the neurons.
+      hidden: the number of neurons of each fully connected layer but the last.
+      voters: the number of neurons per class in the last layer.
+      dense_norm: True to normalize the currents of the fully connected layers, too.
+      attention: the ratio of time steps to hidden units in the `TemporalAttention` before all
+        neurons; 0 for no attention.
 
-    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` is before each fully
-    connected layer.
+    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` applies before each
+    fully connected layer.
 
     Raises:
-      ValueError: when built with an unknown pooling, or numbers that cannot be or do not agree.
+      ValueError: if a pooling is unknown, a number is invalid, or ``channels`` and ``pools`` differ
+        in length.
     """
 
     channels: tuple[int, ...] = (128, 128)
@@ -65,21 +66,22 @@ class ConvNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Class scores of images.
+        """Returns the class scores of images.
 
         Args:
-          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
-            over time.
-          train: normalise by this batch, and update ``batch_stats``, which must then be mutable.
+          images: a normalized float array of shape ``(B, H, W, C)``, or ``(B, T, H, W, C)`` for a
+            sequence.
+          train: True to normalize by batch statistics and to update ``batch_stats``, which must
+            then be mutable.
 
         Returns:
-          Firing rates ``(B, num_classes)``, or the shares of votes in each time step ``(B, T,
-          num_classes)`` with ``step_logits``; float32 (float64 for float64 images).
+          The firing rates of shape ``(B, num_classes)``, or with ``step_logits`` the shares of
+          votes in each time step, ``(B, T, num_classes)``; float32 (float64 for float64 images).
 
         Raises:
-          TypeError: for images that are not floating.
-          ValueError: for images of another rank, channel count or number of time steps, or too
-            small for the pooling.
+          TypeError: if the images are not floating-point.
+          ValueError: if the rank, channels or time steps of the images do not fit the model, or
+            they are too small for the pooling.
         """
         x, num_steps = self._stream(images)
         self.check_size(*images.shape[-3:-1])
@@ -112,13 +114,16 @@ class ConvNet(Network):
 
     @property
     def path_lengths(self) -> tuple[int, int] | None:
-        """A chain has one path; attention looks at all time steps, so that it has no rollout."""
+        """Returns the length of the only path, twice; None with attention.
+
+        Attention reads all time steps, so a network with it has no rollout.
+        """
         length = len(self.channels) + len(self.hidden) + 2
         return None if self.attention else (length, length)
 
     @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
-        """Height and width of images that parameters fit: those with as many pixels when pooled."""
+        """Returns an image size whose number of pixels after pooling fits the parameters."""
         pool = math.prod(self.pools)
         pixels = (
             params['dense1']['kernel'].shape[0] // self.channels[-1] if 'dense1' in params else 1
@@ -134,11 +139,11 @@ class ConvNet(Network):
 
     @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
-        """Raises ValueError for images of which pooling leaves nothing."""
+        """Raises ValueError if pooling leaves no pixel of the images."""
         size = f'{height}x{width}'
         for pool in self.pools:
             height, width = height // pool, width // pool
         if not height or not width:
             raise ValueError(
-                f'images of {size} are too small for pools={self.pools}: nothing is left of them'
+                f'images of {size} are too small for pools={self.pools}: pooling leaves no pixel'
             )

@@ -1,4 +1,4 @@
-"""Convolutions of what changes over time, in the form that suits the platform."""
+"""Convolutions over time steps, in the form that is fastest on each platform."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 class Conv(nn.Module):
-    """A square convolution of each time step, padded evenly by zeros: stride 1 keeps the size.
+    """A square convolution of each time step. Zero padding keeps the size at stride 1.
 
     Attributes:
-      features: output channels.
-      kernel_size: height and width of the kernel, a parameter ``(size, size, in / groups, out)``.
-      stride: of the convolution.
-      use_bias: add a parameter to each output channel.
-      groups: parts of the channels, each with a convolution of its own; as many as channels for a
-        depthwise convolution.
-      dtype: of the computation; None follows input and parameters.
+      features: the number of output channels.
+      kernel_size: the height and width of the kernel, a parameter of shape
+        ``(size, size, in / groups, out)``.
+      stride: the stride of the convolution.
+      use_bias: True to add a parameter to each output channel.
+      groups: the number of channel groups, each with its own convolution; the number of channels
+        for a depthwise convolution.
+      dtype: the dtype of the computation; None for that of input and parameters.
     """
 
     features: int
@@ -37,7 +38,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         size, channels = self.kernel_size, x.shape[-1] // self.groups
         shape = (size, size, channels, self.features)
         kernel = self.param('kernel', he_normal, shape, jnp.float32)
@@ -53,20 +54,20 @@ class Conv(nn.Module):
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
     """Convolves each time step of each image.
 
-    On TPUs time is a third axis of the convolution, along which the kernel is 1 long. XLA can then
-    lay time outermost in memory, where the neurons take it step by step, and neither they nor the
-    convolution have to copy. Elsewhere time is folded into the batch, since for three axes there
-    are no fast convolutions. Numbers for both are in ``docs/performance.md``. It is jitted so that
-    layers of the same shapes are traced once.
+    On TPUs time is a third axis of the convolution, with a kernel of length 1. XLA can then lay out
+    time outermost in memory, which suits the neurons, and neither neurons nor convolutions have to
+    copy. On other platforms time is folded into the batch, since they have no fast convolutions
+    over three axes. ``docs/performance.md`` has measurements of both. The function is jitted so
+    that layers of the same shapes are traced once.
 
     Args:
-      x: (B, T, H, W, C).
-      kernel: (height, width, C / groups, features), of odd size.
-      stride: of both axes.
-      groups: parts of the channels, see `Conv`.
+      x: a float array of shape (B, T, H, W, C).
+      kernel: a float array of shape (height, width, C / groups, features), of odd height and width.
+      stride: the stride along both axes.
+      groups: the number of channel groups, see `Conv`.
 
     Returns:
-      (B, T, ceil(H / stride), ceil(W / stride), features).
+      An array of shape (B, T, ceil(H / stride), ceil(W / stride), features).
     """
     of_images = functools.partial(_of_images, groups=groups)
     on_cpu = of_images if groups > 1 else _on_cpu
@@ -105,8 +106,8 @@ def _of_images(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) ->
 
 
 def _on_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    # A rule of gradients does not know how types say that its operands lie on devices: over which
-    # axes of `jax.shard_map` they vary, or how they are divided over explicit ones.
+    # A custom gradient rule loses the device information in the types of its operands: the axes of
+    # `jax.shard_map` over which they vary, or their sharding over explicit axes.
     mesh = jax.sharding.get_abstract_mesh()
     in_types = mesh.manual_axes or mesh.explicit_axes
     return (_of_images if in_types else _with_plain_gradients)(x, kernel, stride)
@@ -114,12 +115,12 @@ def _on_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _with_plain_gradients(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`_of_images` whose gradients are convolutions of images by kernels, too.
+    """Computes `_of_images`, with gradients that are convolutions of images by kernels, too.
 
-    The gradients that JAX derives read their operands with axes in other roles, the images of the
-    batch as channels. XLA:CPU has fast convolutions only for the plain roles; it transposes other
-    ones where a program begins, but not within its loops, where they take 2 to 30 times as long.
-    Here they are transposed beforehand. The numbers are the same, bit for bit.
+    The gradients that JAX derives swap the roles of axes, such as batch and channels. XLA:CPU has
+    fast convolutions only for the usual roles. It transposes other operands at the start of a
+    program but not within loops, where their convolutions take 2 to 30 times as long. Here the
+    operands are transposed beforehand. The results are equal bit for bit.
     """
     return _of_images(x, kernel, stride)
 
@@ -133,9 +134,9 @@ def _keep_operands(
 def _plain_gradients(
     stride: int, operands: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients to the images and to the kernel, from that to the result."""
+    """Returns the gradients of images and kernel from the gradient of the result."""
     x, kernel = operands
-    # Of each side: pixels of the images, of the result once they are `stride` apart, the kernel's.
+    # For height and width: sizes of the images, the dilated result and the kernel, and the padding.
     sides = [
         (side, (result - 1) * stride + 1, size, size // 2)
         for side, result, size in zip(

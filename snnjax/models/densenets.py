@@ -1,4 +1,4 @@
-"""Densely connected networks (Huang et al. 2017) of a size for event cameras."""
+"""Densely connected networks (Huang et al. 2017), sized for event cameras."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ POOLINGS = {'max': MaxPool, 'average': AveragePool}
 
 
 class DenseNet(Network):
-    """A stem, then layers that each see the outputs of all layers before them.
+    """A stem, then layers that each read the outputs of all previous layers.
 
-    A layer is a 3x3 convolution with normalization, and neurons or an activation. Between stages
-    the outputs of all layers so far are pooled, and the classifier sees the means of all of them.
+    A layer is a 3x3 convolution with normalization, and neurons or an activation. The outputs of
+    all previous layers are pooled between stages, and the classifier reads the means of all of
+    them.
 
-    So there is a path through any number of layers, and a rollout answers after each length from
-    that of the stem alone to that of all layers. That is in the manner of Kugele et al. 2020, whose
-    own lists of layers are not published.
+    There are paths of every length from that of the stem alone to that of all layers, and a rollout
+    responds after each length. The design follows Kugele et al. 2020, who do not publish their own
+    lists of layers.
 
     Attributes:
-      image_pool: size of the windows that images are averaged over before the stem; 1 for none.
-      stem_width: channels of the stem, a 3x3 convolution.
-      stem_stride: stride of the stem.
-      blocks: number of layers of each stage.
-      widths: channels of each layer of a stage.
-      pools: size of the pooling before each stage; 1 for none.
+      image_pool: the size of the average pooling before the stem; 1 for none.
+      stem_width: the number of channels of the stem, a 3x3 convolution.
+      stem_stride: the stride of the stem.
+      blocks: the number of layers of each stage.
+      widths: the number of channels of each layer of a stage.
+      pools: the size of the pooling before each stage; 1 for none.
       pooling: 'max' or 'average'.
 
-    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` is before the
+    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` applies before the
     classifier.
 
     Raises:
-      ValueError: when built with an unknown pooling, or numbers that cannot be or do not agree.
+      ValueError: if a pooling is unknown, a number is invalid, or the options of stages differ in
+        length.
     """
 
     image_pool: int = 1
@@ -57,21 +59,22 @@ class DenseNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Class scores of images.
+        """Returns the class scores of images.
 
         Args:
-          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
-            over time.
-          train: normalise by this batch, and update ``batch_stats``, which must then be mutable.
+          images: a normalized float array of shape ``(B, H, W, C)``, or ``(B, T, H, W, C)`` for a
+            sequence.
+          train: True to normalize by batch statistics and to update ``batch_stats``, which must
+            then be mutable.
 
         Returns:
-          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
-          (float64 for float64 images).
+          The logits of shape ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``;
+          float32 (float64 for float64 images).
 
         Raises:
-          TypeError: for images that are not floating.
-          ValueError: for images of another rank, channel count or number of time steps, or too
-            small for the pooling.
+          TypeError: if the images are not floating-point.
+          ValueError: if the rank, channels or time steps of the images do not fit the model, or
+            they are too small for the pooling.
         """
         x, num_steps = self._stream(images)
         self.check_size(*images.shape[-3:-1])
@@ -84,7 +87,7 @@ class DenseNet(Network):
         spike = self._spike(num_steps)
         pool: Any = POOLINGS[self.pooling]
         if self.pooling == 'max':
-            # What a rollout sees changes: who has fired most is not who fires most now.
+            # The inputs of a rollout change, so the highest spike count is not the highest rate.
             by_count = self._is_rate_coded and not self.rollout
             pool = functools.partial(MaxPool, by_count=by_count)
 
@@ -108,12 +111,12 @@ class DenseNet(Network):
 
     @property
     def path_lengths(self) -> tuple[int, int]:
-        """Edges through the stem alone, and through all layers."""
+        """Returns the number of edges through the stem alone and through all layers."""
         return 2, 2 + sum(self.blocks)
 
     @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
-        """Raises ValueError for images of which pooling leaves nothing."""
+        """Raises ValueError if pooling leaves no pixel of the images."""
         size = f'{height}x{width}'
         height, width = height // self.image_pool, width // self.image_pool
         height, width = -(-height // self.stem_stride), -(-width // self.stem_stride)
@@ -122,15 +125,15 @@ class DenseNet(Network):
         if not height or not width:
             raise ValueError(
                 f'images of {size} are too small for image_pool={self.image_pool}, '
-                f'stem_stride={self.stem_stride} and pools={self.pools}: nothing is left of them'
+                f'stem_stride={self.stem_stride} and pools={self.pools}: pooling leaves no pixel'
             )
 
 
 _EVENTS: dict[str, Any] = {'activation': 'relu', 'in_channels': 2}
 
 DENSE_NETS: dict[str, dict[str, Any]] = {
-    # For 34x34 pixels, as of N-MNIST, and for 128x128.
+    # The first is for images of 34x34 pixels (N-MNIST), the second for 128x128.
     'densenet': _EVENTS,
     'densenet_dvs': {**_EVENTS, 'image_pool': 2, 'pools': (2, 2, 2)},
 }
-"""Options of `DenseNet` by the name of the network."""
+"""Options of `DenseNet` by network name."""

@@ -20,15 +20,15 @@ Layer = Callable[..., nn.Module]
 
 
 class SqueezeExcite(nn.Module):
-    """Scales channels by what is seen in all pixels (Hu et al. 2018)::
+    """A layer that scales channels by attention over the means of all pixels (Hu et al. 2018)::
 
         x * gate(W2 spike(W1 mean(x) + b1) + b2)
 
     Attributes:
-      hidden: channels of the layer between.
-      spike: neurons or an activation after the first layer.
-      gate: the activation that makes the scales.
-      dtype: dtype of the computation; None follows input and parameters.
+      hidden: the number of channels of the hidden layer.
+      spike: a constructor of the neurons or activation after the first layer.
+      gate: a constructor of the activation that computes the scales.
+      dtype: the dtype of the computation; None for that of input and parameters.
     """
 
     hidden: int
@@ -38,7 +38,7 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> the same shape."""
+        """Scales the channels of (B, T, H, W, C); returns the same shape."""
         scales = GlobalAveragePool(keep_pixel=True, name='pool')(x)
         conv = functools.partial(Conv, kernel_size=1, use_bias=True, dtype=self.dtype)
         scales = self.spike(name='spike')(conv(self.hidden, name='squeeze')(scales))
@@ -51,17 +51,16 @@ class InvertedBottleneck(nn.Module):
     The input is added if it has the shape of the output.
 
     Attributes:
-      features: output channels.
-      kernel_size: height and width of the depthwise kernel.
-      stride: stride of the depthwise convolution.
-      expansion: channels inside, as a multiple of those of the input; with 1 the first convolution
-        is left out.
-      conv_norm: ``(features, kernel_size, stride)`` -> convolution and normalization.
-      spike: neurons or an activation after the first two convolutions.
-      gate: the activation that makes the scales of squeeze-and-excitation.
-      skipped: share of the images whose block training leaves out (stochastic depth).
+      features: the number of output channels.
+      kernel_size: the height and width of the depthwise kernel.
+      stride: the stride of the depthwise convolution.
+      expansion: the ratio of inner channels to input channels; 1 leaves out the first convolution.
+      conv_norm: a constructor ``(features, kernel_size, stride)`` of convolution and normalization.
+      spike: a constructor of the neurons or activation after the first two convolutions.
+      gate: a constructor of the activation that computes the scales of squeeze-and-excitation.
+      skipped: the share of images that skip the block in training (stochastic depth).
       train: True in training.
-      dtype: dtype of squeeze-and-excitation; None follows input and parameters.
+      dtype: the dtype of squeeze-and-excitation; None for that of input and parameters.
     """
 
     features: int
@@ -77,7 +76,7 @@ class InvertedBottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         inputs = x.shape[-1]
         inner = inputs * self.expansion
         y = x
@@ -95,30 +94,33 @@ class InvertedBottleneck(nn.Module):
 
 
 class EfficientNet(Network):
-    """A network of inverted bottlenecks; spikes or activations come after every convolution but
-    the last of a block, and gates in squeeze-and-excitation.
+    """A network of inverted bottlenecks.
+
+    Spiking neurons or activations follow every convolution but the last of a block.
+    Squeeze-and-excitation has gates, which stay activations in a spiking network.
 
     Attributes:
-      blocks: number of blocks of each stage.
-      widths: channels of each stage.
-      strides: stride of the first block of each stage.
-      kernels: size of the depthwise kernels of each stage.
-      expansions: factor of each stage by which its blocks widen, see `InvertedBottleneck`.
-      stem_width: channels of the stem, a 3x3 convolution of stride 2.
-      head_width: channels of the last convolution; 0 for four times those of the last stage.
-      stochastic_depth: share of the images that skip the last block in training if there were one
-        more; that of others falls linearly to 0 at the first.
-      norm_momentum: share of the running statistics that an update keeps.
-      norm_epsilon: added to the variance.
-      gate: activation of squeeze-and-excitation, a key of
-        `snnjax.models.activations.ACTIVATIONS`; it stays if neurons spike.
-      resolution: height and width of the images that the network was made for.
+      blocks: the number of blocks of each stage.
+      widths: the number of channels of each stage.
+      strides: the stride of the first block of each stage.
+      kernels: the size of the depthwise kernels of each stage.
+      expansions: the expansion of the blocks of each stage, see `InvertedBottleneck`.
+      stem_width: the number of channels of the stem, a 3x3 convolution of stride 2.
+      head_width: the number of channels of the last convolution; 0 for four times the last width.
+      stochastic_depth: the maximum share of images that skip a block in training. The share grows
+        linearly from 0 at the first block and would reach the maximum one block after the last.
+      norm_momentum: the share of the running statistics that an update keeps.
+      norm_epsilon: the constant added to the variance.
+      gate: the activation of squeeze-and-excitation, a key of
+        `snnjax.models.activations.ACTIVATIONS`.
+      resolution: the height and width of the images that the network was designed for.
 
-    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` is before the
+    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` applies before the
     classifier.
 
     Raises:
-      ValueError: when built with an unknown gate, or numbers that cannot be or do not agree.
+      ValueError: if a gate is unknown, a number is invalid, or the options of stages differ in
+        length.
     """
 
     blocks: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
@@ -152,21 +154,21 @@ class EfficientNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Class scores of images.
+        """Returns the class scores of images.
 
         Args:
-          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
-            over time.
-          train: normalise by this batch, and update ``batch_stats``, which must then be mutable;
-            and leave out with an rng 'dropout'.
+          images: a normalized float array of shape ``(B, H, W, C)``, or ``(B, T, H, W, C)`` for a
+            sequence.
+          train: True to normalize by batch statistics, to update ``batch_stats``, which must then
+            be mutable, and to apply dropout with an rng 'dropout'.
 
         Returns:
-          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
-          (float64 for float64 images).
+          The logits of shape ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``;
+          float32 (float64 for float64 images).
 
         Raises:
-          TypeError: for images that are not floating.
-          ValueError: for images of another rank, channel count or number of time steps.
+          TypeError: if the images are not floating-point.
+          ValueError: if the rank, channels or time steps of the images do not fit the model.
         """
         x, num_steps = self._stream(images)
         spike = self._spike(num_steps)
@@ -213,34 +215,34 @@ class EfficientNet(Network):
 
     @property
     def block_names(self) -> list[str]:
-        """The names of the blocks, ``stage1/block1``, in order."""
+        """Returns the names of the blocks, ``stage1/block1``, in order."""
         return block_names(self.blocks)
 
     @property
     def default_image_size(self) -> int:
-        """Height and width of the images that the network was made for."""
+        """Returns the height and width of the images that the network was designed for."""
         return self.resolution
 
 
 class BlockSequence(nn.Module):
-    """Blocks one after the other.
+    """A sequence of blocks.
 
     Attributes:
-      blocks: each complete but for its name.
+      blocks: the constructors of the blocks, which lack only a name.
     """
 
     blocks: tuple[Layer, ...]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> that of the last block."""
+        """Applies the blocks to (B, T, H, W, C); returns the output of the last one."""
         for i, block in enumerate(self.blocks, start=1):
             x = block(name=f'block{i}')(x)
         return x
 
 
 def _uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
-    """Returns weights (in, out) between plus and minus ``1 / sqrt(out)``."""
+    """Draws weights (in, out) uniformly between plus and minus ``1 / sqrt(out)``."""
     limit = 1 / math.sqrt(shape[-1])
     return jax.random.uniform(key, shape, dtype, -limit, limit)
 
@@ -254,7 +256,7 @@ def _divisible(channels: float) -> int:
 def _scaled(
     width: float, depth: float, resolution: int, dropout: float, **options: Any
 ) -> dict[str, Any]:
-    """Returns the options of B0 with widths and depths as multiples of its own."""
+    """Returns the options of B0 with scaled widths and depths."""
     return {
         'activation': 'swish',
         'num_classes': 1000,
@@ -279,4 +281,4 @@ EFFICIENT_NETS: dict[str, dict[str, Any]] = {
     'efficientnet_b6': _scaled(1.8, 2.6, 528, 0.5, **_LARGE),
     'efficientnet_b7': _scaled(2.0, 3.1, 600, 0.5, **_LARGE),
 }
-"""Options of `EfficientNet` by the name of the network; normalization is torchvision's."""
+"""Options of `EfficientNet` by network name. The normalization options are torchvision's."""

@@ -1,8 +1,8 @@
-"""The layers that every network here is made of: convolution, normalisation, neurons.
+"""The layers of all networks: convolution, normalization, neurons.
 
-Activations are ``(B, T, H, W, C)``: batch first, because only then does folding ``B`` and ``T``
-into one axis keep a batch-sharded array where it is. An activation that does not change over time
-has ``T = 1``, is computed once, and broadcasts wherever it meets one that does.
+Activations have the shape ``(B, T, H, W, C)``. The batch comes first because folding ``B`` and
+``T`` into one axis then leaves a batch-sharded array in place. An activation that is constant over
+time has ``T = 1``, is computed once, and broadcasts against activations that change.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from snnjax.neurons.precision import at_least_float32
 from snnjax.neurons.registry import as_neuron
 
 Branch = Literal['residual', 'shortcut', 'spiking'] | None
-"""See `ConvNorm`."""
+"""The role of a convolution in its block, see `ConvNorm`."""
 
 
 class TDBN(nn.Module):
-    """Threshold-dependent batch normalisation (TDBN)::
+    """Threshold-dependent batch normalization (TDBN)::
 
         gain * scale * (x - mean) / sqrt(var + epsilon) + bias
 
-    Statistics are per channel over batch, time, height and width, in float32 whatever the
-    activations' dtype (eq. 4). Under a batch-sharded mesh they are those of the global batch. The
-    scale starts at the firing threshold, so that a neuron's input has the standard deviation of its
-    threshold.
+    Mean and variance are taken per channel over batch, time, height and width (eq. 4), in float32
+    or wider. Under a batch-sharded mesh they are the statistics of the global batch. The scale
+    starts at the firing threshold, so that the input of a neuron has its threshold as standard
+    deviation.
 
     Attributes:
-      train: normalise by the batch's statistics and update the running ones; else use those.
-      initial_scale: where the scale starts, ``V_th``.
-      gain: a constant factor; ``alpha * V_th`` in the form of Zheng et al. 2021, whose scale starts
-        at 1.
-      momentum: share of the running statistics that an update keeps.
-      epsilon: added to the variance.
+      train: True to normalize by the batch statistics and update the running statistics; False to
+        normalize by the running statistics.
+      initial_scale: the initial value of the scale, ``V_th``.
+      gain: a constant factor; ``alpha * V_th`` in the form of Zheng et al. 2021, in which the scale
+        starts at 1.
+      momentum: the share of the running statistics that an update keeps.
+      epsilon: the constant added to the variance.
     """
 
     train: bool
@@ -55,13 +56,13 @@ class TDBN(nn.Module):
     epsilon: float = 1e-5
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalises ``x``, channels last; same shape and dtype."""
+        """Normalizes ``x``, channels last; returns the same shape and dtype."""
         slope, offset = (_by_channel(factor, x) for factor in self.affine(x))
         return (x.astype(slope.dtype) * slope + offset).astype(x.dtype)
 
     @nn.compact
     def affine(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What ``x`` is multiplied by and what is added to it, of each channel: (C,) and (C,)."""
+        """Returns the slope (C,) and the offset (C,) of the normalization of each channel."""
         channels = x.shape[-1:]
         start = nn.initializers.constant(self.initial_scale)
         scale = self.param('scale', start, channels, jnp.float32)
@@ -81,23 +82,23 @@ class TDBN(nn.Module):
 
 
 def _by_channel(values: jax.Array, x: jax.Array) -> jax.Array:
-    """(C,) -> (1, ..., 1, C), of the rank of ``x``."""
+    """Reshapes (C,) to (1, ..., 1, C), with the rank of ``x``."""
     return jnp.expand_dims(values, range(x.ndim - 1))
 
 
 def _channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the mean and biased variance of each channel, in one pass over ``x``.
 
-    Squares are summed about a value of the channel, that of the middle of each image on average:
-    about 0, the variance of values far from it would be the difference of two large numbers. What
-    they are summed about does not change the moments, and so needs no gradient.
+    Squares are summed about a shift, the mean over the batch of the channel's middle pixel. Without
+    it, the variance of values far from 0 would be the difference of two large numbers. The shift
+    does not change the moments, so it needs no gradient.
     """
     axes = tuple(range(x.ndim - 1))
     x = x.astype(at_least_float32(x.dtype))
     middle = x[(slice(None), *(size // 2 for size in x.shape[1:-1]))]
     shift = checkpoint_name(jax.lax.stop_gradient(jnp.mean(middle, axis=0)), 'moments')
     offset = checkpoint_name(jnp.mean(x - _by_channel(shift, x), axes), 'moments')
-    # In halves, which changes no bit: XLA for CPUs would write a difference that both sums share.
+    # Halving changes no bit. Otherwise both sums share a difference, which XLA:CPU would store.
     squares = 4 * jnp.mean(jnp.square(0.5 * x - _by_channel(0.5 * shift, x)), axes)
     return shift + offset, jnp.maximum(squares - jnp.square(offset), 0.0)
 
@@ -106,23 +107,25 @@ class ConvNorm(nn.Module):
     """A square convolution, then `TDBN`. Zero padding keeps the size at stride 1.
 
     Attributes:
-      features: output channels.
-      kernel_size: height and width of the kernel.
-      stride: of the convolution.
-      branch: what the output is, if it is about to be added to another: the last of a 'residual'
-        path, or a 'shortcut'; or the last of a 'spiking' one, whose neurons come before the
-        addition.
-      train: see `TDBN`.
-      threshold: of the neurons, where the scale of `TDBN` starts.
-      runtime_scale: multiply by ``alpha * V_th`` at run time instead, and start at 1; ``alpha`` is
-        1, and ``1 / sqrt(2)`` for the two branches of an addition (Zheng et al. 2021).
-      zero_init_residual: start the scale of a residual path's last normalisation at 0 (B.3).
-      dtype: of the convolution; None follows the activations.
-      groups: see `snnjax.models.convolution.Conv`.
-      use_bias: likewise.
-      normalize: False for the convolution alone.
-      momentum: see `TDBN`.
-      epsilon: likewise.
+      features: the number of output channels.
+      kernel_size: the height and width of the kernel.
+      stride: the stride of the convolution.
+      branch: the role of an output that is about to be added to another branch: 'residual' for the
+        end of a residual path, 'shortcut' for a shortcut, or 'spiking' for the end of a residual
+        path with neurons before the addition. None for other convolutions.
+      train: True for batch statistics, see `TDBN`.
+      threshold: the firing threshold, which is the initial scale of `TDBN`.
+      runtime_scale: True to multiply by ``alpha * V_th`` at run time and start the scale at 1.
+        ``alpha`` is ``1 / sqrt(2)`` for the two branches of an addition and 1 elsewhere (Zheng et
+        al. 2021).
+      zero_init_residual: True to start the scale of a residual path's last normalization at 0
+        (B.3).
+      dtype: the dtype of the convolution; None for the dtype of the activations.
+      groups: the number of channel groups, see `snnjax.models.convolution.Conv`.
+      use_bias: True to add a bias to the convolution.
+      normalize: False to leave out the normalization.
+      momentum: the momentum of `TDBN`.
+      epsilon: the epsilon of `TDBN`.
     """
 
     features: int
@@ -142,7 +145,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         x = Conv(
             self.features,
             self.kernel_size,
@@ -172,28 +175,30 @@ class ConvNorm(nn.Module):
 
 
 def dropout(x: jax.Array, share: float, *, train: bool, alike: tuple[int, ...] = ()) -> jax.Array:
-    """Dropout: what is kept is divided by the share that is kept. To be called by a module.
+    """Applies dropout and divides kept values by the share that is kept.
+
+    Only modules can call it, since the mask comes from their rng 'dropout'.
 
     Args:
-      x: floating array.
-      share: share that is left out.
-      train: False to return it as it is.
-      alike: axes along which the same is left out.
+      x: a float array.
+      share: the share of values to drop.
+      train: False to return ``x`` unchanged.
+      alike: the axes along which the mask is constant.
     """
     mask = nn.Dropout(share, broadcast_dims=alike, deterministic=not train)
-    # A mask to multiply by, since `nn.Dropout` refuses what lies on a mesh of explicit axes.
+    # The mask is multiplied separately, since `nn.Dropout` refuses arrays on explicit mesh axes.
     kept = mask(jnp.ones(x.shape, x.dtype)) > 0
     return x / (1 - share) * kept.astype(x.dtype) if train and share else x
 
 
 class TemporalAttention(nn.Module):
-    """Weights time steps by what is seen in all of them (Yao et al. 2021)::
+    """A layer that weights time steps by attention over all of them (Yao et al. 2021)::
 
         x[t] * sigmoid(W2 relu(W1 d + b1) + b2)[t]        d[t] = mean of x[t]
 
     Attributes:
-      num_steps: time steps T, which a current that is the same in all of them is given.
-      hidden: width of the layer between.
+      num_steps: the number of time steps T, to which a constant current is repeated.
+      hidden: the width of the hidden layer.
     """
 
     num_steps: int
@@ -201,7 +206,7 @@ class TemporalAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, 1 or T, H, W, C) -> (B, T, H, W, C), in the same dtype."""
+        """Maps (B, 1 or T, H, W, C) to (B, T, H, W, C), in the same dtype."""
         x = over_time(x, self.num_steps)
         dtype = at_least_float32(x.dtype)
         weights = jnp.mean(x, axis=(2, 3, 4), dtype=dtype)
@@ -214,23 +219,24 @@ class TemporalAttention(nn.Module):
 class SpikingNeurons(nn.Module):
     """A layer of spiking neurons: a function of `snnjax.neurons.NEURONS` over the time axis.
 
-    Each call leaves its firing rate in the collection ``firing_rates``, where that is mutable:
-    ``rate``, one number an image (B,), the mean over time and neurons; and ``neurons``, how many
-    there are.
+    If the collection ``firing_rates`` is mutable, each call stores two values in it: ``rate``, the
+    firing rate of each image, of shape (B,), averaged over time and neurons; and ``neurons``, the
+    number of neurons.
+
+    If the collection ``membrane`` is mutable and the neuron has an ``advance`` function, the layer
+    continues from the membrane potential in the collection and stores the last one there. A long
+    simulation can then run in parts.
 
     Attributes:
-      num_steps: time steps that a constant current, one with ``T = 1``, is presented for.
-      neuron: ``(current, **options) -> spikes``, the current ``(B, T, H, W, C)``.
-      options: options of the neuron; those that are not here have their defaults.
-      learnable: options that are a parameter of the layer, which starts at their value. The
-        parameter has the option's name; a share, see `snnjax.neurons.Neuron`, is the sigmoid of a
-        parameter ``<name>_logit``.
-      shapes: 'channel' or 'neuron' by the names of those of them that are an array, one number a
-        channel or a neuron.
-      delay: hand on the spikes one time step late, see `snnjax.models.rollouts`.
-
-    If the collection ``membrane`` is mutable, and the neuron can, the layer continues from the
-    potential that is in it and leaves its own there: a long simulation can be run in parts.
+      num_steps: the number of time steps of a constant current, which has ``T = 1``.
+      neuron: a function ``(current, **options) -> spikes`` of a current ``(B, T, H, W, C)``.
+      options: the options of the neuron, by name. Missing options take their defaults.
+      learnable: the options that are parameters of the layer and start at their value. A parameter
+        has the name of its option. An option that is a share (`snnjax.neurons.Neuron`) is the
+        sigmoid of a parameter ``<name>_logit``.
+      shapes: 'channel' or 'neuron' for each learnable option that is an array with one value per
+        channel or per neuron, by name.
+      delay: True to pass on the spikes one time step late (`snnjax.models.rollouts`).
     """
 
     num_steps: int
@@ -242,7 +248,7 @@ class SpikingNeurons(nn.Module):
 
     @nn.compact
     def __call__(self, current: jax.Array) -> jax.Array:
-        """(B, 1 or T, H, W, C) -> (B, T, H, W, C), in the same dtype."""
+        """Maps (B, 1 or T, H, W, C) to (B, T, H, W, C), in the same dtype."""
         current = over_time(current, self.num_steps)
         options = dict(self.options)
         for option in self.learnable:
@@ -267,25 +273,31 @@ class SpikingNeurons(nn.Module):
 
     @nn.nowrap
     def start(self, step: Any, options: Mapping[str, Any]) -> jax.Array:
-        """Returns the membrane potential before the first step, for `snnjax.neurons.Neuron.start`.
+        """Returns the membrane potential before the first step, by `snnjax.neurons.Neuron.start`.
 
         Args:
-          step: the current of one step (B, H, W, C), for its shape and dtype.
-          options: of the neuron, see `all_options`.
+          step: the current of one step (B, H, W, C); only its shape and dtype matter.
+          options: the options of the neuron, see `all_options`.
+
+        Raises:
+          ValueError: if the neuron defines no initial membrane potential.
         """
         neuron = as_neuron(self.neuron)
         if neuron.start is None:
-            raise ValueError('the neurons do not tell where their membrane potential starts')
+            raise ValueError(
+                'the neuron defines no initial membrane potential, so it cannot run step by step; '
+                'use a converted network or one of activations'
+            )
         known = neuron.options | dict(options)
         return neuron.start(step, known['threshold'], known['initial'])
 
     @nn.nowrap
     def all_options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns all options of the neuron, the learned ones from the parameters of the layer.
+        """Returns all options of the neuron; learned ones are computed from the parameters.
 
         Args:
-          params: float arrays by name, as NumPy or JAX has them. Options are computed in their
-            dtype.
+          params: a dict of float arrays of NumPy or JAX, by parameter name. Options are computed in
+            their dtype.
         """
         options = as_neuron(self.neuron).options | dict(self.options)
         for option in self.learnable:
@@ -300,24 +312,24 @@ class SpikingNeurons(nn.Module):
 
     @nn.nowrap
     def _parameter(self, option: str) -> tuple[str, bool]:
-        """Returns the name of an option's parameter, and whether that is a logit."""
+        """Returns the name of an option's parameter, and True if the parameter is a logit."""
         is_share = option in as_neuron(self.neuron).shares
         return (f'{option}_logit' if is_share else option), is_share
 
     @nn.nowrap
     def _start(self, option: str) -> float:
-        """Returns the value that a learnable option starts with."""
+        """Returns the initial value of a learnable option."""
         return (as_neuron(self.neuron).options | dict(self.options))[option]
 
 
 class LIF(SpikingNeurons):
-    """`SpikingNeurons` whose decay and threshold are attributes, by the name that they had first.
+    """`SpikingNeurons` with decay and threshold as attributes, under the layer's original name.
 
     Attributes:
-      decay: share of the membrane potential that is left one time step later.
-      threshold: firing threshold.
-      learnable_decay: make the decay a parameter of the layer.
-      learnable_threshold: make the threshold a parameter of the layer.
+      decay: the share of the membrane potential that remains after one time step.
+      threshold: the firing threshold.
+      learnable_decay: True to make the decay a parameter of the layer.
+      learnable_threshold: True to make the threshold a parameter of the layer.
     """
 
     decay: float = 0.25
@@ -334,7 +346,7 @@ class LIF(SpikingNeurons):
 
 
 def record_rate(module: nn.Module, spikes: jax.Array) -> None:
-    """Leaves the firing rate of ``spikes`` (B, T, ...) in the collection ``firing_rates``."""
+    """Stores the firing rate of ``spikes`` (B, T, ...) in the collection ``firing_rates``."""
     if module.is_initializing():
         return
     dtype = at_least_float32(spikes.dtype)
@@ -344,14 +356,14 @@ def record_rate(module: nn.Module, spikes: jax.Array) -> None:
 
 
 def mean_firing_rate(firing_rates: Mapping[str, Any]) -> jax.Array:
-    """Firing probability of a neuron per time step, over all neurons of a network (section 5.3).
+    """Returns the mean spike probability per neuron and time step of a network (section 5.3).
 
     Args:
-      firing_rates: the collection of that name, as ``model.apply(..., mutable=['firing_rates'])``
-        gives it.
+      firing_rates: the collection of this name that ``model.apply(..., mutable=['firing_rates'])``
+        returns.
 
     Returns:
-      One rate an image, (B,), float32.
+      One rate per image, float32 of shape (B,).
     """
     layers = jax.tree.leaves(firing_rates, is_leaf=lambda node: 'neurons' in node)
     # Scanned layers have a leading axis: (layers, B) and (layers,).

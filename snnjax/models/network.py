@@ -1,4 +1,4 @@
-"""What all networks have in common: what they are given, their neurons, and what they give."""
+"""The base class of all networks: its options, input checks and neurons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from snnjax.neurons.registry import REQUIRED, as_neuron
 from snnjax.spelling import did_you_mean
 
 DEFAULT_NUM_STEPS = 6
-"""Time steps that a static image is presented for where nothing is said: the paper's (B.3)."""
+"""Default number of time steps of a static image; the value of the paper (B.3)."""
 
 CODINGS = ('direct', 'poisson')
 
@@ -31,55 +31,57 @@ _OPTION_OF_FIELD = {
     **{name: name for name in ('strict', 'detach_reset', 'surrogate')},
     'surrogate_width': 'width',
 }
-"""The options of a neuron that fields of a network say."""
+"""The neuron's option that each field of a network sets."""
 
 
 class Network(nn.Module):
     """A network of spiking neurons, or of activations, that classifies images or event streams.
 
-    A static image is constant in time until the first neurons have seen it, so what comes before
-    them runs once for it, with the gradient of all time steps. With activations all of it does.
+    A static image is constant in time up to the first layer of neurons. The layers before it run
+    once per image, and their gradient sums over all time steps. A network of activations runs once
+    as a whole.
 
     Attributes:
-      num_classes: logits per image.
-      num_steps: time steps T a static image is presented for; None means 6. A sequence brings its
-        own T, which must agree if this is given.
-      in_channels: channels of the images.
-      step_logits: give the logits of every time step, ``(B, T, num_classes)``, instead of their
-        mean over time.
-      coding: 'direct' for images as they are in each time step, or 'poisson' for spikes, see
-        `snnjax.models.poisson.PoissonInput`. Frames are always as they are.
-      dropout: share of what a fully connected layer sees that training leaves out, the same in all
-        time steps; needs an rng 'dropout'.
-      activation: a key of `snnjax.models.activations.ACTIVATIONS` for an ANN, which has it in the
-        place of neurons; '' for spiking neurons, to which alone the options below belong.
-      activation_options: options of the activation by name.
-      neuron: a key of `snnjax.neurons.NEURONS`. It is given those of the options below that it has;
-        one that it has not must be left at its default.
-      neuron_options: options of the neuron that have no field here, by name.
-      learnable: names of options of the neuron, with commas between them, that training changes;
-        each layer of neurons has a parameter of its own. A neuron that can take an array has one
-        number a channel or a neuron with 'threshold per channel' or 'threshold per neuron'.
-      decay: of the membrane potential, ``tau_mem``; the defaults of the neurons are table 6. With 1
-        they integrate and fire without a leak.
-      decay_input: charge by ``(1 - decay)`` times the current, see `snnjax.neurons.lif`.
-      threshold: of firing, ``V_th``, where the scales of normalisation start, too.
-      reset: membrane potential after a spike, ``V_reset``.
-      soft_reset: subtract the threshold after a spike, see `snnjax.neurons.lif`.
-      learnable_decay: a decay of its own for each layer of neurons, which training changes.
-      learnable_threshold: likewise for the threshold.
+      num_classes: the number of classes, and of logits per image.
+      num_steps: the number of time steps T of a static image; None for 6. A sequence brings its
+        own T, which must equal ``num_steps`` if that is given.
+      in_channels: the number of image channels.
+      step_logits: True to return the logits of every time step, ``(B, T, num_classes)``, instead of
+        their mean over time.
+      coding: 'direct' to present a static image unchanged in each time step, or 'poisson' to encode
+        it as spikes (`snnjax.models.poisson.PoissonInput`). Sequences are never encoded.
+      dropout: the share of the inputs of fully connected layers that training drops. The mask is
+        the same in all time steps and needs an rng 'dropout'.
+      activation: a key of `snnjax.models.activations.ACTIVATIONS` for an ANN, or '' for spiking
+        neurons. The options from ``neuron`` to ``detach_reset`` apply to spiking neurons only.
+      activation_options: a dict of options of the activation, by name.
+      neuron: a key of `snnjax.neurons.NEURONS`. The neuron takes the options below that it
+        supports; all others must keep their defaults.
+      neuron_options: a dict of options of the neuron that have no field here, by name.
+      learnable: the names of the neuron's options that training changes, separated by commas. Each
+        layer of neurons has its own parameter for each option. If the neuron accepts an array,
+        'threshold per channel' or 'threshold per neuron' learns one value per channel or neuron.
+      decay: the decay of the membrane potential, ``tau_mem``. The defaults of the neuron's options
+        are those of table 6. A decay of 1 gives integrate-and-fire neurons without a leak.
+      decay_input: True to multiply the input current by ``1 - decay`` (`snnjax.neurons.lif`).
+      threshold: the firing threshold, ``V_th``, which is also the initial scale of the
+        normalization.
+      reset: the membrane potential after a spike, ``V_reset``.
+      soft_reset: True to subtract the threshold after a spike (`snnjax.neurons.lif`).
+      learnable_decay: True to learn one decay per layer of neurons.
+      learnable_threshold: True to learn one threshold per layer of neurons.
       surrogate: a key of `snnjax.neurons.SURROGATES`.
-      surrogate_width: its width, ``a``.
-      strict: fire at ``u > V_th`` rather than ``>=``, see `snnjax.neurons.lif`.
-      detach_reset: no gradient through the reset, see `snnjax.neurons.lif`.
-      dtype: of activations and convolutions; None follows the images. Parameters, statistics and
-        membrane potentials are float32 all the same.
-      rollout: let every edge take one time step, see `snnjax.models.rollouts`. The variables are
-        those of the sequential network. The mean over time begins at the first response.
+      surrogate_width: the width of the surrogate gradient, ``a``.
+      strict: True to fire if ``u > V_th``, False if ``u >= V_th`` (`snnjax.neurons.lif`).
+      detach_reset: True to stop the gradient through the reset (`snnjax.neurons.lif`).
+      dtype: the dtype of activations and convolutions; None for the dtype of the images.
+        Parameters, statistics and membrane potentials do not follow it and stay float32.
+      rollout: True to let every edge take one time step (`snnjax.models.rollouts`). The variables
+        are those of the sequential network. The mean over time begins at the first response.
 
     Raises:
-      ValueError: when built with an unknown name, or a number or dtype that cannot be; or as a
-        rollout of a network that has none.
+      ValueError: if a name is unknown, a number or dtype is invalid, or ``rollout`` is set for a
+        network that has no rollout.
     """
 
     num_classes: int = 10
@@ -112,7 +114,7 @@ class Network(nn.Module):
         self._check_positive('num_classes', 'in_channels', largest=2**20)
         if self.num_steps is not None:
             self._check_positive('num_steps', largest=2**16)
-        learnable = 'above 0 and below 1 to be learnt'
+        learnable = 'above 0 and below 1 to be learned'
         for option, expected, holds in (
             ('num_steps', 'at least 1', self.num_steps is None or self.num_steps >= 1),
             ('dropout', 'at least 0 and below 1', 0 <= self.dropout < 1),
@@ -120,7 +122,7 @@ class Network(nn.Module):
             ('decay', learnable, not self.learnable_decay or 0 < self.decay < 1),
             ('threshold', 'above 0', self.threshold > 0),
             ('surrogate_width', 'above 0', self.surrogate_width > 0),
-            ('dtype', "a floating type, as 'bfloat16'", _is_floating(self.dtype)),
+            ('dtype', "a floating-point type, such as 'bfloat16'", _is_floating(self.dtype)),
         ):
             if not holds:
                 raise ValueError(f'{option}={getattr(self, option)} must be {expected}')
@@ -130,76 +132,79 @@ class Network(nn.Module):
         self._check_activation()
         if self.rollout and self.path_lengths is None:
             raise ValueError(
-                f'rollout: {self._describe_kind()} has no rollout, since the lengths of its paths '
-                f'are not known; take a ResNet, VGG or DenseNet, or leave rollout at false'
+                f'rollout: {self._describe_kind()} has no rollout because the lengths of its paths '
+                f'are not known; use a ResNet, VGG or DenseNet, or set rollout to false'
             )
         super().__post_init__()
 
     @property
     def scans_layers(self) -> bool:
-        """Whether repeated blocks are scanned, on this machine."""
+        """Returns True if repeated blocks are scanned on this machine."""
         return False
 
     @property
     def is_spiking(self) -> bool:
-        """True if the network has neurons that spike, not activations."""
+        """Returns True if the network has spiking neurons, False if it has activations."""
         return not self._activation
 
     @property
     def _activation(self) -> str:
-        """The activation that the network has in the place of neurons, '' for none."""
+        """Returns the name of the network's activation, '' for spiking neurons."""
         return self.activation
 
     @property
     def block_names(self) -> list[str]:
-        """The names of the blocks, ``stage1/block1``, in order; none if the network has none."""
+        """Returns the names of the blocks, ``stage1/block1``, in order; empty without blocks."""
         return []
 
     @property
     def path_lengths(self) -> tuple[int, int] | None:
-        """Edges of the shortest and the longest path from images to logits; None if not known.
+        """Returns the number of edges of the shortest and the longest path; None if not known.
 
-        See `snnjax.models.rollouts` for what an edge is.
+        Paths lead from the images to the logits. `snnjax.models.rollouts` defines edges.
         """
         return None
 
     @property
     def first_response(self) -> int:
-        """Index of the first time step whose logits depend on the images: 0 but for a rollout."""
+        """Returns the index of the first time step whose logits depend on the images.
+
+        It is 0 unless the network is a rollout.
+        """
         return self.path_lengths[0] if self.rollout and self.path_lengths else 0
 
     @property
     def default_image_size(self) -> int:
-        """Height and width of the images that the network was made for."""
+        """Returns the height and width of the images that the network was designed for."""
         return 128 if self.in_channels == 2 else 32
 
     @property
     def flattened(self) -> tuple[str, int] | None:
-        """The layer whose inputs are all pixels of several, and their channels; None for none."""
+        """Returns the layer that reads flattened pixels, and their channels; None without one."""
         return None
 
     @nn.nowrap
     def unrolled(self) -> Self:
-        """Returns the network with each layer run, and kept, by itself.
+        """Returns the model with scanning and rematerialization disabled.
 
-        Its variables are those with unstacked layers, see `snnjax.models.params`.
+        Its variables are unstacked (`snnjax.models.params`).
         """
         return self
 
     @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
-        """Raises ValueError for images that are too small; here none are."""
+        """Raises ValueError if images are too small; networks of this class accept all sizes."""
         del height, width
 
     @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
-        """Height and width of images that parameters fit; here they fit all sizes."""
+        """Returns a height and width of images that fit the parameters; all sizes fit here."""
         del params
         return 64, 64
 
     @nn.nowrap
     def _check_names(self, **known: Collection[str]) -> None:
-        """Raises ValueError for an option that is none of its known names."""
+        """Raises ValueError if an option has a value that is not one of its known names."""
         for option, choices in known.items():
             value = getattr(self, option)
             if value not in choices:
@@ -207,9 +212,9 @@ class Network(nn.Module):
 
     @nn.nowrap
     def _check_positive(self, *options: str, largest: int = 2**14) -> None:
-        """Raises ValueError for a number below 1 or above ``largest``, or a tuple with one.
+        """Raises ValueError for a number, or a tuple with a number, below 1 or above ``largest``.
 
-        Larger ones are mistakes: JAX would trace for hours, or ask for more memory than there is.
+        Larger numbers are mistakes: JAX would trace for hours or run out of memory.
         """
         for option in options:
             value = getattr(self, option)
@@ -221,25 +226,25 @@ class Network(nn.Module):
 
     @nn.nowrap
     def _check_lengths(self, *options: str, of: str = 'stage') -> None:
-        """Raises ValueError for tuples that do not have one number for each stage, or other part.
+        """Raises ValueError if tuples do not have one number for each stage, or other part.
 
         Args:
-          *options: Names of options that are tuples.
-          of: The name of a part.
+          *options: the names of options that are tuples.
+          of: the name of one part.
         """
         if len({len(getattr(self, option)) for option in options}) > 1:
             *given, last = (f'{option}={getattr(self, option)}' for option in options)
-            raise ValueError(f'{", ".join(given)} and {last} must have one number a {of} each')
+            raise ValueError(f'{", ".join(given)} and {last} must each have one number per {of}')
 
     @nn.nowrap
     def _check_neuron(self) -> None:
-        """Raises ValueError for options that the neuron does not have."""
+        """Raises ValueError if an option is given that the neuron does not have."""
         options = self._neuron.options
         fields = {option: field for field, option in _OPTION_OF_FIELD.items()}
         for option in self.neuron_options:
             if option in fields:
                 field = fields[option]
-                raise ValueError(f'neuron_options: say {option!r} by the option {field!r}')
+                raise ValueError(f'neuron_options: set {option!r} with the option {field!r}')
             if option not in options:
                 others = options.keys() - fields.keys()
                 raise ValueError(
@@ -247,7 +252,7 @@ class Network(nn.Module):
                     + (
                         did_you_mean(option, others)
                         if others
-                        else 'it has none but those of networks'
+                        else 'all of its options are options of the network'
                     )
                 )
             value, default = self.neuron_options[option], options[option]
@@ -257,21 +262,21 @@ class Network(nn.Module):
             value = getattr(self, field)
             if option not in options and value != _default(type(self), field):
                 raise ValueError(
-                    f'{field}={value}: the neuron {self.neuron!r} has no option {option!r}; leave '
-                    f'{field} at {_default(type(self), field)}'
+                    f'{field}={value}: the neuron {self.neuron!r} has no option {option!r}; keep '
+                    f'the default {field}={_default(type(self), field)}'
                 )
         given = self._options_of_neuron()
         for option, default in options.items():
             if option not in given and default is REQUIRED:
                 raise ValueError(
                     f'the neuron {self.neuron!r} has no default for {option!r}: give it in '
-                    f"neuron_options, as {{'{option}': 0.5}}"
+                    f"neuron_options, for example {{'{option}': 0.5}}"
                 )
         self._check_learnable()
 
     @nn.nowrap
     def _check_activation(self) -> None:
-        """Raises ValueError for an activation that is not known, or options that it cannot have."""
+        """Raises ValueError if the activation is unknown or does not have an option."""
         name = self._activation
         if name and name not in ACTIVATIONS:
             raise ValueError(f'unknown activation {name!r}; {did_you_mean(name, ACTIVATIONS)}')
@@ -281,26 +286,26 @@ class Network(nn.Module):
                 what = f'the activation {name!r}' if name else 'a network without an activation'
                 raise ValueError(
                     f'activation_options: {what} has no option {option!r}; '
-                    + (did_you_mean(option, known) if known else 'leave them out')
+                    + (did_you_mean(option, known) if known else 'leave it out')
                 )
         if name:
             ACTIVATIONS[name](**self.activation_options)
 
     @nn.nowrap
     def _check_learnable(self) -> None:
-        """Raises ValueError for options that cannot be learned."""
+        """Raises ValueError if an option cannot be learned."""
         neuron = self._neuron
         for option, shape in self._learned_shapes.items():
             if shape not in ('channel', 'neuron') or option not in neuron.arrays:
                 arrays = ', '.join(f'{name} per channel' for name in neuron.arrays)
                 raise ValueError(
                     f"learnable: '{option} per {shape}': the neuron {self.neuron!r} has "
-                    + (f'{arrays}, or per neuron' if arrays else 'no options that are arrays')
+                    + (f'{arrays}, or per neuron' if arrays else 'no options that can be arrays')
                 )
         for option in ('decay', 'threshold'):
             if option in _words(self.learnable):
                 raise ValueError(
-                    f'learnable={self.learnable!r}: say {option!r} by learnable_{option}'
+                    f'learnable={self.learnable!r}: set learnable_{option} instead of {option!r}'
                 )
         for option in self._learned_options:
             if option not in neuron.learnable:
@@ -309,12 +314,12 @@ class Network(nn.Module):
                     + (
                         did_you_mean(option, neuron.learnable)
                         if neuron.learnable
-                        else 'nor can others'
+                        else 'the neuron has no learnable options'
                     )
                 )
             value = self._options_of_neuron().get(option, neuron.options[option])
             if option in neuron.shares and not 0 < value < 1:
-                raise ValueError(f'{option}={value} must be above 0 and below 1 to be learnt')
+                raise ValueError(f'{option}={value} must be above 0 and below 1 to be learned')
 
     @property
     def _neuron(self) -> Neuron:
@@ -322,7 +327,7 @@ class Network(nn.Module):
 
     @property
     def _learned_options(self) -> tuple[str, ...]:
-        """The options of the neuron that are parameters of each layer."""
+        """Returns the neuron's options that are parameters of each layer."""
         by_field = {'decay': self.learnable_decay, 'threshold': self.learnable_threshold}
         own = [option for option, learned in by_field.items() if learned]
         named = [word.split(' per ')[0].strip() for word in _words(self.learnable)]
@@ -330,18 +335,18 @@ class Network(nn.Module):
 
     @property
     def _learned_shapes(self) -> dict[str, str]:
-        """'channel' or 'neuron' by the options that are one number a channel or a neuron."""
+        """Returns 'channel' or 'neuron' for each option with one value per channel or neuron."""
         words = [word.partition(' per ') for word in _words(self.learnable) if ' per ' in word]
         return {option.strip(): shape.strip() for option, _, shape in words}
 
     @property
     def _is_rate_coded(self) -> bool:
-        """True for neurons whose spikes stand for a rate, see `snnjax.neurons.Neuron`."""
+        """Returns True if the neurons' spikes encode a rate (`snnjax.neurons.Neuron`)."""
         return self.is_spiking and self._neuron.rate_coded
 
     @nn.nowrap
     def _options_of_neuron(self) -> dict[str, Any]:
-        """Returns the options that the network gives its neuron."""
+        """Returns the options that the network passes to its neuron."""
         known = self._neuron.options
         options = {
             option: getattr(self, field)
@@ -354,9 +359,9 @@ class Network(nn.Module):
 
     @nn.nowrap
     def _spike(self, num_steps: int) -> Callable[..., nn.Module]:
-        """Returns a layer of the network's neurons or activation, complete but for its name.
+        """Returns a constructor of the network's neurons or activation that lacks only a name.
 
-        Every non-linearity of a network is made here, but for pooling and gates, see
+        All non-linearities of a network come from here, except pooling and the gates of
         `snnjax.models.efficientnets`.
         """
         if self._activation:
@@ -374,47 +379,50 @@ class Network(nn.Module):
 
     @nn.nowrap
     def _answers(self, x: jax.Array) -> jax.Array:
-        """Returns the time steps of (B, T, ...) that the mean over time is taken of.
+        """Returns the time steps of (B, T, ...) that enter the mean over time.
 
-        These are all, or those of a rollout from the first response on.
+        A rollout leaves out the steps before its first response.
+
+        Raises:
+          ValueError: if a rollout has no response within T time steps.
         """
         first = 0 if self.step_logits else self.first_response
         if first and x.shape[1] <= first:
             raise ValueError(
                 f'num_steps={x.shape[1]}: this rollout first responds after {first} time steps, '
-                f'so give more'
+                f'so num_steps must be at least {first + 1}'
             )
         return x[:, first:]
 
     @nn.nowrap
     def _describe_kind(self) -> str:
-        """Returns the class, and the kind of blocks, for an error."""
+        """Returns the class and the kind of blocks, for an error message."""
         kind = getattr(self, 'kind', '')
         return type(self).__name__ + (f' of kind {kind!r}' if kind else '')
 
     @nn.nowrap
     def apply_dropout(self, x: jax.Array, *, train: bool, share: float | None = None) -> jax.Array:
-        """Dropout, the same in all time steps, of (B, features) or (B, T, ..., features).
+        """Applies dropout with the same mask in all time steps.
 
         Args:
-          x: floating array.
-          train: False to return it as it is.
-          share: share that is left out, None for ``dropout``.
+          x: a float array of shape (B, features) or (B, T, ..., features).
+          train: False to return ``x`` unchanged.
+          share: the share of values to drop; None for ``dropout``.
         """
         share = self.dropout if share is None else share
         return dropout(x, share, train=train, alike=(1,) if x.ndim > 2 else ())
 
     @nn.nowrap
     def _stream(self, images: jax.Array) -> tuple[jax.Array, int]:
-        """Checks the images; gives them a time axis, and the number of time steps."""
+        """Checks the images; returns them with a time axis, and the number of time steps."""
         if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise TypeError(f'images must be floating and normalised, got {images.dtype}')
+            raise TypeError(f'images must be normalized floating-point values, got {images.dtype}')
         if images.ndim not in (4, 5):
             raise ValueError(f'images must be (B, H, W, C) or (B, T, H, W, C), got {images.shape}')
         if images.shape[-1] != self.in_channels:
             raise ValueError(
-                f'images of shape {images.shape} have {images.shape[-1]} channels, the model has '
-                f'in_channels={self.in_channels}'
+                f'images of shape {images.shape}: the number of channels is {images.shape[-1]}, '
+                f'but the model has in_channels={self.in_channels}'
             )
         images = images.astype(self.dtype or images.dtype)
         if images.ndim == 4:
@@ -425,14 +433,14 @@ class Network(nn.Module):
             return self._delayed(x, num_steps), num_steps
         if self.num_steps not in (None, images.shape[1]):
             raise ValueError(
-                f'images of shape {images.shape} have {images.shape[1]} time steps, the model has '
-                f'num_steps={self.num_steps}'
+                f'images of shape {images.shape}: the number of time steps is {images.shape[1]}, '
+                f'but the model has num_steps={self.num_steps}'
             )
         return self._delayed(images, images.shape[1]), images.shape[1]
 
     @nn.nowrap
     def _delayed(self, images: jax.Array, num_steps: int) -> jax.Array:
-        """Returns the images as the first layers read them."""
+        """Returns the images as the first layers of the network read them."""
         return ImageNode(num_steps, name='images')(images) if self.rollout else images
 
 
@@ -440,7 +448,7 @@ def block_names(blocks: Sequence[int]) -> list[str]:
     """Returns the names of blocks in stages, ``stage1/block1``, in order.
 
     Args:
-      blocks: The number of blocks of each stage.
+      blocks: the number of blocks of each stage.
     """
     return [
         f'stage{stage}/block{block}'
@@ -454,7 +462,7 @@ def _default(network: type[nn.Module], field: str) -> Any:
 
 
 def _words(text: str) -> list[str]:
-    """Returns what stands between commas."""
+    """Returns the parts of a text between commas, without surrounding spaces."""
     return [word.strip() for word in text.split(',') if word.strip()]
 
 

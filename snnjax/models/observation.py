@@ -1,4 +1,4 @@
-"""What the layers of a network see and put out, while it runs."""
+"""Capture of the inputs and outputs of layers while a network runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ SYNAPSES = (Conv, nn.Dense)
 
 
 class Call(NamedTuple):
-    """One layer, or block, at work.
+    """One call of a layer or block.
 
     Attributes:
-      module: a copy that stands alone: ``module.apply(variables, input)`` does the same again.
-      path: names of the modules around it and its own, ``('stage1', 'block1', 'conv1', 'conv')``.
-      variables: its own.
-      input: what it was given.
-      output: what it gave.
+      module: an unbound copy; ``module.apply(variables, input)`` repeats the call.
+      path: the names of the modules around it and its own, ``('stage1', 'block1', 'conv1',
+        'conv')``.
+      variables: the variables of the module.
+      input: the first argument of the call.
+      output: the result of the call.
     """
 
     module: nn.Module
@@ -37,11 +38,11 @@ class Call(NamedTuple):
 
 @contextlib.contextmanager
 def capture_layers(*kinds: type[nn.Module]) -> Iterator[list[Call]]:
-    """A list that gets, inside of the context, every call of a module of these kinds, in order.
+    """Yields a list that records every call of a module of these kinds, in order.
 
-    The arrays are those of the program that is traced: use them inside of the function that is
-    compiled. Repeated layers have to be unrolled, see `Network.unrolled`: a scanned one is traced
-    once for all.
+    The list grows while the context is open. The arrays are those of the program that is
+    traced, so use them inside of the compiled function. Unroll repeated layers with
+    `Network.unrolled` first, since scanned layers are traced only once.
     """
     calls: list[Call] = []
 

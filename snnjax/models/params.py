@@ -1,11 +1,11 @@
-"""The grammar of parameter names, which nothing else in this package knows.
+"""The structure of parameter names, on which no other module of this package depends.
 
-A name is a place in the tree of variables, as ``params/stage1/block2/conv1/conv/kernel``.
+A name is a path in the tree of variables, such as ``params/stage1/block2/conv1/conv/kernel``.
 
-The variables of a stage's repeated blocks are one tree a block, or one tree of stacked arrays. A
-network that scans its layers has, in each stage of more than two blocks, ``block1`` and
-``repeated``: all other blocks, stacked along a leading axis. One that does not has ``block1``,
-``block2`` and so on.
+The variables of a stage's repeated blocks are one tree per block, or one tree of stacked arrays. A
+network that scans its layers has ``block1`` and ``repeated`` in each stage of more than two blocks;
+``repeated`` stacks all other blocks along a leading axis. A network that does not scan has
+``block1``, ``block2`` and so on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from snnjax.spelling import natural_order
 
 
 def stack_layers(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables, or part of them, in the form of ``scan_layers=True``; arrays are copied."""
+    """Converts variables, or a part of them, to ``scan_layers=True``; copies their arrays."""
     out = {key: _recurse(stack_layers, value) for key, value in tree.items()}
     count = sum(key.removeprefix('block').isdigit() for key in out)
     if count > 2:
@@ -31,7 +31,7 @@ def stack_layers(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unstack_layers(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables, or part of them, in the form of ``scan_layers=False``."""
+    """Converts variables, or a part of them, to ``scan_layers=False``."""
     out = {key: _recurse(unstack_layers, value) for key, value in tree.items()}
     if 'repeated' in out:
         repeated = out.pop('repeated')
@@ -45,7 +45,7 @@ def _recurse(convert: Any, value: Any) -> Any:
 
 
 COLLECTIONS = ('params', 'batch_stats')
-"""What training changes of a network; one without normalization has an empty ``batch_stats``."""
+"""The collections that training changes; without normalization ``batch_stats`` is empty."""
 
 
 def trained_part(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,12 +57,12 @@ CLASSIFIER = 'params/classifier/'
 
 
 def by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of variables by their place, as ``params/stem/conv/kernel``."""
+    """Returns the arrays of variables by name, such as ``params/stem/conv/kernel``."""
     return {place(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns variables from their arrays by name, the inverse of `by_name`."""
+    """Returns variables from their arrays by name; the inverse of `by_name`."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
         *parents, last = name.split('/')
@@ -74,27 +74,30 @@ def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def block_of(name: str) -> str:
-    """The block, or else the layer, of an array: ``stage1/block2/conv1/conv/kernel`` is of
-    ``stage1/block2``, ``stem/conv/kernel`` of ``stem``.
+    """Returns the block of an array, or its layer if it is in no block.
+
+    ``stage1/block2/conv1/conv/kernel`` is in ``stage1/block2``, and ``stem/conv/kernel`` in
+    ``stem``.
     """
     first, second, *_ = name.split('/')
     return f'{first}/{second}' if is_in_stage(name) else first
 
 
 def layer_of(name: str) -> str:
-    """Returns the layer of an array: ``stage1/block2/conv1/conv/kernel`` is of
-    ``stage1/block2/conv1``.
+    """Returns the layer of an array.
+
+    ``stage1/block2/conv1/conv/kernel`` is in ``stage1/block2/conv1``.
     """
     return re.sub(r'/(conv|norm)/\w+$|/\w+$', '', name)
 
 
 def is_in_stage(name: str) -> bool:
-    """Tells if a layer or an array is part of a stage's block."""
+    """Returns True if a layer or an array is in a block of a stage."""
     return name.startswith('stage')
 
 
 def is_kernel(name: str) -> bool:
-    """Tells if an array is that of a convolution or a fully connected layer, without the bias."""
+    """Returns True if an array is the kernel of a convolution or a fully connected layer."""
     return name.rpartition('/')[2] == 'kernel'
 
 
@@ -108,8 +111,10 @@ _ROLES = ('conv', 'dense', 'norm', 'attention', 'spike')
 
 
 def forward_order(layer: str) -> tuple[Any, ...]:
-    """Sorts blocks or layers as they run: the stem, the tenth block behind the second, what is
-    fully connected, the classifier; of what has one number, neurons last.
+    """Returns a sort key that puts blocks or layers in the order in which they run.
+
+    The stem comes first, then blocks (the second before the tenth), fully connected layers and the
+    classifier. Neurons come last among layers with the same index.
     """
     match = _LAYER.match(layer)
     if match is None:
@@ -121,5 +126,5 @@ def forward_order(layer: str) -> tuple[Any, ...]:
 
 
 def place(path: Any) -> str:
-    """Returns a path of `jax.tree_util` as a name."""
+    """Returns the name for a path of `jax.tree_util`."""
     return jax.tree_util.keystr(path, simple=True, separator='/')

@@ -1,4 +1,4 @@
-"""Images as Poisson spike trains."""
+"""An input layer that encodes images as Poisson spike trains."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from snnjax.neurons.precision import at_least_float32
 
 
 class PoissonInput(nn.Module):
-    """Spikes of either sign, whose mean over time is the image (Sengupta et al. 2019)::
+    """Signed spikes with the image as their mean over time (Sengupta et al. 2019)::
 
         scale * sign(x)  with the probability |x| / scale, else 0, in each step
 
-    What is drawn depends on the image and the step alone, not on the batch that the image is in.
-    If the collection ``membrane`` is mutable, the layer continues from the step that is in it.
+    The random numbers depend only on the image and the step, not on the rest of the batch. If the
+    collection ``membrane`` is mutable, the layer continues from the step stored there.
 
     Attributes:
-      num_steps: time steps T.
-      scale: where the parameter ``scale`` starts, the value that a spike in each step stands for.
-        Larger values count as this one.
-      seed: seed of the random numbers.
+      num_steps: the number of time steps T.
+      scale: the initial value of the parameter ``scale``: the image value that gives a spike in
+        every step. Larger values are clipped to it.
+      seed: the seed of the random numbers.
     """
 
     num_steps: int
@@ -31,7 +31,7 @@ class PoissonInput(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """(B, 1, H, W, C) -> (B, T, H, W, C), in the same dtype."""
+        """Maps (B, 1, H, W, C) to (B, T, H, W, C), in the same dtype."""
         start = nn.initializers.constant(self.scale)
         scale = self.param('scale', start, (), jnp.float32).astype(images.dtype)
         first = jnp.zeros((), jnp.int32)
@@ -52,7 +52,7 @@ class PoissonInput(nn.Module):
 
 
 def _number_of(images: jax.Array) -> jax.Array:
-    """Returns a number for each image that follows from its pixels, uint32 (B,)."""
+    """Returns a hash of the pixels of each image, uint32 of shape (B,)."""
     bits = lax.bitcast_convert_type(images.astype(jnp.float32), jnp.uint32)
     bits = bits.reshape(len(images), -1)
     weights = 2 * jnp.arange(bits.shape[1], dtype=jnp.uint32) + 1

@@ -1,4 +1,4 @@
-"""Pooling: the largest or the mean of windows of pixels, or of all pixels."""
+"""Max and average pooling over windows or over all pixels, flattening and concatenation."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from snnjax.neurons.precision import at_least_float32
 
 
 def average_pool(x: jax.Array, size: int) -> jax.Array:
-    """Means of ``size`` by ``size`` pixels: (B, T, H, W, C) -> (B, T, H / size, W / size, C).
+    """Averages windows: maps (B, T, H, W, C) to (B, T, H / size, W / size, C).
 
     Raises:
-      ValueError: where ``size`` does not divide H and W.
+      ValueError: if ``size`` does not divide H and W.
     """
     height, width = x.shape[2:4]
     if height % size or width % size:
         raise ValueError(
-            f'activations of {height}x{width} cannot be pooled by {size}: give images whose size '
-            f'all strides divide'
+            f'activations of {height}x{width} cannot be pooled by {size}: use images whose '
+            f'height and width are divisible by all strides'
         )
     return mean_of_windows(x, size)
 
 
 def mean_of_windows(x: jax.Array, size: int) -> jax.Array:
-    """Returns means of ``size`` by ``size`` pixels, without those that do not fill a window."""
+    """Averages windows of ``size`` by ``size`` pixels; drops pixels that do not fill a window."""
     windows = (1, size, size)
-    # `nn.avg_pool` divides by an integer, which JAX refuses where it is set to strict promotions.
+    # `nn.avg_pool` divides by an integer, which JAX refuses under strict dtype promotion.
     return nn.pool(x, 0.0, jax.lax.add, windows, windows, 'VALID') / float(size * size)
 
 
 class MaxPool(nn.Module):
-    """The largest of each window of pixels; of spikes that is a spike where there is any.
+    """Max pooling; the maximum of spikes is a spike if there is any in the window.
 
     Attributes:
-      size: height and width of the window.
-      stride: between windows; None for ``size``, windows side by side.
-      by_count: True for spikes that stand for a rate: of each window only the neuron passes on its
-        spike that has fired most so far, the first of equals (Rueckauer et al. 2017). The
-        largest of the spikes themselves would fire more often than any of them.
+      size: the height and width of the window.
+      stride: the stride between windows; None for ``size``.
+      by_count: True for spikes that encode a rate. Only the neuron with the most spikes so far in a
+        window passes on its spike; ties go to the first (Rueckauer et al. 2017). The maximum of the
+        spikes themselves would fire more often than any of them.
     """
 
     size: int
@@ -54,10 +54,10 @@ class MaxPool(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, H / stride, W / stride, C).
+        """Maps (B, T, H, W, C) to (B, T, H / stride, W / stride, C).
 
-        Windows side by side leave out what does not fill one; others are padded evenly, and their
-        number is rounded up.
+        Windows that do not overlap drop pixels that do not fill a window. For overlapping windows
+        the pixels are padded evenly, and the number of windows is rounded up.
         """
         stride = self.stride or self.size
         margin = self.size // 2 if stride < self.size else 0
@@ -82,10 +82,10 @@ def _largest_by_windows(x: jax.Array, *, size: int, stride: int, margin: int) ->
 
 
 def _largest_by_comparing(x: jax.Array, *, size: int, stride: int, margin: int) -> jax.Array:
-    """The same, with the same gradient: to the first of the largest.
+    """Computes `_largest_by_windows` faster on CPUs, with the same gradient.
 
-    XLA for CPUs takes the gradient of windows one by one: of 2x2 in 11 times the time of this, of
-    3x3 in 4 times.
+    The gradient goes to the first of equal maxima. XLA:CPU computes the gradient of windows one by
+    one, which takes 11 times as long as this function for 2x2 windows and 4 times for 3x3.
     """
     pads = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
     x = jnp.pad(x, pads, constant_values=-jnp.inf)
@@ -100,7 +100,7 @@ def _largest_by_comparing(x: jax.Array, *, size: int, stride: int, margin: int) 
 def _of_most_frequent(
     x: jax.Array, counts: jax.Array, *, size: int, stride: int, margin: int
 ) -> jax.Array:
-    """Returns the spikes of the neuron with the largest count in each window."""
+    """Returns the spike of the neuron with the largest count in each window."""
     pads = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
     x, counts = jnp.pad(x, pads), jnp.pad(counts, pads, constant_values=-1)
     height, width = ((length - size) // stride + 1 for length in x.shape[2:4])
@@ -116,26 +116,26 @@ def _of_most_frequent(
 
 
 class AveragePool(nn.Module):
-    """The mean of each window of pixels, windows side by side; see `mean_of_windows`.
+    """Average pooling over windows that do not overlap, see `mean_of_windows`.
 
     Attributes:
-      size: height and width of the window.
+      size: the height and width of the window.
     """
 
     size: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, H // size, W // size, C)."""
+        """Maps (B, T, H, W, C) to (B, T, H // size, W // size, C)."""
         return mean_of_windows(x, self.size)
 
 
 class GlobalAveragePool(nn.Module):
-    """The mean of all pixels.
+    """The mean over all pixels.
 
     Attributes:
-      over_time: True for the mean of all time steps, too.
-      keep_pixel: True to leave one pixel with the means.
+      over_time: True to average over time steps, too.
+      keep_pixel: True to keep height and width as axes of length 1.
     """
 
     over_time: bool = False
@@ -143,9 +143,9 @@ class GlobalAveragePool(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, C), (B, T, 1, 1, C) or (B, C).
+        """Maps (B, T, H, W, C) to (B, T, C), (B, T, 1, 1, C) or (B, C).
 
-        With ``keep_pixel`` the dtype stays; else it is float32 at least, as for the classifier.
+        With ``keep_pixel`` the dtype stays; otherwise it is at least float32, for the classifier.
         """
         axes = (1, 2, 3) if self.over_time else (2, 3)
         dtype = at_least_float32(x.dtype)
@@ -154,20 +154,20 @@ class GlobalAveragePool(nn.Module):
 
 
 class AdaptiveAveragePool(nn.Module):
-    """The means of windows that cover the pixels and overlap if need be.
+    """Average pooling to a fixed output size, with windows that overlap if necessary.
 
     The window of output i begins at ``floor(i * H / size)`` and ends before
-    ``ceil((i + 1) * H / size)``, so that an image of any size becomes one of ``size``.
+    ``ceil((i + 1) * H / size)``. Images of any size become ``size`` by ``size`` pixels.
 
     Attributes:
-      size: height and width of the output.
+      size: the height and width of the output.
     """
 
     size: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, size, size, C), in the same dtype."""
+        """Maps (B, T, H, W, C) to (B, T, size, size, C), in the same dtype."""
         dtype = at_least_float32(x.dtype)
         y = x.astype(dtype)
         for axis, length in ((2, x.shape[2]), (3, x.shape[3])):
@@ -178,7 +178,7 @@ class AdaptiveAveragePool(nn.Module):
 
 
 def _means_of_windows(length: int, size: int) -> np.ndarray:
-    """Returns a matrix (size, length) that takes means, see `AdaptiveAveragePool`."""
+    """Returns the matrix (size, length) of the means of `AdaptiveAveragePool` along one axis."""
     means = np.zeros((size, length))
     for i in range(size):
         window = slice(i * length // size, -(-(i + 1) * length // size))
@@ -187,16 +187,16 @@ def _means_of_windows(length: int, size: int) -> np.ndarray:
 
 
 class Flatten(nn.Module):
-    """All pixels of a time step as channels of one, for a fully connected layer."""
+    """A layer that flattens all pixels of a time step, for a fully connected layer."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, 1, 1, H * W * C)."""
+        """Maps (B, T, H, W, C) to (B, T, 1, 1, H * W * C)."""
         return jnp.expand_dims(jax.lax.collapse(x, 2), (2, 3))
 
 
 class Concatenate(nn.Module):
-    """Channels of several layers behind one another."""
+    """A layer that concatenates the channels of several layers."""
 
     @nn.compact
     def __call__(self, layers: Sequence[jax.Array]) -> jax.Array:

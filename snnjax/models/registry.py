@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Construction of models by name."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ IMAGENET_BLOCKS = {
     104: (3, 8, 32, 8),
     152: (3, 8, 36, 3),
 }
-"""Blocks of each stage of the ImageNet networks, by depth: those of table 8, and of He et al. 2016,
-which have bottlenecks from 50 on."""
+"""Blocks per stage of the ImageNet networks, by depth. They are those of table 8 and of He et al.
+2016, whose networks have bottlenecks from depth 50 on."""
 
 BOTTLENECK_DEPTHS = (50, 101, 152)
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Networks that differ in depth.
+    """A family of networks that differ in depth.
 
     Attributes:
-      options: of `ResNet`, that all of them have.
-      cifar_depths: published ones of the form for CIFAR.
-      forms: of depths that follow no rule.
-      imagenet_depths: those of the form for ImageNet.
-      imagenet_options: that the form for ImageNet has, in the place of its own.
+      options: the options of `ResNet` that all networks of the family have.
+      cifar_depths: the published depths for CIFAR.
+      forms: the options of networks whose depth follows no rule, by depth.
+      imagenet_depths: the depths for ImageNet.
+      imagenet_options: the options that replace those of the networks for ImageNet.
     """
 
     options: dict[str, Any]
@@ -66,7 +66,7 @@ FAMILIES = {
     'wo_lif_resnet': Family({'kind': 'wo_lif'}),
     'lif_before_add_resnet': Family({'kind': 'lif_before_add'}),
     'ann_resnet': Family({'kind': 'ann'}),
-    # He et al. 2016; the form for ImageNet is torchvision's.
+    # He et al. 2016. The networks for ImageNet are torchvision's.
     'relu_resnet': Family(
         {'kind': 'vanilla', 'activation': 'relu'},
         imagenet_depths=(18, 34, 50, 101),
@@ -96,9 +96,9 @@ FAMILIES = {
         },
     ),
 }
-"""Families by the first part of a name."""
+"""The families, by the first part of a model's name."""
 
-# Fang et al. 2020, Incorporating learnable membrane time constant; a tau of 2 is a decay of 1/2.
+# Fang et al. 2020, Incorporating learnable membrane time constant. A tau of 2 is a decay of 1/2.
 _PLIF = {
     'decay': 0.5,
     'decay_input': True,
@@ -146,7 +146,7 @@ CONV_NETS: dict[str, dict[str, Any]] = {
         'attention': 5,
     },
 }
-"""Options of `ConvNet` by the name of the network."""
+"""Options of `ConvNet` by network name."""
 
 NAMED: dict[str, tuple[type[Network], dict[str, Any]]] = {
     name: (network, form)
@@ -159,21 +159,21 @@ NAMED: dict[str, tuple[type[Network], dict[str, Any]]] = {
     )
     for name, form in forms.items()
 }
-"""The network and its options by names that follow no rule."""
+"""The class and options of each network whose name follows no rule."""
 
 NETWORKS = (ResNet, ConvNet, VGG, SenguptaResNet, EfficientNet, DenseNet)
-"""The networks that names stand for."""
+"""All network classes."""
 
 ROLLOUT = 'rollout_'
-"""What the name of a rollout begins with; the rest is the name of the sequential network."""
+"""The prefix of rollout names; the sequential network's name follows."""
 
 _NAME = re.compile(r'(?P<family>[a-z_]+?)(?P<depth>\d+)(x(?P<widen>\d+))?(?P<dvs>_dvs)?')
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """Names of the published models that match a shell pattern, in order of family and depth.
+    """Returns the names of published models that match a shell pattern, by family and depth.
 
-    `create_model` knows more, see there.
+    `create_model` accepts more names.
     """
     names = []
     for name, family in FAMILIES.items():
@@ -188,28 +188,28 @@ def list_models(pattern: str = '*') -> list[str]:
 def create_model(name: str, **options: Any) -> Network:
     """Builds a model by name.
 
-    ``create_model('ms_resnet20', num_classes=10, num_steps=4)`` is a Flax module; see
-    `snnjax.models.ResNet` for its options and its call. Networks in `NAMED` have names of their
-    own, and the options of `snnjax.models.ConvNet`, `VGG`, `SenguptaResNet`, `EfficientNet` or
+    ``create_model('ms_resnet20', num_classes=10, num_steps=4)`` returns a Flax module. Its options
+    and its call are those of `snnjax.models.ResNet`. Networks in `NAMED` have names of their own
+    and the options of `snnjax.models.ConvNet`, `VGG`, `SenguptaResNet`, `EfficientNet` or
     `DenseNet`.
 
-    Other names are a family, a depth, and what else there is to say of its form:
+    All other names consist of a family, a depth and optional suffixes:
 
-    - depth 18, 34 or 104: for ImageNet (table 8), with 1000 classes; any depth 6n + 2: for CIFAR
-      (table 1), with 10. The form of depth 104 has a stem of three convolutions, shortcuts that
-      pool, and dropout. ``tdbn_resnet`` and ``sew_resnet`` have other depths for ImageNet, see
-      `FAMILIES`; ``tdbn_resnet19`` is Zheng's for CIFAR.
-    - ``x2``, ``x4``, ...: all widths times that number, as in ``ms_resnet20x4``.
-    - ``_dvs``: for the frames of an event camera of 128x128 pixels (section 5.2): two channels, and
-      strides 2 in the stem and the first stage, which leave that stage at 32x32.
+    - Depths 18, 34 and 104 are for ImageNet (table 8), with 1000 classes. Depths 6n + 2 are for
+      CIFAR (table 1), with 10 classes. Depth 104 has a stem of three convolutions, shortcuts that
+      pool, and dropout. ``relu_resnet``, ``tdbn_resnet`` and ``sew_resnet`` have other depths for
+      ImageNet, see `FAMILIES`; ``tdbn_resnet19`` is the network of Zheng et al. for CIFAR.
+    - ``x2``, ``x4``, ... multiply all widths, as in ``ms_resnet20x4``.
+    - ``_dvs`` is for frames of an event camera of 128x128 pixels (section 5.2). These networks have
+      two input channels and stride 2 in the stem and the first stage, which leaves 32x32 pixels.
 
     Args:
-      name: as above; `list_models` has those of the paper.
-      **options: attributes of the network, in the place of the form's own.
+      name: the name of the model; `list_models` returns those of the paper.
+      **options: the attributes of the network that replace those of the name.
 
     Raises:
-      ValueError: for a name that is not known, with the nearest ones; for an option that cannot be.
-      TypeError: for an option that the model has not, likewise, or whose value has another type.
+      ValueError: if the name is unknown or an option is invalid.
+      TypeError: if the model does not have an option, or its value has another type.
     """
     sequential = name.removeprefix(ROLLOUT)
     network, form = NAMED[sequential] if sequential in NAMED else (ResNet, _form(sequential))
@@ -227,7 +227,7 @@ def create_model(name: str, **options: Any) -> Network:
 
 
 def _hashable(value: Any) -> Any:
-    """Returns tuples for lists and `FrozenDict` for mappings, since modules are hashed."""
+    """Returns tuples for lists and `FrozenDict` for mappings, since modules must be hashable."""
     if isinstance(value, Mapping):
         return FrozenDict({key: _hashable(inner) for key, inner in value.items()})
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
@@ -237,7 +237,7 @@ _CHECKED_BY_NETWORKS = ('dtype', 'scan_layers')
 
 
 def _check_type(name: str, field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises TypeError for an option that has another type than its default."""
+    """Raises TypeError if the type of an option differs from that of its default."""
 
     def is_whole(number: Any) -> bool:
         return isinstance(number, numbers.Integral) and not isinstance(number, bool)
@@ -251,12 +251,15 @@ def _check_type(name: str, field: dataclasses.Field[Any], value: Any) -> None:
             is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             expected, holds = 'a number', is_number and math.isfinite(value)
         case str():
-            expected, holds = 'a word', isinstance(value, str)
+            expected, holds = 'a string', isinstance(value, str)
         case tuple():
             are_whole = isinstance(value, tuple) and all(map(is_whole, value))
-            expected, holds = 'whole numbers, as (16, 32)', are_whole
+            expected, holds = 'whole numbers, such as (16, 32)', are_whole
         case Mapping():
-            expected, holds = "options by name, as {'adaptation': 0.2}", isinstance(value, Mapping)
+            expected, holds = (
+                "options by name, such as {'adaptation': 0.2}",
+                isinstance(value, Mapping),
+            )
         case _:
             expected, holds = 'a whole number or none', value is None or is_whole(value)
     if not holds:
@@ -264,15 +267,18 @@ def _check_type(name: str, field: dataclasses.Field[Any], value: Any) -> None:
 
 
 def option_fields(network: type[Network]) -> list[dataclasses.Field[Any]]:
-    """The attributes of a network that are its options."""
+    """Returns the attributes of a network that are its options."""
     fields = dataclasses.fields(cast(Any, network))
     return [field for field in fields if field.name not in ('name', 'parent')]
 
 
 def family_and_depth(name: str) -> tuple[str, int | None]:
-    """``'ms_resnet20x4'`` -> ``('ms_resnet', 20)``; ValueError for no name of a model.
+    """Returns the family and the depth of a name, such as ``('ms_resnet', 20)``.
 
-    Networks with names of their own have no depth.
+    Networks in `NAMED` are their own family and have no depth.
+
+    Raises:
+      ValueError: if the name is not the name of a model.
     """
     sequential = name.removeprefix(ROLLOUT)
     if sequential in NAMED:
@@ -289,7 +295,7 @@ def _parse(name: str) -> re.Match[str]:
 
 
 def _form(name: str) -> dict[str, Any]:
-    """Options of the network that a name stands for."""
+    """Returns the options of the network with this name."""
     match = _parse(name)
     family, depth = FAMILIES[match['family']], int(match['depth'])
     if depth in family.imagenet_depths and not match['dvs']:

@@ -18,56 +18,56 @@ from snnjax.models.pooling import GlobalAveragePool, MaxPool
 STEMS = {'conv3': 3, 'conv7': 7, 'conv3x3x3': 3}
 """Kernel sizes by the name of the stem."""
 
-REMATERIALISATION: dict[str, Any] = {
+REMATERIALIZATION: dict[str, Any] = {
     'nothing': None,
     'elementwise': jax.checkpoint_policies.save_only_these_names(
         'convolution', 'moments', 'spikes'
     ),
     'blocks': jax.checkpoint_policies.nothing_saveable,
 }
-"""What of a block the backward pass computes again, instead of keeping it, and by which policy:
-nothing; all but convolutions, their moments and the packed spikes; or everything."""
+"""Rematerialization policies by name. The backward pass computes again either nothing; all of a
+block except convolutions, their moments and the packed spikes; or the whole block."""
 
 
 class ResNet(Network):
-    """A deep residual spiking network (tables 1, 7 and 8), or one that it is compared with.
+    """A deep residual spiking network (tables 1, 7 and 8), or one of its baselines.
 
-    The head averages spikes over space and time, and has a linear classifier.
-
-    The number of time steps is not part of the variables: those trained at T = 1 run at any T.
+    The head averages spikes over space and time and applies a linear classifier. The variables do
+    not depend on the number of time steps: those trained at T = 1 run at any T.
 
     Attributes:
-      kind: of the blocks, a key of `snnjax.models.blocks.BLOCKS`. An ANN sees a static image once.
-      stem: 'conv3' or 'conv7', a convolution of that size, or 'conv3x3x3', three of size 3 with
-        biases; then one normalisation.
-      stem_stride: of the stem's first convolution.
-      max_pool: after the stem, and its neurons if any, the largest of 3x3 pixels, every other one.
-      blocks: number of blocks of each stage.
-      widths: channels of each stage, a quarter of those in the stream where blocks are bottlenecks;
-        the stem has the first.
-      strides: stride of the first block of each stage.
-      bottleneck: see `snnjax.models.blocks.Block`.
-      project_shortcut: likewise.
-      avgpool_shortcut: likewise.
-      spiking_shortcut: likewise.
-      pad_shortcut: likewise.
-      project_first: give the first block of every stage a projection, also if its shortcut has the
-        shape of its output (Hu et al. 2021).
-      zero_init_residual: start the last scale of a residual path at 0 (B.3).
-      hidden: neurons of each fully connected layer before the classifier.
-      runtime_scale: normalise with a factor ``alpha * V_th`` at run time, see `ConvNorm`.
-      scan_layers: compile a stage's repeated blocks once, over parameters stacked along a leading
-        axis (see `snnjax.models.params`); 'auto' does so except on CPU, where convolutions in a
-        loop are slow.
-      remat: what of a block the backward pass computes again instead of keeping it, a key of
-        `REMATERIALISATION`.
+      kind: the kind of blocks, a key of `snnjax.models.blocks.BLOCKS`. An ANN computes a static
+        image once.
+      stem: 'conv3' or 'conv7' for one convolution of that size, or 'conv3x3x3' for three of size 3
+        with biases; one normalization follows.
+      stem_stride: the stride of the stem's first convolution.
+      max_pool: True for 3x3 max pooling at stride 2 after the stem and its neurons, if it has any.
+      blocks: the number of blocks of each stage.
+      widths: the number of channels of each stage; the stem has the first. In bottlenecks they are
+        a quarter of the channels of the stream.
+      strides: the stride of the first block of each stage.
+      bottleneck: True for bottlenecks, see `snnjax.models.blocks.Block`.
+      project_shortcut: True for convolutions in shortcuts that change only the resolution, see
+        `snnjax.models.blocks.Block`.
+      avgpool_shortcut: True to average pixels in shortcuts, see `snnjax.models.blocks.Block`.
+      spiking_shortcut: True for neurons in shortcuts, see `snnjax.models.blocks.Block`.
+      pad_shortcut: True for shortcuts without parameters, see `snnjax.models.blocks.Block`.
+      project_first: True for a 1x1 convolution in the first shortcut of every stage, even if it
+        keeps the shape (Hu et al. 2021).
+      zero_init_residual: True to start the last scale of each residual path at 0 (B.3).
+      hidden: the number of neurons of each fully connected layer before the classifier.
+      runtime_scale: True to normalize with a factor ``alpha * V_th`` at run time, see
+        `snnjax.models.layers.ConvNorm`.
+      scan_layers: True to compile a stage's repeated blocks once, over parameters stacked along a
+        leading axis (`snnjax.models.params`); 'auto' for True except on CPUs, which are slow at
+        convolutions in a loop.
+      remat: the values that the backward pass computes again, a key of `REMATERIALIZATION`.
 
     Other attributes are those of `snnjax.models.network.Network`.
 
     Raises:
-      ValueError: when built with an unknown kind, stem or surrogate, with stages that do not agree
-        in number, with a shortcut's option for a network that has not that shortcut, or with a
-        number or dtype that cannot be.
+      ValueError: if a kind, stem or surrogate is unknown, the options of stages differ in length,
+        the shortcuts do not support an option, or a number or dtype is invalid.
     """
 
     kind: str = 'ms'
@@ -90,14 +90,23 @@ class ResNet(Network):
     remat: str = 'nothing'
 
     def __post_init__(self) -> None:
-        self._check_names(kind=BLOCKS, stem=STEMS, remat=REMATERIALISATION)
+        self._check_names(kind=BLOCKS, stem=STEMS, remat=REMATERIALIZATION)
         self._check_lengths('blocks', 'widths', 'strides')
         if self.spiking_shortcut and BLOCKS[self.kind].stream_of_spikes:
-            raise ValueError(f"spiking_shortcut: the shortcuts of kind '{self.kind}' see spikes")
+            raise ValueError(
+                f"spiking_shortcut: the shortcuts of kind '{self.kind}' see spikes already; set "
+                f'spiking_shortcut to false'
+            )
         if self.pad_shortcut and (self.project_first or self.avgpool_shortcut):
-            raise ValueError('pad_shortcut: padded shortcuts neither project nor average')
+            raise ValueError(
+                'pad_shortcut: padded shortcuts neither project nor average; set project_first and '
+                'avgpool_shortcut to false'
+            )
         if self.zero_init_residual and self.kind == 'sew_and':
-            raise ValueError("zero_init_residual: nothing would ever fire in blocks of 'sew_and'")
+            raise ValueError(
+                "zero_init_residual: nothing would ever fire in blocks of 'sew_and'; set "
+                'zero_init_residual to false'
+            )
         if self.scan_layers not in (True, False, 'auto'):
             raise ValueError(f"scan_layers={self.scan_layers!r} must be true, false or 'auto'")
         self._check_positive('stem_stride', 'blocks', 'widths', 'strides')
@@ -106,26 +115,27 @@ class ResNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Class scores of images.
+        """Returns the class scores of images.
 
         Args:
-          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
-            over time.
-          train: normalise by this batch, and update ``batch_stats``, which must then be mutable.
+          images: a normalized float array of shape ``(B, H, W, C)``, or ``(B, T, H, W, C)`` for a
+            sequence.
+          train: True to normalize by batch statistics and to update ``batch_stats``, which must
+            then be mutable.
 
         Returns:
-          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
-          (float64 for float64 images).
+          The logits of shape ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``;
+          float32 (float64 for float64 images).
 
         Raises:
-          TypeError: for images that are not floating.
-          ValueError: for images of another rank, channel count or number of time steps, or of a
-            size that a pooling shortcut cannot halve.
+          TypeError: if the images are not floating-point.
+          ValueError: if the rank, channels or time steps of the images do not fit the model, or a
+            pooling shortcut cannot halve their size.
         """
         x, num_steps = self._stream(images)
         conv_norm = self._conv_norm(train)
         spike = self._spike(num_steps)
-        policy, block_type = REMATERIALISATION[self.remat], BLOCKS[self.kind]
+        policy, block_type = REMATERIALIZATION[self.remat], BLOCKS[self.kind]
         block = functools.partial(
             nn.remat(block_type, policy=policy) if policy else block_type,
             conv_norm=conv_norm,
@@ -170,24 +180,24 @@ class ResNet(Network):
 
     @property
     def scans_layers(self) -> bool:
-        """Whether repeated blocks are scanned, on this machine."""
+        """Returns True if repeated blocks are scanned on this machine."""
         if self.scan_layers == 'auto':
             return jax.default_backend() != 'cpu'
         return bool(self.scan_layers)
 
     @property
     def _activation(self) -> str:
-        """That of the option; ReLU for the kind 'ann' if there is none."""
+        """Returns the activation; ReLU for the kind 'ann' without one, '' for spiking neurons."""
         return self.activation or ('relu' if self.kind == 'ann' else '')
 
     @property
     def block_names(self) -> list[str]:
-        """The names of the blocks, ``stage1/block1``, in order."""
+        """Returns the names of the blocks, ``stage1/block1``, in order."""
         return block_names(self.blocks)
 
     @property
     def path_lengths(self) -> tuple[int, int] | None:
-        """Edges of the shortest and of the longest path; None if the blocks do not tell theirs."""
+        """Returns the edges of the shortest and the longest path; None if a block defines none."""
         block = BLOCKS[self.kind]
         if block.layers_around is None:
             return None
@@ -206,7 +216,7 @@ class ResNet(Network):
 
     @property
     def _projections(self) -> list[bool]:
-        """Whether the first shortcut of each stage has a convolution, see `Block.shortcut`."""
+        """Returns True for each stage whose first shortcut has a convolution."""
         stem = self.widths[0] / (4 if self.bottleneck else 1)
         before = (stem, *self.widths[:-1])
         return [
@@ -217,12 +227,12 @@ class ResNet(Network):
 
     @property
     def default_image_size(self) -> int:
-        """Height and width: 32 for CIFAR, 128 for an event camera, 224 for ImageNet."""
+        """Returns the image size: 32 for CIFAR, 128 for event cameras, 224 for ImageNet."""
         return 224 if self.in_channels != 2 and self.stem_stride > 1 else super().default_image_size
 
     @nn.nowrap
     def unrolled(self) -> Self:
-        """Returns the network without scanned or rematerialized layers."""
+        """Returns the model with scanning and rematerialization disabled."""
         return self.clone(scan_layers=False, remat='nothing')
 
     @nn.nowrap
@@ -245,7 +255,7 @@ class ResNet(Network):
 
 
 class TripleStem(nn.Module):
-    """Three 3x3 convolutions with biases and nothing between them, then normalisation."""
+    """Three successive 3x3 convolutions with biases, then normalization."""
 
     features: int
     stride: int
@@ -254,7 +264,7 @@ class TripleStem(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         for i, stride in enumerate((self.stride, 1, 1), start=1):
             x = Conv(self.features, 3, stride, use_bias=True, dtype=self.dtype, name=f'conv{i}')(x)
         return self.norm(name='norm')(x)
@@ -264,12 +274,12 @@ class Stage(nn.Module):
     """Blocks of one width; the first changes the resolution by ``stride``.
 
     Attributes:
-      num_blocks: how many.
-      features: output channels.
-      stride: of the first block.
-      block: ``(features, stride)`` -> block, see the module `snnjax.models.blocks`.
-      scan: run the blocks after the first, if more than one, as a single scanned one.
-      project_first: see `ResNet`.
+      num_blocks: the number of blocks.
+      features: the number of output channels.
+      stride: the stride of the first block.
+      block: a constructor ``(features, stride) -> block``, see `snnjax.models.blocks`.
+      scan: True to scan the blocks after the first, if there are two or more.
+      project_first: True for a 1x1 convolution in the first shortcut, see `ResNet`.
     """
 
     num_blocks: int
@@ -281,7 +291,7 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         first = {'project_always': True} if self.project_first else {}
         x = self.block(self.features, self.stride, name='block1', **first)(x)
         if self.scan and self.num_blocks > 2:

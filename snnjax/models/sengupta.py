@@ -17,18 +17,17 @@ from snnjax.models.resnets import Stage
 
 
 class PlainConv(ConvNorm):
-    """A convolution without normalization, and dropout of what it sees, if it is the second of a
-    residual path.
+    """A convolution without normalization; the second of a residual path has dropout before it.
 
     Attributes:
-      share: share that training leaves out.
+      share: the share of inputs that training drops.
     """
 
     share: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         if self.branch == 'residual':
             x = dropout(x, self.share, train=self.train, alike=(1,))
         return super().__call__(x)
@@ -39,23 +38,23 @@ class SenguptaResNet(Network):
 
     The stem is three 3x3 convolutions, each with neurons or an activation, and averages 2x2 pixels.
     Blocks are those of `snnjax.models.blocks.VanillaBlock`, and a shortcut that changes the shape
-    is a 1x1 convolution. Before the classifier comes no more pooling, so that its inputs depend on
-    the size of the images, unless ``average_head`` is set.
+    is a 1x1 convolution. Unless ``average_head`` is set, there is no pooling before the classifier,
+    so the number of its inputs depends on the image size.
 
     Attributes:
-      blocks: number of blocks of each stage.
-      widths: channels of each stage; the stem has the first.
-      strides: stride of the first block of each stage.
-      stem_stride: stride of the stem's first convolution.
-      average_head: average all pixels before the classifier.
-      conv_dropout: share of what the second and third convolution of the stem and the second of a
-        block see that training leaves out.
+      blocks: the number of blocks of each stage.
+      widths: the number of channels of each stage; the stem has the first.
+      strides: the stride of the first block of each stage.
+      stem_stride: the stride of the stem's first convolution.
+      average_head: True to average all pixels before the classifier.
+      conv_dropout: the share of inputs that training drops before the second and third convolution
+        of the stem and the second convolution of each block.
 
-    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` is before the
+    Other attributes are those of `snnjax.models.network.Network`; ``dropout`` applies before the
     classifier.
 
     Raises:
-      ValueError: when built with numbers that cannot be or do not agree.
+      ValueError: if a number is invalid or the options of stages differ in length.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -74,21 +73,21 @@ class SenguptaResNet(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Class scores of images.
+        """Returns the class scores of images.
 
         Args:
-          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
-            over time.
-          train: leave out, with an rng 'dropout'.
+          images: a normalized float array of shape ``(B, H, W, C)``, or ``(B, T, H, W, C)`` for a
+            sequence.
+          train: True to apply dropout, with an rng 'dropout'.
 
         Returns:
-          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
-          (float64 for float64 images).
+          The logits of shape ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``;
+          float32 (float64 for float64 images).
 
         Raises:
-          TypeError: for images that are not floating.
-          ValueError: for images of another rank, channel count or number of time steps, or too
-            small for the pooling.
+          TypeError: if the images are not floating-point.
+          ValueError: if the rank, channels or time steps of the images do not fit the model, or
+            they are too small for the pooling.
         """
         x, num_steps = self._stream(images)
         self.check_size(*images.shape[-3:-1])
@@ -121,34 +120,34 @@ class SenguptaResNet(Network):
 
     @property
     def path_lengths(self) -> tuple[int, int]:
-        """Edges through all shortcuts, and through all residual paths."""
+        """Returns the number of edges through all shortcuts and through all residual paths."""
         return 4 + sum(self.blocks), 4 + 2 * sum(self.blocks)
 
     @property
     def block_names(self) -> list[str]:
-        """The names of the blocks, ``stage1/block1``, in order."""
+        """Returns the names of the blocks, ``stage1/block1``, in order."""
         return block_names(self.blocks)
 
     @property
     def default_image_size(self) -> int:
-        """Height and width: 32 for CIFAR, 224 with a stride in the stem."""
+        """Returns the image size: 32 for CIFAR, 224 with a stride in the stem."""
         return 224 if self.stem_stride > 1 else super().default_image_size
 
     @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
-        """Height and width of images that parameters fit: those with as many pixels at the end."""
+        """Returns an image size whose number of pixels at the end fits the parameters."""
         layer, channels = self.flattened
         pixels = params[layer]['kernel'].shape[0] // channels if layer in params else 1
         return max(1, pixels) * self._reduction, self._reduction
 
     @property
     def flattened(self) -> tuple[str, int]:
-        """The classifier, and the channels of the pixels that it sees."""
+        """Returns the classifier, and the channels of the pixels it reads."""
         return 'classifier', self.widths[-1]
 
     @property
     def _reduction(self) -> int:
-        """Pixels of the images, in one direction, that become one; and the fewest there can be."""
+        """Returns the image pixels per final pixel along one axis, also the smallest image size."""
         reduction = 2 * self.stem_stride
         for stride in self.strides:
             reduction *= stride
@@ -156,17 +155,17 @@ class SenguptaResNet(Network):
 
     @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
-        """Raises ValueError for images of which pooling leaves nothing."""
+        """Raises ValueError if pooling leaves no pixel of the images."""
         if min(height, width) < 2 * self.stem_stride:
             raise ValueError(
-                f'images of {height}x{width} are too small: at least {2 * self.stem_stride} pixels '
-                'in each direction'
+                f'images of {height}x{width} are too small: the stem needs at least '
+                f'{2 * self.stem_stride} pixels per side'
             )
 
 
 SENGUPTA_RESNETS: dict[str, dict[str, Any]] = {
     'sengupta_resnet20': {'activation': 'relu', 'conv_dropout': 0.2},
-    # The same stem and block for ImageNet; strides and head are a choice of this package.
+    # The same stem and blocks for ImageNet. Strides and head are choices of this package.
     'sengupta_resnet34': {
         'activation': 'relu',
         'conv_dropout': 0.2,
@@ -176,4 +175,4 @@ SENGUPTA_RESNETS: dict[str, dict[str, Any]] = {
         'average_head': True,
     },
 }
-"""Options of `SenguptaResNet` by the name of the network."""
+"""Options of `SenguptaResNet` by network name."""

@@ -1,9 +1,9 @@
-"""Runs a network frame by frame, as events arrive.
+"""Frame-by-frame evaluation of a network, as events arrive.
 
-All that goes from one time step to the next is in the collection ``membrane``: membrane potentials,
-counts of spikes, and in a rollout the outputs of all nodes, see `snnjax.models.rollouts`. There no
-layer waits for another one, so that a step takes as long as the slowest layer if layers run side by
-side. T frames cost T evaluations of the network, and not T times its depth.
+The collection ``membrane`` holds all state between time steps: membrane potentials, spike counts,
+and in a rollout the outputs of all nodes (`snnjax.models.rollouts`). No layer of a rollout waits
+for another within a step, so a step takes as long as the slowest layer if layers run in parallel.
+T frames cost T evaluations of the network, not T times its depth.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Variables = Mapping[str, Any]
 
 
 def initial_state(model: Network, variables: Variables, images: jax.Array) -> dict[str, Any]:
-    """Returns the collection ``membrane`` as it is before the first step.
+    """Returns the collection ``membrane`` before the first step.
 
     Args:
-      model: the network, each of its layers for itself.
-      variables: its own.
-      images: (B, H, W, C), or (B, T, H, W, C).
+      model: the network, with unrolled layers.
+      variables: the variables of the network, unstacked.
+      images: a float array of shape (B, H, W, C) or (B, T, H, W, C).
     """
     with capture_layers(SpikingNeurons) as calls:
         _, updates = jax.eval_shape(
             functools.partial(model.apply, mutable=['membrane']), dict(variables), images
         )
-    # Counts, outputs and the like begin at 0.
+    # Spike counts and outputs begin at 0.
     shapes = by_name(updates.get('membrane', {}))
     arrays = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
     for call in calls:
@@ -51,13 +51,13 @@ def initial_state(model: Network, variables: Variables, images: jax.Array) -> di
 def advance(
     model: Network, variables: Variables, state: Any, frame: jax.Array
 ) -> tuple[dict[str, Any], jax.Array]:
-    """Takes a network one time step further; returns the state and the logits (B, classes).
+    """Advances a network by one time step; returns the state and the logits (B, classes).
 
     Args:
-      model: network, see `stream`.
-      variables: its own, layers not stacked.
-      state: the state that the step before has left; at first that of `start`.
-      frame: normalized floats (B, H, W, C).
+      model: the network, see `stream`.
+      variables: the variables of the network, unstacked.
+      state: the state after the previous step; that of `start` at first.
+      frame: a normalized float array of shape (B, H, W, C).
     """
     logits, updates = _of_one_step(model).apply(
         {**variables, 'membrane': state}, frame[:, None], mutable=['membrane']
@@ -66,23 +66,23 @@ def advance(
 
 
 def start(model: Network, variables: Variables, frame: jax.Array) -> dict[str, Any]:
-    """Returns the state before the first frame, whose shape and dtype alone matter."""
+    """Returns the state before the first frame; only the frame's shape and dtype matter."""
     return initial_state(_of_one_step(model), variables, frame[:, None])
 
 
 def stream(model: Network, variables: Variables, frames: jax.Array) -> jax.Array:
     """Runs a network over frames in one loop; returns the logits of each step (B, T, classes).
 
-    It computes what the network computes with ``step_logits`` over the whole sequence.
+    The result equals that of the network with ``step_logits`` over the whole sequence.
 
     Args:
-      model: network of activations, or of neurons that can continue from a membrane potential, as
-        those of converted networks.
-      variables: its own, layers not stacked.
-      frames: normalized floats (B, T, H, W, C).
+      model: a network of activations, or of neurons that can continue from a membrane potential,
+        such as those of converted networks.
+      variables: the variables of the network, unstacked.
+      frames: a normalized float array of shape (B, T, H, W, C).
 
     Raises:
-      ValueError: for neurons that cannot continue.
+      ValueError: if the neurons cannot continue from a membrane potential.
     """
     by_time = jnp.moveaxis(frames, 1, 0)
     begin = start(model, variables, by_time[0])

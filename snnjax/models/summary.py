@@ -1,4 +1,4 @@
-"""What a network is made of: its layers, their shapes, parameters and operations."""
+"""Summaries of networks: layers, shapes, parameters and operations."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ class LayerSummary:
     """One layer.
 
     Attributes:
-      path: names of the modules around it and its own, ``('stage1', 'block1', 'conv1', 'conv')``.
-      kind: what it is.
-      input: what a convolution or a fully connected layer sees; '' for other layers.
-      shape: of its output, (H, W, C), or (C,) for the classifier; (1, 1, C) for a fully connected
-        layer at every time step.
-      runs: how often it is computed for an image: once, or for each time step.
-      parameters: how many numbers it learns.
-      macs: multiply-accumulate operations each time that it is computed.
-      groups: parts of its channels, each with a convolution of its own.
+      path: the names of the modules around it and its own, ``('stage1', 'block1', 'conv1',
+        'conv')``.
+      kind: the kind of layer.
+      input: 'spikes' or 'real', the inputs of a convolution or a fully connected layer; '' for
+        other layers.
+      shape: the output shape: (H, W, C), (C,) for the classifier, or (1, 1, C) for a fully
+        connected layer at every time step.
+      runs: the number of evaluations per image: 1, or one per time step.
+      parameters: the number of learned values.
+      macs: the number of multiply-accumulate operations per evaluation.
+      groups: the number of channel groups, each with its own convolution.
     """
 
     path: tuple[str, ...]
-    kind: Literal['convolution', 'normalisation', 'neurons', 'ReLU', 'activation', 'dense']
+    kind: Literal['convolution', 'normalization', 'neurons', 'ReLU', 'activation', 'dense']
     input: Literal['spikes', 'real', '']
     shape: tuple[int, ...]
     runs: int
@@ -48,12 +50,12 @@ class LayerSummary:
 
     @property
     def name(self) -> str:
-        """``stage1/block1/conv1/conv``."""
+        """Returns the path as a name, such as ``stage1/block1/conv1/conv``."""
         return '/'.join(self.path)
 
     @property
     def in_residual_path(self) -> bool:
-        """Whether it is a convolution of a residual path, which the paper's energy counts."""
+        """Returns True for convolutions of residual paths, which the paper's energy counts."""
         return (
             is_in_stage(self.name)
             and self.kind == 'convolution'
@@ -62,23 +64,23 @@ class LayerSummary:
 
 
 def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary]:
-    """The layers of a network in the order in which they run; nothing is computed or compiled.
+    """Returns the layers of a network in forward order, without computing or compiling it.
 
-    A layer sees spikes where its input is the output of neurons, or a selection of it: spikes that
-    were added up or averaged on the way are real values to it.
+    The inputs of a layer are spikes if they are the output of neurons or a selection of it. Sums or
+    averages of spikes are real values.
 
     Args:
-      model: the network; layers that it scans are listed one by one.
-      image_shape: (H, W, C), or (T, H, W, C) for frames.
+      model: the network; scanned layers are listed one by one.
+      image_shape: (H, W, C), or (T, H, W, C) for a sequence.
 
     Raises:
-      ValueError: for a shape that the network cannot take.
+      ValueError: if images of this shape do not fit the network.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with capture_layers(*_KINDS, *_SELECTIONS, PoissonInput) as calls:
         init = functools.partial(model.unrolled().init, train=False)
         jax.eval_shape(init, jax.random.key(0), images)
-    # The very arrays that neurons put out.
+    # The ids of the arrays that are spikes.
     spikes: set[int] = set()
     layers = []
     for call in calls:
@@ -88,11 +90,11 @@ def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary
         if isinstance(call.module, _SPIKES) or (selects and sees_spikes):
             spikes.add(id(call.output))
         if not selects and not isinstance(call.module, PoissonInput):
-            layers.append(_summarise(call, sees_spikes=sees_spikes))
+            layers.append(_summarize(call, sees_spikes=sees_spikes))
     return layers
 
 
-def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
+def _summarize(call: Call, *, sees_spikes: bool) -> LayerSummary:
     out = call.output
     computes = isinstance(call.module, SYNAPSES)
     return LayerSummary(
@@ -109,7 +111,7 @@ def _summarise(call: Call, *, sees_spikes: bool) -> LayerSummary:
 
 _KINDS: dict[type[nn.Module], Any] = {
     Conv: 'convolution',
-    TDBN: 'normalisation',
+    TDBN: 'normalization',
     SpikingNeurons: 'neurons',
     FewSpikes: 'neurons',
     ReLU: 'ReLU',
@@ -119,22 +121,22 @@ _KINDS: dict[type[nn.Module], Any] = {
 
 _SPIKES = (SpikingNeurons, FewSpikes, PoissonInput)
 
-# They give spikes where they get spikes.
+# These modules return spikes if they get spikes.
 _SELECTIONS = (MaxPool, Flatten, Concatenate)
 
 
 def _macs(call: Call) -> int:
-    """Each output is a sum over the inputs that its part of the kernel multiplies."""
+    """Returns the multiply-accumulates of a call: one per pixel and entry of the kernel."""
     out = call.output
     pixels = out.shape[2] * out.shape[3] if out.ndim == 5 else 1
     return call.variables['params']['kernel'].size * pixels
 
 
 def spiking_macs(layers: list[LayerSummary]) -> int:
-    """Multiply-accumulates a time step that the paper's energy counts (table 5).
+    """Returns the multiply-accumulates per time step that the paper's energy counts (table 5).
 
-    They are those of the convolutions in residual paths; in a network without any, those of all
-    layers that see spikes, and in an ANN without any, those of all layers.
+    The energy counts the convolutions in residual paths. If a network has none, it counts all
+    layers that read spikes; if there are none of these either, as in an ANN, it counts all layers.
     """
     counted = [layer for layer in layers if layer.in_residual_path]
     counted = counted or [layer for layer in layers if layer.input == 'spikes'] or layers

@@ -1,4 +1,4 @@
-"""The former home of `snnjax.weights.torch_state`, which existing programs import from."""
+"""The former location of `snnjax.weights.torch_state`, kept for existing imports."""
 
 from snnjax.weights.torch_state import from_state_dict, to_state_dict
 

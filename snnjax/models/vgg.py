@@ -25,28 +25,29 @@ POOLINGS = ('max', 'average')
 class VGG(Network):
     """Stages of 3x3 convolutions, each with pooling after it, then fully connected layers.
 
-    Neurons or activations come after every layer but the last, and pooling after them. The
-    classifier sees the mean over time. How many inputs the first fully connected layer has depends
-    on the size of the images, unless ``grid`` says it.
+    Neurons or activations follow every layer but the last, and pooling follows them. The classifier
+    reads the mean over time. The number of inputs of the first fully connected layer depends on the
+    image size, unless ``grid`` fixes it.
 
     Attributes:
-      blocks: number of convolutions of each stage.
-      widths: channels of each stage.
-      pooling: 'max' or 'average', of 2x2 pixels.
+      blocks: the number of convolutions of each stage.
+      widths: the number of channels of each stage.
+      pooling: 'max' or 'average', over 2x2 pixels.
       pool_last: False for no pooling after the last stage.
-      grid: height and width that the last activations are averaged to, see
-        `snnjax.models.pooling.AdaptiveAveragePool`; 0 leaves them as they are.
-      hidden: width of each fully connected layer before the classifier.
+      grid: the height and width to which the last activations are averaged
+        (`snnjax.models.pooling.AdaptiveAveragePool`); 0 leaves them unchanged.
+      hidden: the width of each fully connected layer before the classifier.
       normalize: False for no batch normalization.
-      conv_bias: give convolutions a bias.
-      dense_bias: give fully connected layers and the classifier a bias.
-      conv_dropout: share of what a convolution sees that training leaves out, except behind
-        pooling; ``dropout`` is the same for fully connected layers, except the first.
+      conv_bias: True for biases in convolutions.
+      dense_bias: True for biases in fully connected layers and the classifier.
+      conv_dropout: the share of the inputs of a convolution that training drops, except right after
+        pooling. ``dropout`` is the same for fully connected layers, except the first.
 
     Other attributes are those of `snnjax.models.network.Network`.
 
     Raises:
-      ValueError: when built with an unknown pooling, or numbers that cannot be or do not agree.
+      ValueError: if a pooling is unknown, a number is invalid, or ``blocks`` and ``widths`` differ
+        in length.
     """
 
     blocks: tuple[int, ...] = (2, 2, 3, 3, 3)
@@ -73,22 +74,22 @@ class VGG(Network):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Class scores of images.
+        """Returns the class scores of images.
 
         Args:
-          images: normalised, floating, ``(B, H, W, C)``, or ``(B, T, H, W, C)`` where they change
-            over time.
-          train: normalise by this batch, and update ``batch_stats``, which must then be mutable;
-            and leave out with an rng 'dropout'.
+          images: a normalized float array of shape ``(B, H, W, C)``, or ``(B, T, H, W, C)`` for a
+            sequence.
+          train: True to normalize by batch statistics, to update ``batch_stats``, which must then
+            be mutable, and to apply dropout with an rng 'dropout'.
 
         Returns:
-          Logits ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``; float32
-          (float64 for float64 images).
+          The logits of shape ``(B, num_classes)``, or ``(B, T, num_classes)`` with ``step_logits``;
+          float32 (float64 for float64 images).
 
         Raises:
-          TypeError: for images that are not floating.
-          ValueError: for images of another rank, channel count or number of time steps, or too
-            small for the pooling.
+          TypeError: if the images are not floating-point.
+          ValueError: if the rank, channels or time steps of the images do not fit the model, or
+            they are too small for the pooling.
         """
         x, num_steps = self._stream(images)
         self.check_size(*images.shape[-3:-1])
@@ -103,7 +104,7 @@ class VGG(Network):
         spike = self._spike(num_steps)
 
         i = 0
-        pooled = True  # The images need no dropout, either.
+        pooled = True  # The images get no dropout, either.
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), start=1):
             for _ in range(count):
                 i += 1
@@ -137,28 +138,28 @@ class VGG(Network):
 
     @property
     def default_image_size(self) -> int:
-        """Height and width: 224 with a ``grid``, which is of networks for ImageNet; else 32."""
+        """Returns the image size: 224 with a ``grid``, as in networks for ImageNet; else 32."""
         return 224 if self.grid else super().default_image_size
 
     @property
     def path_lengths(self) -> tuple[int, int]:
-        """A chain has one path."""
+        """Returns the length of the only path, twice."""
         length = sum(self.blocks) + len(self.hidden) + 1
         return length, length
 
     @property
     def flattened(self) -> tuple[str, int]:
-        """The first fully connected layer, and the channels of the pixels that it sees."""
+        """Returns the first fully connected layer, and the channels of the pixels it reads."""
         return 'dense1' if self.hidden else 'classifier', self.widths[-1]
 
     @property
     def _pool(self) -> int:
-        """Pixels of the images, in one direction, that become one."""
+        """Returns the number of image pixels per pixel after pooling, along one axis."""
         return 2 ** (len(self.blocks) - (not self.pool_last))
 
     @nn.nowrap
     def image_size(self, params: Mapping[str, Any]) -> tuple[int, int]:
-        """Height and width of images that parameters fit: those with as many pixels when pooled."""
+        """Returns an image size whose number of pixels after pooling fits the parameters."""
         if self.grid:
             return self.grid * self._pool, self.grid * self._pool
         layer, channels = self.flattened
@@ -167,11 +168,11 @@ class VGG(Network):
 
     @nn.nowrap
     def check_size(self, height: int, width: int) -> None:
-        """Raises ValueError for images of which pooling leaves nothing."""
+        """Raises ValueError if pooling leaves no pixel of the images."""
         if min(height, width) < self._pool:
             raise ValueError(
-                f'images of {height}x{width} are too small: pooling leaves nothing of fewer than '
-                f'{self._pool} pixels'
+                f'images of {height}x{width} are too small: pooling needs at least {self._pool} '
+                f'pixels per side'
             )
 
 
@@ -185,9 +186,9 @@ _IMAGENET: dict[str, Any] = {
 VGGS: dict[str, dict[str, Any]] = {
     'vgg16': {**_IMAGENET, 'normalize': False},
     'vgg16_bn': _IMAGENET,
-    # With a single fully connected layer; biases are left out, since normalization takes them out.
+    # One fully connected layer only. Biases are left out because normalization cancels them.
     'vgg16_cifar': {'activation': 'relu', 'conv_bias': False, 'hidden': ()},
-    # Sengupta et al. 2019, as in the code of the same laboratory.
+    # Sengupta et al. 2019, following the code of the same laboratory.
     'sengupta_vgg16': {
         'activation': 'relu',
         'pooling': 'average',
@@ -199,4 +200,4 @@ VGGS: dict[str, dict[str, Any]] = {
         'dropout': 0.5,
     },
 }
-"""Options of `VGG` by the name of the network."""
+"""Options of `VGG` by network name."""

@@ -1,7 +1,7 @@
-"""The leaky neuron with an adaptive threshold (ALIF), with a packed gradient of its own.
+"""The leaky neuron with an adaptive threshold (ALIF), with a custom packed gradient.
 
-The adaptation is a linear filter of the spikes, so that the backward pass computes it again from
-their bits. Only a learned decay, or a gradient through the reset, needs the floats of potentials.
+The adaptation is a linear filter of the spikes, so the backward pass computes it again from their
+bits. Float membrane potentials are kept only for a learned decay or a gradient through the reset.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def adaptive_lif(
     time_axis: int = 1,
     surrogate: Surrogate = rectangular,
 ) -> jax.Array:
-    r"""Returns spikes of leaky neurons whose threshold rises with each spike of their own.
+    """Returns the spikes of leaky neurons whose threshold rises with each of their spikes.
 
     With ``x`` the current, ``u`` the membrane potential, ``o`` the spikes and ``a`` the adaptation
     (Bellec et al. 2018, Yin et al. 2021)::
@@ -61,37 +61,40 @@ def adaptive_lif(
     ``adaptation / (1 - adaptation_decay)`` here. With ``adaptation=0`` the neuron is
     `snnjax.neurons.lif`.
 
-    The gradient replaces the derivative of ``o`` with respect to ``u``, and minus that with respect
-    to the threshold, by the surrogate. It flows to earlier steps through the leak and through the
-    adaptation, which decays slowly: that is the neuron's longer memory.
+    The surrogate gradient replaces the derivative of ``o`` with respect to ``u``, and its negative
+    the derivative with respect to the threshold. The gradient flows to earlier steps through the
+    leak and through the adaptation. The adaptation decays slowly, which gives the neuron a longer
+    memory.
 
-    The backward pass keeps two bits of a neuron and step. It also keeps the spikes, which the next
-    layer keeps anyway, if ``adaptation`` or ``adaptation_decay`` is learned; and float membrane
-    potentials if ``decay`` is learned, or the gradient passes through the reset. The gradient can
-    be differentiated again.
+    The backward pass keeps two bits per neuron and step. If ``adaptation`` or ``adaptation_decay``
+    is learned, it also keeps the spikes, which the next layer keeps anyway. If ``decay`` is learned
+    or the gradient passes through the reset, it also keeps float membrane potentials. The gradient
+    can be differentiated again.
 
     Args:
-      current: synaptic input, shape ``(..., T, ...)`` with ``T >= 1``, any floating dtype.
-      decay: share of the membrane potential that is left one time step later. A number is a
+      current: the synaptic input, a float array of shape ``(..., T, ...)`` with ``T >= 1``.
+      decay: the share of the membrane potential that remains after one time step. A number is a
         constant; a JAX scalar is learnable and gets a gradient.
-      threshold: firing threshold of a neuron that has not fired yet; likewise.
-      adaptation: rise of the threshold after a spike; likewise.
-      adaptation_decay: share of the rise that is left one time step later; likewise.
-      reset: membrane potential after a spike.
-      width: width of the surrogate's window.
-      strict: fire above the threshold only, and take the window as open.
-      detach_reset: no gradient through the decision to reset.
-      decay_input: charge with ``(1 - decay) * x[t]`` instead of ``x[t]``.
-      time_axis: the axis of ``current`` that is time.
-      surrogate: one of `snnjax.neurons.SURROGATES`, or your own.
+      threshold: the firing threshold of a neuron that has not fired yet; a number or a JAX scalar,
+        like ``decay``.
+      adaptation: the rise of the threshold after a spike; a number or a JAX scalar, like ``decay``.
+      adaptation_decay: the share of the rise that remains after one time step; a number or a JAX
+        scalar, like ``decay``.
+      reset: the membrane potential after a spike.
+      width: the width of the surrogate's window.
+      strict: True to fire only above the threshold, with an open window.
+      detach_reset: True to stop the gradient through the reset decision.
+      decay_input: True to charge with ``(1 - decay) * x[t]`` instead of ``x[t]``.
+      time_axis: the time axis of ``current``.
+      surrogate: a value of `snnjax.neurons.SURROGATES`, or your own.
 
     Returns:
-      Spikes, 0 or 1, in the shape and dtype of ``current``. Membrane potentials and the adaptation
-      are float32 (float64 for a float64 current).
+      The spikes, 0 or 1, in the shape and dtype of ``current``. Membrane potentials and adaptation
+      are computed in float32 (float64 for a float64 current).
 
     Raises:
-      TypeError: if ``current`` is not floating, or a neuron constant is not a Python number (or,
-        for those that can be learned, a JAX scalar).
+      TypeError: if ``current`` is not floating-point, or a constant of the neuron is neither a
+        Python number nor, if it can be learned, a JAX scalar.
       ValueError: if ``time_axis`` is not an axis of ``current``, there is no time step, or
         ``width`` is not positive.
     """
@@ -118,7 +121,7 @@ def adaptive_lif(
 
 
 class _Scalars(NamedTuple):
-    """Holds the constants of `adaptive_lif` that can be learned, as arrays."""
+    """The constants of `adaptive_lif` that can be learned, as arrays."""
 
     decay: jax.Array
     threshold: jax.Array
@@ -128,7 +131,7 @@ class _Scalars(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Neuron(Firing):
-    """Holds what of `adaptive_lif` is fixed when it is compiled; hashable."""
+    """The options of `adaptive_lif` that are fixed at compilation; hashable."""
 
     reset: float
     detach_reset: bool
@@ -137,19 +140,19 @@ class _Neuron(Firing):
 
     @property
     def keeps_distance(self) -> bool:
-        """True if the backward pass needs the membrane potential itself."""
+        """Returns True if the backward pass needs the membrane potential itself."""
         return 'decay' in self.learned or not self.detach_reset
 
     @property
     def keeps_spikes(self) -> bool:
-        """True if the backward pass needs the adaptation, and so spikes that it can differentiate.
+        """Returns True if the backward pass needs the adaptation, and so differentiable spikes.
 
-        Bits would do for a gradient, but have no derivative that a derivative of it could use.
+        Bits are enough for a gradient, but have no derivative for a second differentiation.
         """
         return self.keeps_distance or bool(self.learned & {'adaptation', 'adaptation_decay'})
 
     def charge(self, x: jax.Array, decay: jax.Array) -> jax.Array:
-        """Returns what the current adds to the potential; linear, and so its own gradient."""
+        """Returns the charge that a current adds; being linear, it is its own gradient."""
         return (1 - decay) * x if self.decay_input else x
 
 
@@ -163,7 +166,7 @@ def _fire_forward(
 ) -> tuple[jax.Array, Any]:
     inputs = current, *scalars
     saved = isolate(_encode, neuron, axis)(*map(lax.stop_gradient, inputs))
-    # A name by which rematerialization can keep it.
+    # Rematerialization policies keep the words by this name.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
     equations = functools.partial(_equations, neuron, axis)
     spikes = differentiated_as(
@@ -180,7 +183,7 @@ def _fire_forward(
 def _equations(
     neuron: _Neuron, axis: int, current: jax.Array, *values: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """States the equations for JAX to differentiate; returns spikes and residuals."""
+    """Computes the equations in a form that JAX can differentiate; returns spikes and residuals."""
     scalars = _Scalars(*values)
     left = jnp.zeros_like(at(current, 0, axis), dtype=at_least_float32(current.dtype))
     one, zero = jnp.ones_like(left), jnp.zeros_like(left)
@@ -200,7 +203,7 @@ def _equations(
 
 
 def _encode(neuron: _Neuron, axis: int, current: jax.Array, *values: jax.Array) -> Packed:
-    """Runs the neurons through time; keeps what their spikes and gradients follow from."""
+    """Runs the neurons over time; keeps the bits and residuals that the gradient needs."""
     scalars = _Scalars(*values)
     zeros = jnp.zeros_like(at(current, 0, axis), dtype=at_least_float32(current.dtype))
 
@@ -228,7 +231,7 @@ def _encode(neuron: _Neuron, axis: int, current: jax.Array, *values: jax.Array) 
 def _fire_backward(neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Array) -> tuple:
     differentiate: Callable[..., Any] = functools.partial(_differentiate, neuron, axis)
     if neuron.learned:
-        # The gradients of the scalars and of the current have different readers.
+        # The gradients of the scalars and of the current have different consumers.
         differentiate = isolate(_differentiate, neuron, axis)
     gradient, sums = differentiate(residuals, cotangent)
     scalars: _Scalars = residuals[2]
@@ -245,13 +248,13 @@ _fire.defvjp(_fire_forward, _fire_backward)
 
 
 class _Carry(NamedTuple):
-    """Holds what the backward pass hands to the step before.
+    """The values that the backward pass hands to the previous step.
 
     Attributes:
       left: the cotangent of ``v[t]``.
       trace: the cotangent of ``a[t]``.
       potential: the cotangent of ``u[t+1]``.
-      sums: gradients of learned scalars, by name, summed over the later steps of each neuron.
+      sums: the gradients of learned scalars by name, summed over the later steps of each neuron.
     """
 
     left: jax.Array
@@ -263,7 +266,7 @@ class _Carry(NamedTuple):
 def _differentiate(
     neuron: _Neuron, axis: int, residuals: Any, cotangent: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns the gradients of the current, and of learned scalars for each neuron."""
+    """Returns the gradient of the current, and those of learned scalars for each neuron."""
     saved, spikes, scalars = residuals
     chunks = split_time(cotangent, axis)
     zeros = jnp.zeros_like(saved.word[0], dtype=scalars.decay.dtype)
@@ -289,7 +292,7 @@ def _differentiate(
 def _trace_starts(
     adaptation_decay: jax.Array, axis: int, histories: jax.Array, zeros: jax.Array
 ) -> jax.Array:
-    """Returns the adaptation before each word, (words, ...), from its spikes."""
+    """Returns the adaptation before each word, of shape (words, ...), from the spikes."""
     if len(histories) == 1:
         return jnp.expand_dims(zeros, 0)
 
@@ -302,7 +305,7 @@ def _trace_starts(
 def _traces(
     adaptation_decay: jax.Array, axis: int, start: jax.Array, spikes: jax.Array
 ) -> list[jax.Array]:
-    """Returns the adaptation before each step of a word, and behind its last."""
+    """Returns the adaptation before each step of a word, and after its last step."""
     traces = [start]
     for t in range(spikes.shape[axis]):
         traces.append(adaptation_decay * traces[-1] + at(spikes, t, axis).astype(start.dtype))
@@ -323,7 +326,7 @@ def _differentiate_word(
     if history is not None and start is not None:
         traces = _traces(scalars.adaptation_decay, axis, start, history)
     of_left, of_trace, of_next, sums = carry
-    # What `decay_input` multiplies it by is not rounded before.
+    # With `decay_input` the gradient is multiplied before it is rounded.
     dtype = of_left.dtype if neuron.decay_input else cotangent.dtype
     gradients = []
     for t in reversed(range(num_steps)):
@@ -345,7 +348,7 @@ def _differentiate_word(
             reset = jnp.full_like(potential, neuron.reset)
             added['decay'] = of_next * select(neuron, decided, reset, potential)
             if neuron.decay_input:
-                # With the current as it follows from the potentials before and after it.
+                # The current follows from the potentials before and after it.
                 added['decay'] -= gradient * potential
         if 'threshold' in sums:
             added['threshold'] = -of_distance

@@ -1,9 +1,9 @@
-"""The integrate-and-fire neuron (IF) of networks that were converted from ANNs.
+"""The integrate-and-fire neuron (IF) of networks that are converted from ANNs.
 
-A spike is not 1 but as much as the neuron's threshold, so that the mean over time of what a layer
-puts out approximates the activation of the ANN, in the units of the ANN. Weights and biases then
-stay as they are, and shortcuts and means need no rule. Divided by the thresholds it is the
-weight-normalized form, see `snnjax.conversion.forms`.
+A spike is as large as the neuron's threshold, not 1. The mean over time of a layer's output then
+approximates the activation of the ANN, in the units of the ANN. Weights and biases stay unchanged,
+and shortcuts and means need no special rule. Dividing by the thresholds gives the weight-normalized
+form, see `snnjax.conversion.forms`.
 """
 
 from __future__ import annotations
@@ -48,28 +48,30 @@ def integrate_and_fire(
         output[t] = gain * theta * o[t]
 
     For a constant current ``x = z * theta`` with ``z`` from 0 to 1, a soft reset and ``initial=0``,
-    ``floor(z * T)`` spikes are fired in T steps.
+    a neuron fires ``floor(z * T)`` spikes in T steps.
 
     Args:
-      current: synaptic input, shape ``(..., T, ...)`` with ``T >= 1``, floating.
-      threshold: ``theta``, above 0; a number, or an array that can be broadcast to one step of the
-        current.
-      initial: potential before the first step, as a share of the threshold; likewise.
-      drift: current that is added in each step, as a share of the threshold.
-      gain: size of a spike, in thresholds.
-      lowest: lower bound of the potential, as a share of the threshold. A current that changes over
-        time is rectified by it step by step, as in a ReLU, and not on average over time only.
-      soft_reset: subtract the threshold after a spike, instead of starting from 0.
-      strict: fire above the threshold only.
-      time_axis: the axis of ``current`` that is time.
+      current: the synaptic input, a float array of shape ``(..., T, ...)`` with ``T >= 1``.
+      threshold: the threshold ``theta``, above 0; a number, or an array that broadcasts to one step
+        of the current.
+      initial: the membrane potential before the first step, as a share of the threshold; a number
+        or an array, like ``threshold``.
+      drift: the current that is added in each step, as a share of the threshold.
+      gain: the size of a spike, in thresholds.
+      lowest: the lower bound of the membrane potential, as a share of the threshold. It rectifies a
+        current that changes over time at every step, like a ReLU, and not only on average over
+        time.
+      soft_reset: True to subtract the threshold after a spike, False to reset to 0.
+      strict: True to fire only above the threshold.
+      time_axis: the time axis of ``current``.
 
     Returns:
       0 or ``gain * threshold``, in the shape and dtype of ``current``. Membrane potentials are
       float32 (float64 for a float64 current).
 
     Raises:
-      NotImplementedError: if it is differentiated.
-      TypeError: if ``current`` is not floating.
+      NotImplementedError: if the function is differentiated.
+      TypeError: if ``current`` is not floating-point.
       ValueError: if ``time_axis`` is not an axis of ``current``, or there is no time step.
     """
     current = check_current(current, time_axis)
@@ -85,9 +87,9 @@ def start_potential(
     """Returns the membrane potential before the first step.
 
     Args:
-      step: one step of the current, for its shape and dtype.
-      threshold: see `integrate_and_fire`.
-      initial: likewise.
+      step: the current of one step; only its shape and dtype matter.
+      threshold: the threshold of `integrate_and_fire`.
+      initial: the membrane potential as a share of the threshold.
     """
     dtype = at_least_float32(step.dtype)
     start = jnp.asarray(initial, dtype) * jnp.asarray(threshold, dtype)
@@ -109,17 +111,19 @@ def advance(
 ) -> tuple[jax.Array, jax.Array]:
     """Continues `integrate_and_fire` from a membrane potential; returns spikes and potential.
 
+    All options are those of `integrate_and_fire`.
+
     Args:
-      current: see `integrate_and_fire`.
-      potential: what the steps before have left, in the shape of one step.
-      threshold: see `integrate_and_fire`.
-      initial: ignored, since the potential is given.
-      drift: see `integrate_and_fire`.
-      gain: likewise.
-      lowest: likewise.
-      soft_reset: likewise.
-      strict: likewise.
-      time_axis: likewise.
+      current: the synaptic input, a float array of shape ``(..., T, ...)`` with ``T >= 1``.
+      potential: the membrane potential after the previous step, in the shape of one step.
+      threshold: the threshold ``theta``, above 0.
+      initial: an ignored value, since the potential is given.
+      drift: the current that is added in each step, as a share of the threshold.
+      gain: the size of a spike, in thresholds.
+      lowest: the lower bound of the membrane potential, as a share of the threshold.
+      soft_reset: True to subtract the threshold after a spike, False to reset to 0.
+      strict: True to fire only above the threshold.
+      time_axis: the time axis of ``current``.
     """
     del initial
     axis = time_axis % current.ndim
@@ -159,7 +163,7 @@ def _run(
     theta: jax.Array,
     drift: jax.Array,
 ) -> tuple[tuple[jax.Array | None, jax.Array | None], jax.Array]:
-    """Returns the spikes as bits, of all whole words (words, ...) and of the rest, and ``v[T]``."""
+    """Returns the bits of the spikes, as whole words (words, ...) and the rest, and ``v[T]``."""
     word = functools.partial(_run_word, axis, soft_reset, strict, drifts, lowest, theta, drift)
     total = current.shape[axis]
     whole, rest = divmod(total, _STEPS_PER_WORD)

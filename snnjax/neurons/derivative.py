@@ -1,4 +1,4 @@
-"""Values whose derivative is that of a function, which is evaluated for nothing else."""
+"""A primitive that gives an array the derivatives of a function."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _differentiated_as_p = Primitive('differentiated_as')
 def differentiated_as(
     value: jax.Array, function: Callable[..., jax.Array], *args: jax.Array
 ) -> jax.Array:
-    """Returns ``value``, with the derivatives of ``function(*args)``.
+    """Returns ``value`` with the derivatives of ``function(*args)``.
 
-    It is a primitive instead of a rule of `jax.custom_jvp`, because ``lax.scan`` and ``jax.jit``
-    drop such rules when a gradient inside of them is differentiated again.
+    The function is a primitive and not a rule of `jax.custom_jvp`, because ``lax.scan`` and
+    ``jax.jit`` drop such rules when a gradient inside of them is differentiated again.
 
     Args:
-      value: floating array of the shape and dtype of ``function(*args)``.
-      function: differentiable any number of times; called only where a derivative is taken.
-      *args: floating arrays.
+      value: a float array of the shape and dtype of ``function(*args)``.
+      function: a function that can be differentiated any number of times. It is called only to take
+        a derivative.
+      *args: the float arrays that ``function`` takes.
     """
     return _differentiated_as_p.bind(jax.lax.stop_gradient(value), *args, function=function)
 

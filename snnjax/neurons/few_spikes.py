@@ -1,8 +1,8 @@
-"""Few-spike neurons (FS): K steps whose spikes carry the digits of one number.
+"""Few-spike neurons (FS): the spikes of K steps carry the digits of one number.
 
-Such a layer of neurons is an activation function: it is given its whole input at once, and gives
-the weighted sum of at most K spikes of each neuron. Equations and tables are those of Stöckl and
-Maass 2021 (arXiv 2002.00860) and of their code, christophstoeckl/FS-neurons.
+A layer of FS neurons is an activation function: it gets its whole input at once and returns the
+weighted sum of at most K spikes per neuron. Equations and tables are those of Stöckl and Maass 2021
+(arXiv 2002.00860) and of their code, christophstoeckl/FS-neurons.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from snnjax.neurons.precision import at_least_float32
 
 
 class Coefficients(NamedTuple):
-    """Holds the numbers of an FS neuron, one for each of its K steps.
+    """The coefficients of an FS neuron, one of each kind per step.
 
     Attributes:
-      thresholds: ``T(t)``, above which the neuron fires.
-      resets: ``h(t)``, which a spike takes from the membrane potential.
-      weights: ``d(t)``, which a spike adds to the output.
+      thresholds: the thresholds ``T(t)``, above which the neuron fires.
+      resets: the amounts ``h(t)`` that a spike subtracts from the membrane potential.
+      weights: the amounts ``d(t)`` that a spike adds to the output.
     """
 
     thresholds: Sequence[float] | np.ndarray | jax.Array
@@ -32,14 +32,14 @@ class Coefficients(NamedTuple):
 
     @property
     def num_steps(self) -> int:
-        """Number of steps K."""
+        """Returns the number of steps K."""
         return len(self.thresholds)
 
 
 def few_spikes(
     x: jax.Array, coefficients: Coefficients, *, strict: bool = True
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the outputs of FS neurons, and how often each of them fires.
+    """Returns the outputs of FS neurons and their numbers of spikes.
 
     With ``v(1) = x``, for t = 1, ..., K::
 
@@ -48,13 +48,14 @@ def few_spikes(
         output = sum of d(t) * z(t)
 
     Args:
-      x: the whole input of each neuron, floating, of any shape.
-      coefficients: ``T``, ``h`` and ``d``.
-      strict: fire only above the threshold, as the authors' code does; if false, at it, too.
+      x: the whole input of each neuron, a float array of any shape.
+      coefficients: the coefficients ``T``, ``h`` and ``d``.
+      strict: True to fire only above the threshold, as in the authors' code; False to fire at the
+        threshold, too.
 
     Returns:
-      The outputs, and the numbers of spikes as int32, both in the shape of ``x``. Potentials and
-      outputs are float32 at least.
+      The outputs, and the numbers of spikes as int32, both in the shape of ``x``. Membrane
+      potentials and sums are at least float32.
     """
     potential = x.astype(at_least_float32(x.dtype))
     output = jnp.zeros_like(potential)
@@ -68,18 +69,18 @@ def few_spikes(
 
 
 def binary_coefficients(largest: float, num_steps: int) -> Coefficients:
-    """Returns the coefficients with which FS neurons are ReLUs: those of binary digits.
+    """Returns the coefficients of binary digits, with which FS neurons are ReLUs.
 
-    ``T(t) = h(t) = d(t) = largest * 2 ** -t``. With ``q = largest * 2 ** -K``, the output for
-    ``x`` is ``q * clip(ceil(x / q) - 1, 0, 2 ** K - 1)``.
+    ``T(t) = h(t) = d(t) = largest * 2 ** -t``. With ``q = largest * 2 ** -K``, the output for ``x``
+    is ``q * clip(ceil(x / q) - 1, 0, 2 ** K - 1)``.
 
     Args:
-      largest: ``alpha``; outputs are at most ``alpha * (1 - 2 ** -K)``.
-      num_steps: number of steps K.
+      largest: the bound ``alpha``; outputs are at most ``alpha * (1 - 2 ** -K)``.
+      num_steps: the number of steps K.
 
     Raises:
-      ValueError: if ``largest`` is not positive, or ``num_steps`` is not from 1 to 24, the digits
-        of a float32.
+      ValueError: if ``largest`` is not positive, or ``num_steps`` is not from 1 to 24, the number
+        of digits of a float32.
     """
     if largest <= 0:
         raise ValueError(f'largest={largest} must be above 0')
@@ -139,10 +140,10 @@ FITTED_SWISH = Coefficients(
         *(-0.15385352, -0.272084, -0.15014555, -0.060229532),
     ),
 )
-"""Coefficients for ``x * sigmoid(x)`` on [-8, 12], K = 16, that were fitted here.
+"""Coefficients for ``x * sigmoid(x)`` on [-8, 12], K = 16, fitted in this project.
 
-``python -m snnjax.tools.fit_few_spikes --function=swish`` finds them. Their mean squared
-error is 0.00193; that of `PUBLISHED_SWISH` is 0.00345.
+``python -m snnjax.tools.fit_few_spikes --function=swish`` finds them. Their mean squared error is
+0.00193; that of `PUBLISHED_SWISH` is 0.00345.
 """
 
 FITTED_SIGMOID = Coefficients(
@@ -159,7 +160,7 @@ FITTED_SIGMOID = Coefficients(
         *(-0.0281008, 0.06262052, 0.04951093, 0.007994219, 0.026777465, -0.002574994),
     ),
 )
-"""Coefficients for ``sigmoid(x)`` on [-10, 10], K = 12, that were fitted here.
+"""Coefficients for ``sigmoid(x)`` on [-10, 10], K = 12, fitted in this project.
 
 ``python -m snnjax.tools.fit_few_spikes --function=sigmoid --starts=60`` finds them. Their mean
 squared error is 8.8e-05; that of `PUBLISHED_SIGMOID` is 1.44e-04.

@@ -1,4 +1,4 @@
-"""The firing decision, whose derivative is a surrogate; and the arguments that neurons check."""
+"""The firing decision with its surrogate derivative, and checks of the arguments of neurons."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from snnjax.neurons.surrogates import Surrogate
 
 @dataclasses.dataclass(frozen=True)
 class Firing:
-    """Decides by the distance from the threshold whether neurons fire; hashable.
+    """The firing decision, a function of the distance from the threshold; hashable.
 
     Attributes:
-      width: width of the surrogate's window.
+      width: the width of the surrogate's window.
       strict: True to fire only above the threshold, with an open window.
       surrogate: the derivative of the decision.
     """
@@ -33,7 +33,7 @@ class Firing:
 
     @property
     def keeps_distance(self) -> bool:
-        """True if the backward pass needs the distance itself."""
+        """Returns True if the backward pass needs the distance itself."""
         return False
 
     def spike(self, distance: jax.Array) -> jax.Array:
@@ -41,15 +41,15 @@ class Firing:
         return distance > 0 if self.strict else distance >= 0
 
     def surrogate_residual(self, distance: jax.Array) -> jax.Array:
-        """Returns what the surrogate saves."""
+        """Returns the values that the surrogate saves."""
         return self.surrogate.save(distance, self.width, self.strict)
 
     def residual(self, distance: jax.Array) -> jax.Array:
-        """Returns what the backward pass needs beside the spike."""
+        """Returns the values that the backward pass needs in addition to the spike."""
         return distance if self.keeps_distance else self.surrogate_residual(distance)
 
     def derivative(self, residual: jax.Array) -> jax.Array:
-        """Returns the surrogate's derivative, from a `residual`."""
+        """Returns the surrogate derivative from the values of `residual`."""
         saved = self.surrogate_residual(residual) if self.keeps_distance else residual
         return self.surrogate.derivative(saved, self.width)
 
@@ -57,11 +57,11 @@ class Firing:
 def where_fires(
     firing: Firing, distance: jax.Array, fires: jax.Array, silent: jax.Array
 ) -> jax.Array:
-    """Selects by the firing decision, whose derivatives are the surrogate and its derivatives.
+    """Selects by the firing decision, with the surrogate and its derivatives as derivatives.
 
-    With ``e = distance - stop_gradient(distance)``, which is 0 with the derivative 1, the integral
-    of the surrogate from ``distance - e`` to ``distance`` is 0 and has these derivatives. Gauss's
-    rule of two points has them up to the fourth order.
+    The value ``e = distance - stop_gradient(distance)`` is 0 and has the derivative 1. The integral
+    of the surrogate from ``distance - e`` to ``distance`` is therefore 0 and has the surrogate and
+    its derivatives as derivatives. Gauss's rule with two points gives them up to the fourth order.
     """
     at = lax.stop_gradient(distance)
     e = distance - at
@@ -75,7 +75,7 @@ def where_fires(
 
 
 def select(firing: Firing, distance: jax.Array, fires: jax.Array, silent: jax.Array) -> jax.Array:
-    """Is `where_fires`, but computes only what is selected until it is differentiated."""
+    """Computes `where_fires`, but only the selected values until it is differentiated."""
     selected = jnp.where(firing.spike(distance), fires, silent)
     return differentiated_as(
         selected, functools.partial(where_fires, firing), distance, fires, silent
@@ -86,14 +86,18 @@ def check_current(current: jax.Array, time_axis: int) -> jax.Array:
     """Returns a current as an array.
 
     Raises:
-      TypeError: if it is not floating.
-      ValueError: if ``time_axis`` is not an axis of it, or there is no time step.
+      TypeError: if it is not floating-point.
+      ValueError: if ``time_axis`` is not one of its axes, or there is no time step.
     """
     current = jnp.asarray(current)
     if not jnp.issubdtype(current.dtype, jnp.floating):
-        raise TypeError(f'current must be floating, got {current.dtype}: cast it, e.g. to float32')
+        raise TypeError(
+            f'current must be floating-point, got {current.dtype}: cast it, e.g. to float32'
+        )
     if not -current.ndim <= time_axis < current.ndim:
-        raise ValueError(f'time_axis={time_axis} is not an axis of a current of {current.shape}')
+        raise ValueError(
+            f'time_axis={time_axis} is not an axis of a current of shape {current.shape}'
+        )
     if current.shape[time_axis] == 0:
         raise ValueError(f'current of shape {current.shape} has no time step on axis {time_axis}')
     return current
@@ -103,7 +107,7 @@ def check_numbers(*, width: float, **values: float) -> None:
     """Checks constants that are compiled into a neuron.
 
     Raises:
-      TypeError: if one is not a Python number.
+      TypeError: if a constant is not a Python number.
       ValueError: if ``width`` is not positive.
     """
     for name, value in {**values, 'width': width}.items():
@@ -133,8 +137,9 @@ def vary_alike(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns a current and scalars, in the dtype of potentials, that vary over the same mesh axes.
 
-    Inside of `jax.shard_map` a product varies over the mesh axes that a factor varies over. So a
-    one that varies lets all of them vary alike, and sums the scalars' gradients over these axes.
+    Inside of `jax.shard_map`, a product varies over all mesh axes over which its factors vary.
+    Multiplying by a one that varies makes all values vary alike, and sums the gradients of the
+    scalars over these axes.
     """
     dtype = at_least_float32(current.dtype)
     one = jnp.ones_like(current, shape=(), dtype=dtype)

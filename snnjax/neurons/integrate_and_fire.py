@@ -1,15 +1,16 @@
-"""The iterative leaky integrate-and-fire neuron (LIF), with a gradient of its own.
+"""The iterative leaky integrate-and-fire neuron (LIF), with a custom gradient.
 
-Time exists only here: everything between two layers of neurons is one call over all time steps.
+Only neurons loop over time: the layers between two layers of neurons run in one call over all time
+steps.
 
-The backward pass needs two facts of each neuron and time step: did it fire, and was its membrane
-potential inside the surrogate's window. Both are packed into one integer *word* a neuron, which is
-all that the forward pass keeps. The spikes themselves are read back from the word too, so that the
-current is read once and the membrane potential never leaves the loop.
+The backward pass needs two facts about each neuron and time step: whether it fired, and whether its
+membrane potential was inside the surrogate's window. Both are packed into one integer *word* per
+neuron, which is all that the forward pass keeps. The spikes are read back from the word, too, so
+the current is read once and the membrane potential never leaves the loop.
 
-A derivative of the gradient needs to know how the spikes and the saved residuals depend on the
-current, which the bits of a word cannot tell. It differentiates the equations as `_equations`
-states them, which a gradient alone never runs.
+A derivative of the gradient depends on how the spikes and the saved residuals change with the
+current, which the bits of a word do not contain. It differentiates the equations in `_equations`,
+which a gradient alone never runs.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def lif(
     time_axis: int = 1,
     surrogate: Surrogate = rectangular,
 ) -> jax.Array:
-    r"""Spikes of leaky integrate-and-fire neurons driven by a current over time.
+    """Returns the spikes of leaky integrate-and-fire neurons driven by a current over time.
 
     With ``x`` the current, ``u`` the membrane potential and ``o`` the spikes (eqs. 1 and 2)::
 
@@ -62,53 +63,56 @@ def lif(
         v[t] = reset if o[t] else u[t]            hard reset
         v[t] = u[t] - threshold * o[t]            with ``soft_reset``
 
-    The gradient replaces ``do/du`` by the surrogate's bump (eq. 3), and flows back through the leak
-    of the neurons that did not fire; with a soft reset, through that of all. The defaults are the
-    paper's (table 6). With ``decay=1`` the neuron integrates and fires without a leak (IF); with
+    The gradient replaces ``do/du`` by the surrogate (eq. 3). It flows back through the leak of the
+    neurons that did not fire, or of all neurons with a soft reset. The defaults are those of the
+    paper (table 6). With ``decay=1`` the neuron integrates and fires without a leak (IF). With
     ``decay_input`` and a learnable decay it is the parametric neuron (PLIF) of Fang et al. 2020,
     whose ``sigmoid(w)`` is ``1 - decay``.
 
-    Membrane potentials are float32 (float64 for a float64 current) whatever the current's dtype,
+    Membrane potentials are float32 (float64 for a float64 current) for every dtype of the current,
     because firing is a comparison.
 
     The gradient can be differentiated again, in either mode: ``jax.hessian``, ``jax.grad`` of
-    ``jax.grad`` and ``jax.jvp`` of ``jax.grad`` treat ``do/du`` as the surrogate and its own
-    derivative. The spikes themselves take reverse mode only: ``jax.jvp`` of them is a TypeError.
+    ``jax.grad`` and ``jax.jvp`` of ``jax.grad`` treat ``do/du`` as the surrogate with its own
+    derivative. The spikes themselves support reverse mode only: ``jax.jvp`` of them raises a
+    TypeError.
 
     Args:
-      current: synaptic input, shape ``(..., T, ...)`` with ``T >= 1``, any floating dtype.
-      decay: share of the membrane potential that is left one time step later; ``tau_mem`` of eq. 1.
-        A number is a constant; a JAX scalar is learnable, gets a gradient, and makes the backward
-        pass keep float membrane potentials.
-      threshold: firing threshold ``V_th``; likewise.
-      reset: membrane potential after a spike, ``V_reset``.
-      width: width of the surrogate's window, ``a`` of eq. 3; its peak is ``1 / width``.
-      strict: fire at ``u > threshold`` and take the window as open, as the authors' released
-        weights expect; the paper's own form is ``>=`` and a closed window.
-      detach_reset: no gradient through the decision to reset. If false, the gradient also passes
-        from ``v[t]`` through ``o[t]``, and float membrane potentials are kept for it.
-      decay_input: charge with ``(1 - decay) * x[t]`` instead of ``x[t]``, so that a neuron that
-        never fires tends to the mean of its current. The leak is towards 0, whatever ``reset``.
-      soft_reset: subtract the threshold after a spike instead of starting from ``reset``, so that
-        what was above the threshold counts for the next spike. Needs no more memory for the
-        backward pass, even if the gradient passes through the reset.
-      time_axis: the axis of ``current`` that is time.
-      surrogate: one of `snnjax.neurons.SURROGATES`, or your own.
+      current: the synaptic input, a float array of shape ``(..., T, ...)`` with ``T >= 1``.
+      decay: the share of the membrane potential that remains after one time step, ``tau_mem`` of
+        eq. 1. A number is a constant. A JAX scalar is learnable: it gets a gradient, and the
+        backward pass keeps float membrane potentials.
+      threshold: the firing threshold ``V_th``; a number or a JAX scalar, like ``decay``.
+      reset: the membrane potential after a spike, ``V_reset``.
+      width: the width of the surrogate's window, ``a`` of eq. 3; its peak is ``1 / width``.
+      strict: True to fire at ``u > threshold`` with an open window, as the authors' released
+        weights expect; False for ``>=`` and a closed window, as in the paper.
+      detach_reset: True to stop the gradient through the reset decision. If False, the gradient
+        also passes from ``v[t]`` through ``o[t]``, and the backward pass keeps float membrane
+        potentials.
+      decay_input: True to charge with ``(1 - decay) * x[t]`` instead of ``x[t]``. A neuron that
+        never fires then tends to the mean of its current. The leak is towards 0 for every
+        ``reset``.
+      soft_reset: True to subtract the threshold after a spike instead of starting from ``reset``.
+        The excess over the threshold then counts for the next spike. The backward pass needs no
+        more memory, even if the gradient passes through the reset.
+      time_axis: the time axis of ``current``.
+      surrogate: a value of `snnjax.neurons.SURROGATES`, or your own.
 
     Returns:
-      Spikes, 0 or 1, in the shape and dtype of ``current``.
+      The spikes, 0 or 1, in the shape and dtype of ``current``.
 
     Raises:
-      TypeError: if ``current`` is not floating, or a neuron constant is not a Python number (or,
-        for ``decay`` and ``threshold``, a JAX scalar).
-      ValueError: if ``time_axis`` is not an axis of ``current``, there is no time step, or
-        ``width`` is not positive, or both ``reset`` and ``soft_reset`` are given.
+      TypeError: if ``current`` is not floating-point, or a constant of the neuron is neither a
+        Python number nor, for ``decay`` and ``threshold``, a JAX scalar.
+      ValueError: if ``time_axis`` is not an axis of ``current``, there is no time step, ``width``
+        is not positive, or both ``reset`` and ``soft_reset`` are given.
     """
     current = check_current(current, time_axis)
     learned = find_learned({'decay': decay, 'threshold': threshold})
     check_numbers(reset=reset, width=width)
     if soft_reset and reset:
-        raise ValueError(f'reset={reset} has no effect with soft_reset: leave it at 0')
+        raise ValueError(f'reset={reset} has no effect with soft_reset: set it to 0')
     neuron = _Neuron(
         reset=float(reset),
         width=float(width),
@@ -127,7 +131,7 @@ def lif(
 
 @dataclasses.dataclass(frozen=True)
 class _Neuron(Firing):
-    """What of `lif` is fixed when it is compiled; hashable."""
+    """The options of `lif` that are fixed at compilation; hashable."""
 
     reset: float
     detach_reset: bool
@@ -137,15 +141,15 @@ class _Neuron(Firing):
 
     @property
     def keeps_distance(self) -> bool:
-        """Whether the backward pass needs ``u`` itself: for the reset, or for learnable scalars."""
+        """Returns True if the backward pass needs ``u``, for the reset or for learnable scalars."""
         return self.learnable or not (self.detach_reset or self.soft_reset)
 
     def charge(self, x: jax.Array, decay: jax.Array) -> jax.Array:
-        """What the current adds to the membrane potential; linear, and so its own gradient."""
+        """Returns the charge that a current adds; being linear, it is its own gradient."""
         return (1 - decay) * x if self.decay_input else x
 
     def reset_potential(self, potential: jax.Array, threshold: jax.Array) -> jax.Array:
-        """Returns what a spike leaves of the membrane potential."""
+        """Returns the membrane potential after a spike."""
         return potential - threshold if self.soft_reset else jnp.full_like(potential, self.reset)
 
 
@@ -161,7 +165,7 @@ def _fire_forward(
 ) -> tuple[jax.Array, Any]:
     inputs = current, decay, threshold
     saved = isolate(_encode, neuron, axis)(*map(lax.stop_gradient, inputs))
-    # A name by which rematerialisation can keep it.
+    # Rematerialization policies keep the words by this name.
     saved = saved._replace(word=checkpoint_name(saved.word, 'spikes'))
     spikes = unpack(saved.word, axis, current)
     equations = functools.partial(_equations, neuron, axis)
@@ -177,7 +181,7 @@ def _fire_forward(
 def _encode(
     neuron: _Neuron, axis: int, current: jax.Array, decay: jax.Array, threshold: jax.Array
 ) -> Packed:
-    """Runs the neurons through time; keeps what their spikes and gradients follow from."""
+    """Runs the neurons over time; keeps the bits and residuals that the gradient needs."""
     chunks = split_time(current, axis)
     potential = jnp.zeros_like(at(current, 0, axis), dtype=at_least_float32(current.dtype))
     encode = functools.partial(_encode_word, neuron, axis, decay, threshold)
@@ -210,7 +214,7 @@ _fire.defvjp(_fire_forward, _fire_backward)
 def _equations(
     neuron: _Neuron, axis: int, current: jax.Array, decay: jax.Array, threshold: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """States equations 1 and 2 for JAX to differentiate; returns spikes and residuals."""
+    """Computes eqs. 1 and 2 in a form that JAX can differentiate; returns spikes and residuals."""
     left = jnp.zeros_like(at(current, 0, axis), dtype=at_least_float32(current.dtype))
     one, zero = jnp.ones_like(left), jnp.zeros_like(left)
     spikes, residuals = [], []
@@ -256,11 +260,11 @@ def _differentiate_word(
 ) -> tuple[jax.Array, jax.Array]:
     """Pulls the spikes' cotangent back to the potentials ``u[t]`` of one word, last step first.
 
-    The carry is the cotangent of ``v[t]``, the membrane potential that a step leaves behind.
+    The carry is the cotangent of ``v[t]``, the membrane potential after step t.
     """
     saved, cotangent = inputs
     num_steps = cotangent.shape[axis]
-    # The scalars' gradients follow from it, and are not rounded before.
+    # Later computations need unrounded gradients of the potentials.
     dtype = carry.dtype if neuron.learnable or neuron.decay_input else cotangent.dtype
     gradients = []
     for t in reversed(range(num_steps)):
@@ -289,23 +293,23 @@ def _differentiate_scalars(
     distances: jax.Array,
     gradients: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients of decay and threshold, from those of the potentials ``u[t]`` of all words."""
+    """Returns the gradients of decay and threshold from those of the potentials ``u[t]``."""
     inverse_gain = 1 / (1 - decay)
     zeros = jnp.zeros_like(at(gradients[0], 0, axis))
     ones = jnp.ones_like(zeros)
 
     def add(carry: tuple, word: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:
-        # Each neuron's shares, step by step: XLA for CPUs sums an axis number by number.
+        # Sums per neuron grow step by step, since XLA:CPU sums an axis one value at a time.
         of_decay, of_threshold, left, leak = carry
         for t in range(word[0].shape[axis]):
             distance, gradient = (at(steps, t, axis) for steps in word)
             potential = distance + threshold
             leaked = left
             if neuron.decay_input:
-                # Less the current, which follows from the potentials before and after it.
+                # Subtracts the current, which follows from the potentials before and after it.
                 leaked = left - inverse_gain * (potential - decay * left)
             of_decay += gradient * leaked
-            # Excludes the share that the step before already accounts for through its leak.
+            # Excludes the share that the previous step already accounts for through its leak.
             of_threshold += gradient * (leak - 1)
             decided = lax.stop_gradient(distance) if neuron.detach_reset else distance
             reset, decayed = neuron.reset_potential(potential, threshold), decay * ones

@@ -1,4 +1,4 @@
-"""Programs within a program, which XLA does not merge with what reads their results."""
+"""Subprograms that XLA does not fuse into the consumers of their results."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 @functools.cache
 def isolate(function: Callable[..., Any], *constants: Hashable) -> Callable[..., Any]:
-    """``function`` with its first arguments, which XLA computes once, and not in each reader.
+    """Returns ``function`` with its first arguments bound, computed by XLA only once.
 
-    XLA merges what is cheap into what reads it, and computes it again in every reader. That
-    includes a neuron's whole way through time: on TPUs each step of the backward pass then read the
-    current of all steps before it, on CPUs the normalisation before it was merged in, too. A
-    barrier prevents it, except on CPUs, where XLA removes barriers before it merges; there a call
-    that is not inlined does.
+    XLA fuses cheap computations into every consumer and repeats them in each. That included a
+    neuron's whole loop over time: on TPUs each step of the backward pass read the current of all
+    earlier steps, and on CPUs the normalization before the neurons was fused in, too. A barrier
+    prevents this, except on CPUs, where XLA removes barriers before fusion. There a call that is
+    not inlined prevents it.
 
     Args:
-      function: of arrays, after its constants.
-      *constants: with `function` the key under which what was traced is found again.
+      function: a function of the constants and then of arrays.
+      *constants: the first arguments. Results are cached by function and constants, so that the
+        traced program is found again.
     """
     bound = functools.partial(function, *constants)
     compiled = jax.jit(bound)

@@ -1,4 +1,4 @@
-"""The membrane potential of the neurons, which `snnjax.neurons.lif` keeps to itself."""
+"""The membrane potentials of neurons, which `snnjax.neurons.lif` does not return."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def membrane_potential(
     soft_reset: bool = False,
     time_axis: int = 1,
 ) -> jax.Array:
-    """Returns the potential ``u[t]`` that decides whether a neuron fires, see `snnjax.neurons.lif`.
+    """Returns the potential ``u[t]`` that decides if a neuron fires, see `snnjax.neurons.lif`.
 
-    To look at, not to train through: it has no surrogate gradient.
+    The function is for analysis, not for training, since it has no surrogate gradient.
 
     Args:
-      current: synaptic input, shape ``(..., T, ...)``, floating.
-      decay: share of the potential that is left one time step later.
-      threshold: for firing.
-      reset: potential after a spike.
-      strict: fire above the threshold, not at it.
-      decay_input: charge with ``(1 - decay) * x[t]``.
-      soft_reset: subtract the threshold after a spike.
-      time_axis: the axis of ``current`` that is time.
+      current: the synaptic input, a float array of shape ``(..., T, ...)``.
+      decay: the share of the membrane potential that remains after one time step.
+      threshold: the firing threshold.
+      reset: the membrane potential after a spike.
+      strict: True to fire only above the threshold.
+      decay_input: True to charge with ``(1 - decay) * x[t]``.
+      soft_reset: True to subtract the threshold after a spike.
+      time_axis: the time axis of ``current``.
 
     Returns:
-      In the shape of ``current``, float32 or float64.
+      A float32 or float64 array in the shape of ``current``.
     """
     dtype = at_least_float32(current.dtype)
     steps = jnp.moveaxis(current.astype(dtype), time_axis, 0)

@@ -1,7 +1,7 @@
-"""Bits of time steps, packed into words: two bits a neuron and step, at most 16 steps a word.
+"""Bits of time steps, packed into words of two bits per neuron and step and at most 16 steps.
 
-A neuron's loop over time is a ``lax.scan`` over words; inside a word the steps are unrolled, so
-that XLA fuses them into one pass. Up to 16 time steps there is one word, and no loop at all.
+A neuron's loop over time is a ``lax.scan`` over words. The steps of a word are unrolled, so that
+XLA fuses them into one pass. Up to 16 time steps need one word and no loop.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _STEPS_PER_WORD = 16
 
 
 class Packed(NamedTuple):
-    """Holds what a forward pass keeps of one word's time steps.
+    """The values that a forward pass keeps of one word's time steps.
 
     Attributes:
-      word: bit ``t`` is the spike of step ``t``, bit ``num_steps + t`` its residual if that is
-        boolean.
-      residuals: the residuals that are not, stacked along the time axis, or None.
+      word: an unsigned integer per neuron: bit ``t`` is the spike of step ``t``, and bit
+        ``num_steps + t`` its residual if that is boolean.
+      residuals: the residuals that are not boolean, stacked along the time axis, or None.
     """
 
     word: jax.Array
@@ -33,18 +33,18 @@ class Packed(NamedTuple):
         return ((self.word >> t) & 1).astype(bool)
 
     def residual(self, t: int, num_steps: int, axis: int) -> jax.Array:
-        """Returns the residual of step ``t``, one of ``num_steps`` of the word."""
+        """Returns the residual of step ``t``, out of the ``num_steps`` steps of the word."""
         if self.residuals is None:
             return ((self.word >> (num_steps + t)) & 1).astype(bool)
         return at(self.residuals, t, axis)
 
 
 class Packer:
-    """Packs the steps of one word, from the first to the last.
+    """A builder that packs the steps of one word, from the first to the last.
 
     Args:
       shape: the shape of the neurons.
-      num_steps: steps of the word.
+      num_steps: the number of steps of the word.
       axis: the time axis of ``residuals``.
     """
 
@@ -62,12 +62,12 @@ class Packer:
             self._unpacked.append(residual)
 
     def packed(self) -> Packed:
-        """Returns all steps that were added."""
+        """Returns all added steps."""
         return Packed(self._word, jnp.stack(self._unpacked, self._axis) if self._unpacked else None)
 
 
 def unpack(word: jax.Array, axis: int, like: jax.Array) -> jax.Array:
-    """Reads the spikes of words, (words, ...), in the shape and dtype of ``like``."""
+    """Reads the spikes of words (words, ...) in the shape and dtype of ``like``."""
     total = like.shape[axis]
     _, num_steps = _count_words(total)
     return join_time(bits(word, axis + 1, num_steps).astype(like.dtype), axis, total)
@@ -77,9 +77,9 @@ def bits(word: jax.Array, axis: int, num_steps: int) -> jax.Array:
     """Returns the lowest bits of words, 0 or 1, along a new axis.
 
     Args:
-      word: unsigned integers of any shape.
-      axis: The new axis, of the steps.
-      num_steps: The number of bits.
+      word: an array of unsigned integers of any shape.
+      axis: the new axis, which is that of the steps.
+      num_steps: the number of bits.
     """
     steps = jnp.arange(num_steps, dtype=word.dtype)
     steps = jnp.expand_dims(steps, [i for i in range(word.ndim + 1) if i != axis])
@@ -87,27 +87,28 @@ def bits(word: jax.Array, axis: int, num_steps: int) -> jax.Array:
 
 
 def _word_dtype(num_steps: int) -> Any:
-    """Returns the smallest unsigned integer that holds two bits a step."""
+    """Returns the smallest unsigned integer dtype that holds two bits per step."""
     return next(
         d for d in (jnp.uint8, jnp.uint16, jnp.uint32) if 2 * num_steps <= jnp.iinfo(d).bits
     )
 
 
 def at(array: jax.Array, t: int, axis: int) -> jax.Array:
-    """Returns step ``t`` of an array whose time is on ``axis``."""
+    """Returns step ``t`` of an array with time on ``axis``."""
     return lax.index_in_dim(array, t, axis, keepdims=False)
 
 
 def _count_words(total: int) -> tuple[int, int]:
-    """Returns the number of words that T time steps take, and the steps of each."""
+    """Returns the number of words that T time steps need, and the number of steps of each."""
     num_words = math.ceil(total / _STEPS_PER_WORD)
     return num_words, math.ceil(total / num_words)
 
 
 def split_time(array: jax.Array, axis: int) -> jax.Array:
-    """Splits (..., T, ...) into (words, ..., steps, ...), as few and as equal words as possible.
+    """Splits (..., T, ...) into (words, ..., steps, ...), with as few and equal words as possible.
 
-    If T does not divide, zeros are added after the last step: they cannot act on earlier ones.
+    If the words do not divide T, zeros are added after the last step; they do not affect earlier
+    steps.
     """
     total = array.shape[axis]
     num_words, num_steps = _count_words(total)

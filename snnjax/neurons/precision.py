@@ -9,5 +9,5 @@ import numpy as np
 
 def at_least_float32(dtype: Any) -> np.dtype:
     """Returns the dtype for sums and membrane potentials: float64 for float64, else float32."""
-    # Not `jnp.promote_types`, which knows no promotion where JAX is set to strict ones.
+    # `jnp.promote_types` refuses to promote under JAX's strict promotion.
     return np.promote_types(dtype, np.float32)

@@ -1,4 +1,4 @@
-"""Neurons by name, and what a network asks of them."""
+"""Neurons by name, and the properties of a neuron that networks rely on."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from snnjax.neurons.integrate_and_fire import lif
 
 @dataclasses.dataclass(frozen=True)
 class Neuron:
-    """A spiking neuron, and which of its options training can change.
+    """A spiking neuron, and the options that training can change.
 
-    A plain function in `NEURONS` does, too. Of that, each option whose default is a float can be
-    learned, and ``decay`` is a share.
+    `NEURONS` may also contain a plain function. Each of its options whose default is a float can
+    then be learned, and ``decay`` is a share.
 
     Attributes:
-      function: ``(current, *, time_axis=1, **options) -> spikes``, in the shape of the current. The
-        options of a network are given to it by the names in its signature.
+      function: a function ``(current, *, time_axis=1, **options) -> spikes``, which returns the
+        shape of the current. Networks pass it the options in its signature, by name.
       learnable: the options that can be JAX scalars.
-      shares: those of them that stay between 0 and 1: what is learned is their logit.
-      rate_coded: True if spikes stand for a rate, as in networks that were converted from ANNs;
-        they are then as large as an option says, not 1.
-      arrays: options that can be an array that broadcasts to one step of the current.
-      advance: ``(current, potential, *, time_axis=1, **options) -> (spikes, potential)``, which
-        continues from a membrane potential; None if the neuron cannot.
-      start: ``(step, threshold, initial) -> potential``, before the first step of which ``step`` is
-        the current; needed with ``advance``.
+      shares: the learnable options that stay between 0 and 1 because their logit is learned.
+      rate_coded: True if spikes encode a rate, as in networks that are converted from ANNs. The
+        size of these spikes depends on options and is not always 1.
+      arrays: the options that can be an array that broadcasts to one step of the current.
+      advance: a function ``(current, potential, *, time_axis=1, **options) -> (spikes,
+        potential)``, which continues from a membrane potential; None if the neuron cannot.
+      start: a function ``(step, threshold, initial) -> potential``, which returns the membrane
+        potential before the first step from the current of one step; needed with ``advance``.
     """
 
     function: Callable[..., jax.Array]
@@ -50,7 +50,7 @@ class Neuron:
 
     @functools.cached_property
     def options(self) -> dict[str, Any]:
-        """The options by name with their defaults, `REQUIRED` for none."""
+        """Returns the options by name with their defaults, `REQUIRED` if there is none."""
         first, *others = inspect.signature(self.function).parameters.values()
         del first
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -62,7 +62,7 @@ class Neuron:
 
 
 REQUIRED: Any = inspect.Parameter.empty
-"""The default of an option that has none."""
+"""The default of an option without a default."""
 
 
 NEURONS: dict[str, Neuron | Callable[..., jax.Array]] = {
@@ -85,7 +85,7 @@ NEURONS: dict[str, Neuron | Callable[..., jax.Array]] = {
 
 
 def as_neuron(neuron: Neuron | Callable[..., jax.Array]) -> Neuron:
-    """Returns a neuron as it is, or one of a plain function, see `Neuron`."""
+    """Returns a neuron unchanged, or the `Neuron` of a plain function."""
     if isinstance(neuron, Neuron):
         return neuron
     options = Neuron(neuron).options

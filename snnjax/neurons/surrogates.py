@@ -1,8 +1,8 @@
-"""Surrogate gradients: what stands in for the derivative of the spike in the backward pass.
+"""Surrogate gradients, which replace the derivative of the spike in the backward pass.
 
 The spike ``o = [u >= V_th]`` (eq. 2) has no useful derivative, so the backward pass uses a bump
-``h(u - V_th)`` instead (eq. 3). Every surrogate here has unit integral and peak ``1 / width``, so
-``width`` means the same thing for all of them: the width of the rectangle with that peak.
+``h(u - V_th)`` instead (eq. 3). Every surrogate here has unit integral and peak ``1 / width``. For
+all of them ``width`` is the width of the rectangle with that peak.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ def _save_distance(distance: jax.Array, width: float, strict: bool) -> jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Surrogate:
-    """A surrogate gradient, split where the forward pass hands over to the backward pass.
+    """A surrogate gradient, split into its forward and backward parts.
 
-    To make your own, give ``derivative``; ``save`` is worth writing only when the backward pass can
-    do with less than the distance itself. Both are elementwise and must be hashable functions
-    (not fresh lambdas on every call), since the neuron is compiled for them.
+    A custom surrogate needs ``derivative``. It needs ``save`` only if the backward pass can do with
+    less than the distance itself. Both must be elementwise and hashable functions (not a new lambda
+    on every call), since the neuron is compiled for them.
 
     Attributes:
-      derivative: ``(saved, width) -> h``, the surrogate derivative from what was saved.
-      save: ``(distance, width, strict) -> saved``, where ``distance`` is ``u - V_th`` in the
-        membrane's dtype. A boolean result is packed to one bit a neuron and time step; anything
-        else is kept as it is. Default: the distance.
+      derivative: a function ``(saved, width) -> h``, the surrogate derivative from the saved
+        values.
+      save: a function ``(distance, width, strict) -> saved`` of ``distance``, which is ``u - V_th``
+        in the dtype of the membrane potential. A boolean result is packed into one bit per neuron
+        and time step; other results are kept unchanged. The default saves the distance.
     """
 
     derivative: Callable[[jax.Array, float], jax.Array]
@@ -63,7 +64,7 @@ def _arctan(distance: jax.Array, width: float) -> jax.Array:
 
 
 rectangular = Surrogate(_rectangular, save=_inside_window)
-"""``1/a`` where ``|u - V_th| <= a/2`` with ``a = width`` (eq. 3); ``<`` when ``strict``."""
+"""``1/a`` for ``|u - V_th| <= a/2`` with ``a = width`` (eq. 3); ``<`` if ``strict``."""
 
 triangular = Surrogate(_triangular)
 """``max(0, 1 - |u - V_th| / width) / width``."""

@@ -218,10 +218,10 @@ WRONG = [
     ('rueckauer', {}, {'percent': 99}, 'did you mean percentile'),
     ('rueckauer', {}, {'percentile': 0}, 'percentile=0 must be above 0'),
     ('rueckauer', {}, {'num_steps': 0}, 'at least 1 time step'),
-    ('qcfs', {}, {}, 'spike is a ReLU: this method takes networks of QCFS only'),
-    ('spike_norm', {}, {}, 'bias.* with which a bias would count too'),
+    ('qcfs', {}, {}, 'spike is a ReLU: this method supports only networks of QCFS'),
+    ('spike_norm', {}, {}, 'bias.* with which a bias would weigh too'),
     ('rmp', {}, {}, 'sengupta_vgg16'),
-    ('few_spikes', {'activation': 'qcfs'}, {}, "not for the activation 'qcfs'"),
+    ('few_spikes', {'activation': 'qcfs'}, {}, "but the activation of the ANN is 'qcfs'"),
     ('calibration', {}, {'level': 'lite'}, 'none, light, advanced'),
 ]
 
@@ -240,7 +240,7 @@ def test_other_wrong_uses_are_refused(ann):
     with pytest.raises(ConversionError, match='spikes already'):
         Ann(create_model('ms_resnet8'), {}, SHAPE)
     pooled = networks.make('sengupta_vgg16', **VGG, pooling='max')
-    with pytest.raises(ConversionError, match='pool1 pools by the largest'):
+    with pytest.raises(ConversionError, match='pool1 is a max-pooling layer'):
         convert(pooled, 'spike_norm', networks.calibration(), num_steps=4)
     black = networks.calibration(np.zeros((2, *SHAPE), np.float32))
     with pytest.raises(ConversionError, match='never fires on the calibration images'):

@@ -107,8 +107,8 @@ def test_means_begin_at_the_first_response():
 @pytest.mark.parametrize(
     ('method', 'num_steps', 'message'),
     [
-        ('spike_norm', STEPS, 'not for rollouts; take one of rueckauer'),
-        ('rueckauer', 7, 'there are 12 frames'),
+        ('spike_norm', STEPS, 'does not support rollouts; use one of rueckauer'),
+        ('rueckauer', 7, 'num_steps=7 must be 12, the number of frames'),
     ],
 )
 def test_what_has_no_rollout_is_refused(method, num_steps, message):
@@ -119,5 +119,5 @@ def test_what_has_no_rollout_is_refused(method, num_steps, message):
 
 def test_frames_of_a_sequential_network_are_refused():
     ann = rollout()
-    with pytest.raises(ConversionError, match='and rollouts, such as rollout_densenet'):
+    with pytest.raises(ConversionError, match='if they are rollouts, such as rollout_densenet'):
         dataclasses.replace(ann, model=ann.model.clone(rollout=False))

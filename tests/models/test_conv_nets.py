@@ -96,10 +96,10 @@ def test_what_is_added_up_is_not_taken_for_spikes():
     ('options', 'message'),
     [
         ({'pooling': 'maximum'}, "unknown pooling 'maximum'; did you mean max"),
-        ({'pools': (2,)}, 'must have one number a convolution each'),
+        ({'pools': (2,)}, 'must each have one number per convolution'),
         ({'voters': 0}, 'voters=0 must be at least 1'),
         ({'attention': -1}, 'attention=-1 must be at least 0'),
-        ({'decay': 1.0}, 'decay=1.0 must be above 0 and below 1 to be learnt'),
+        ({'decay': 1.0}, 'decay=1.0 must be above 0 and below 1 to be learned'),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_at_once(options, message):

@@ -73,7 +73,7 @@ def test_gates_scale_channels():
     [
         ({'gate': 'sigmoidal'}, "unknown gate 'sigmoidal'; did you mean sigmoid"),
         ({'kernels': (3, 4)}, r'kernels=\(3, 4\) must be odd'),
-        ({'strides': (1,)}, 'must have one number a stage each'),
+        ({'strides': (1,)}, 'must each have one number per stage'),
         ({'stochastic_depth': 1.0}, 'stochastic_depth=1.0 must be'),
     ],
 )

@@ -106,21 +106,21 @@ def test_a_plain_function_learns_its_floats_and_keeps_decay_a_share():
     [
         ({'neuron': 'adaptive'}, "unknown neuron 'adaptive'; did you mean adaptive_lif"),
         ({'neuron': 'mine', 'threshold': 0.7}, "threshold=0.7: the neuron 'mine' has no option"),
-        ({'neuron': 'mine', 'surrogate': 'arctan'}, 'surrogate=arctan: .* leave surrogate at'),
+        ({'neuron': 'mine', 'surrogate': 'arctan'}, 'surrogate=arctan: .* keep the default'),
         ({'neuron': 'adaptive_lif', 'soft_reset': True}, 'soft_reset=True: the neuron'),
         (
             {'neuron': 'adaptive_lif', 'neuron_options': {'adaption': 0.2}},
             "no option 'adaption'; did you mean adaptation",
         ),
-        ({'neuron_options': {'tau': 2.0}}, "'lif' has no option 'tau'; it has none but those"),
-        ({'neuron_options': {'width': 2.0}}, "say 'width' by the option 'surrogate_width'"),
+        ({'neuron_options': {'tau': 2.0}}, "'lif' has no option 'tau'; all of its options"),
+        ({'neuron_options': {'width': 2.0}}, "set 'width' with the option 'surrogate_width'"),
         (
             {'neuron': 'mine', 'neuron_options': {'gain': 'high'}},
             "gain='high' must be a number",
         ),
         ({'neuron': 'bare'}, "'bare' has no default for 'gain'"),
         ({'neuron': 'mine', 'learnable': 'note'}, "'note' of the neuron 'mine' cannot be learned"),
-        ({'learnable': 'decay'}, "say 'decay' by learnable_decay"),
+        ({'learnable': 'decay'}, "set learnable_decay instead of 'decay'"),
         (
             {'neuron': 'mine', 'learnable_threshold': True},
             "'threshold' of the neuron 'mine' cannot be learned",

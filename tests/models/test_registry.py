@@ -177,7 +177,7 @@ def test_an_unknown_option_gets_the_near_ones():
     [
         ({'stem': 'conv5'}, "unknown stem 'conv5'"),
         ({'surrogate': 'rectangle'}, "unknown surrogate 'rectangle'; did you mean rectangular"),
-        ({'blocks': (1, 1)}, 'must have one number a stage'),
+        ({'blocks': (1, 1)}, 'must each have one number per stage'),
         ({'kind': 'vanilla', 'spiking_shortcut': True}, 'see spikes'),
         ({'scan_layers': 'yes'}, "scan_layers='yes' must be"),
         ({'pad_shortcut': True, 'project_first': True}, 'neither project nor average'),

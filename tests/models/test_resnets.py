@@ -10,7 +10,7 @@ import pytest
 from snnjax import create_model
 from snnjax.models import mean_firing_rate
 from snnjax.models.params import stack_layers
-from snnjax.models.resnets import REMATERIALISATION
+from snnjax.models.resnets import REMATERIALIZATION
 
 
 @functools.cache
@@ -78,10 +78,10 @@ def test_a_sequence_brings_its_own_time_steps():
 @pytest.mark.parametrize(
     ('shape', 'dtype', 'error', 'message'),
     [
-        ((2, 8, 8, 3), jnp.uint8, TypeError, 'images must be floating and normalised, got uint8'),
+        ((2, 8, 8, 3), jnp.uint8, TypeError, 'floating-point values, got uint8'),
         ((8, 8, 3), jnp.float32, ValueError, r'got \(8, 8, 3\)'),
-        ((2, 8, 8, 1), jnp.float32, ValueError, 'have 1 channels, the model has in_channels=3'),
-        ((2, 4, 8, 8, 3), jnp.float32, ValueError, 'have 4 time steps, the model has num_steps=3'),
+        ((2, 8, 8, 1), jnp.float32, ValueError, 'is 1, but the model has in_channels=3'),
+        ((2, 4, 8, 8, 3), jnp.float32, ValueError, 'is 4, but the model has num_steps=3'),
     ],
 )
 def test_refuses_other_images(shape, dtype, error, message):
@@ -97,7 +97,7 @@ def deep_network(**options):
     return small_network(**options)
 
 
-@pytest.mark.parametrize('remat', REMATERIALISATION)
+@pytest.mark.parametrize('remat', REMATERIALIZATION)
 def test_scanned_and_rematerialised_layers_compute_the_same(remat):
     model, variables = deep_network()
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
@@ -129,7 +129,7 @@ def kept_bytes(remat):
 
 
 def test_rematerialisation_keeps_less():
-    kept = {remat: kept_bytes(remat) for remat in REMATERIALISATION}
+    kept = {remat: kept_bytes(remat) for remat in REMATERIALIZATION}
     assert kept['nothing'] > 1.5 * kept['elementwise']
     assert kept['elementwise'] > 1.2 * kept['blocks']
 

@@ -204,5 +204,5 @@ def test_neurons_that_cannot_continue_are_refused():
     model = create_model('rollout_ms_resnet8', in_channels=2)
     frames = jnp.zeros((1, 4, 8, 8, 2))
     variables = jax.eval_shape(model.init, jax.random.key(0), frames)
-    with pytest.raises(ValueError, match='do not tell where their membrane potential starts'):
+    with pytest.raises(ValueError, match='defines no initial membrane potential'):
         jax.eval_shape(functools.partial(stream, model), variables, frames)

@@ -66,7 +66,7 @@ def test_a_spiking_vgg_takes_the_weights_of_an_ann():
     ('options', 'message'),
     [
         ({'pooling': 'mean'}, "unknown pooling 'mean'"),
-        ({'blocks': (1,)}, 'must have one number a stage each'),
+        ({'blocks': (1,)}, 'must each have one number per stage'),
         ({'grid': -1}, 'grid=-1 must be at least 0'),
         ({'conv_dropout': 1.0}, 'conv_dropout=1.0 must be at least 0 and below 1'),
     ],

@@ -396,7 +396,7 @@ def _double(distance, width):
 @pytest.mark.parametrize(
     ('current', 'options', 'error', 'message'),
     [
-        (np.ones((2, 3), np.int32), {}, TypeError, 'current must be floating, got int32'),
+        (np.ones((2, 3), np.int32), {}, TypeError, 'current must be floating-point, got int32'),
         (np.ones(3, np.float32), {}, ValueError, 'time_axis=1 is not an axis'),
         (np.ones((2, 0), np.float32), {}, ValueError, 'no time step on axis 1'),
         (np.ones((2, 3), np.float32), {'width': 0.0}, ValueError, 'width must be positive'),

@@ -83,7 +83,7 @@ def test_few_spikes_are_counted(ann, tmp_path):
         (['--method=rueckauer', '--steps=many'], '--steps=many must be numbers'),
         (['--method=rueckauer', '--calibration_images=0'], 'thresholds need at least one image'),
         (['--method=rueckauer', '--set', 'percentile'], 'write KEY=VALUE'),
-        (['--method=spike_norm'], 'bias would count too'),
+        (['--method=spike_norm'], 'bias would weigh too'),
     ],
 )
 def test_wrong_arguments_are_refused(ann, arguments, message, tmp_path, capsys):

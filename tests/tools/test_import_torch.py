@@ -156,10 +156,10 @@ def test_a_file_that_is_cut_off_is_refused(published, tmp_path, capsys):
         (['--option=num_steps=0'], 'num_steps=0 must be at least 1'),
         (['--option=strict=1'], 'strict=1 must be true or false'),
         (['--option=threshold=1e999'], 'threshold=inf must be a number'),
-        (['--option=widths={4, 5}'], 'must be whole numbers, as (16, 32)'),
-        ([f'--option=widths={"(" * 9999}'], 'must be whole numbers, as (16, 32)'),
+        (['--option=widths={4, 5}'], 'must be whole numbers, such as (16, 32)'),
+        ([f'--option=widths={"(" * 9999}'], 'must be whole numbers, such as (16, 32)'),
         (['--option=parent=3'], "no option 'parent'"),
-        (['--option=stem=3'], 'stem=3 must be a word'),
+        (['--option=stem=3'], 'stem=3 must be a string'),
         (['--key=ema'], "has no weights at 'ema'; it has (the top)"),
     ],
 )
