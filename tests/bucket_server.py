@@ -1,8 +1,8 @@
 """A server of Google Cloud Storage on this machine, for tests.
 
-gcp-storage-emulator serves the objects. It ignores the conditions of requests, which
-a lease needs, and does not move objects, so both is done here. A bucket named ``forbidden`` denies
-permission.
+gcp-storage-emulator serves the objects. Three things that it ignores or lacks are done here: the
+conditions of requests, which a lease needs; ranges from the end, for ArrayRecord; and moving.
+A bucket named ``forbidden`` denies permission.
 
   python -m tests.bucket_server PORT FOLDER
 """
@@ -45,6 +45,7 @@ def main():
     def checked(handle):
         def handler(request, response, storage, *args, **kwargs):
             bucket = request.params['bucket_name']
+            request.get_header = whole_range(request, storage)
             name = request.params.get('object_id') or unquote(request.query.get('name', [''])[0])
             if bucket == 'forbidden':
                 response.status = HTTPStatus.FORBIDDEN
@@ -59,6 +60,19 @@ def main():
                     response['x-goog-generation'] = generation_of(storage, bucket, name)
 
         return handler
+
+    def whole_range(request, storage):
+        """Headers, with the range of the last bytes, ``bytes=-N``, from its start to its end."""
+        get_header = request.get_header
+
+        def get(key, default=None):
+            value = get_header(key, default)
+            if key != 'range' or not (value or '').startswith('bytes=-'):
+                return value
+            size = len(storage.get_file(request.params['bucket_name'], request.params['object_id']))
+            return f'bytes={max(0, size - int(value[7:]))}-'
+
+        return get
 
     def move(request, response, storage):
         bucket, name = request.params['bucket_name'], request.params['object_id']
@@ -104,6 +118,7 @@ class BucketServer:
         return {
             'STORAGE_EMULATOR_HOST': url,
             'TENSORSTORE_GCS_HTTP_URL': url,
+            'CLOUD_STORAGE_EMULATOR_ENDPOINT': url,
             'GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT': 'false',
         }
 

@@ -37,7 +37,7 @@ from snnjax.data.metadata import (
 )
 from snnjax.data.sources.file_names import printable
 from snnjax.errors import UserError
-from snnjax.paths import expand, sync
+from snnjax.paths import PathError, expand, in_bucket, sync
 
 VERSION = '1.0.0'
 SHARD_BYTES = 128 * 2**20
@@ -152,6 +152,11 @@ def write(plan: Plan, data_dir: str | Path) -> Path:
     folder = folder_of(data_dir, plan.name)
     if is_prepared(data_dir, plan.name):
         return folder
+    if in_bucket(folder):
+        raise PathError(
+            f'--data_dir={data_dir}: ArrayRecord writes only to a file system; prepare into a '
+            f'folder and copy it: gcloud storage cp -r DATA/{plan.name} {data_dir}/'
+        )
     for split, examples in plan.splits.items():
         if not len(examples):
             raise ValueError(f'{plan.name} has no examples in its split {split!r}')

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -10,10 +11,12 @@ import time
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
+from snnjax.data.records import Prepared
 from snnjax.paths import PathError, expand
-from snnjax.tools import evaluate, inspect
+from snnjax.tools import evaluate, inspect, prepare
 from snnjax.train import bucket_file, lease
 from snnjax.train.bucket_file import BucketFile
 from snnjax.train.checkpoints import Checkpoints, CheckpointWriteError
@@ -262,6 +265,26 @@ def test_a_run_of_a_folder_is_the_same_in_a_bucket(digits_run, workdir, capfd):
     assert 'newest' in capfd.readouterr().out
     assert evaluate.main([f'--weights={workdir}']) == 0
     assert f'accuracy: {result.metrics["eval/accuracy"]:.4f}' in capfd.readouterr().out
+
+
+def test_prepared_data_is_read_from_a_bucket(workdir, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    for label in ('a', 'b'):
+        for i, image in enumerate(images):
+            file = tmp_path / 'photos' / 'train' / label / f'{i}.png'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(image).save(file)
+    arguments = ['folder', '--name=photos', f'--source={tmp_path / "photos"}']
+    assert prepare.main([*arguments, f'--data_dir={tmp_path}']) == 0
+    upload(tmp_path / 'photos' / '1.0.0', workdir / 'photos' / '1.0.0')
+    here, there = (Prepared(folder, 'photos') for folder in (tmp_path, str(workdir)))
+    assert there.sizes == here.sizes
+    records = pickle.loads(pickle.dumps(there.records('undivided')))
+    for a, b in zip(
+        here.records('undivided').read(range(12)), records.read(range(12)), strict=True
+    ):
+        assert a == b
+    assert prepare.main([*arguments, f'--data_dir={workdir}/new']) == 2
 
 
 def test_a_server_that_is_away_for_seconds_is_waited_for(server, workdir):
