@@ -260,7 +260,7 @@ IN_PROCESS = [
         (checkpoints.CheckpointError('damaged'), 2, ''),
         (WorkdirError('read-only'), 2, ''),
         (finite.NonFiniteError(3, 'the loss is'), 1, '--config.on_non_finite=skip'),
-        (data.WorkerLostError('killed'), 75, 'the same command goes on from the last checkpoint'),
+        (data.WorkerLostError('killed'), 75, 'again to resume from the last checkpoint'),
         (KeyboardInterrupt(), 75, 'the same command goes on from the last checkpoint'),
     ],
 )

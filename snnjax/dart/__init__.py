@@ -1,7 +1,7 @@
-"""DART: a classifier of event recordings without a network (Ramesh et al. 2020).
+"""DART: a classifier of event recordings without a neural network (Ramesh et al. 2020).
 
-Each event is described by where the events before it lie, in rings and wedges around it
-(`snnjax.dart.descriptor`). The descriptors of a recording are counted as words of a codebook
-(`snnjax.dart.bag_of_words`), and a linear classifier reads the counts (`snnjax.dart.classifier`).
-``python -m snnjax.tools.dart`` trains and evaluates it.
+The descriptor of an event counts the latest events in rings and wedges around it
+(`snnjax.dart.descriptor`). The descriptors of a recording are replaced by the nearest words of a
+codebook and counted (`snnjax.dart.bag_of_words`). A linear classifier is trained on the counts
+(`snnjax.dart.classifier`). ``python -m snnjax.tools.dart`` trains and evaluates it.
 """

@@ -1,4 +1,4 @@
-"""Descriptors -> words of a codebook -> a histogram with a spatial pyramid.
+"""The bag-of-words step: descriptors to words of a codebook, to a spatial-pyramid histogram.
 
 Source: Ramesh et al. 2020, with the settings of the authors' code.
 """
@@ -16,20 +16,20 @@ from snnjax.dart.descriptor import LogPolarGrid, describe
 from snnjax.dart.options import DartError, DartOptions
 from snnjax.data.sources.event_files import Events
 
-# Descriptors that are compared with all words at once: 24 MB of distances to 3,000 words.
+# The number of descriptors compared with all words at once; 3,000 words take 24 MB of distances.
 _CHUNK = 2048
 
 
 def describe_recording(events: Events, options: DartOptions) -> tuple[np.ndarray, Events]:
-    """Cleans a recording and describes its events, as the options say.
+    """Cleans a recording and describes its events.
 
     Args:
-      events: events of the recording, with times from its beginning.
+      events: the events of the recording; times start at the beginning of the recording.
       options: the settings.
 
     Returns:
-      The descriptors, (M, rings * wedges) float32, and the events that they describe; none if the
-      recording has fewer than ``min_events`` events.
+      The descriptors, (M, rings * wedges) float32, and the M events that they describe. M is 0 if
+      the recording has fewer than ``min_events`` events.
     """
     if np.any(np.diff(events.t) < 0):
         events = events[np.argsort(events.t, kind='stable')]
@@ -49,13 +49,14 @@ def describe_recording(events: Events, options: DartOptions) -> tuple[np.ndarray
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Codebook:
-    """The words that descriptors are replaced by.
+    """The words of a codebook, with an optional projection to principal components.
 
     Attributes:
-      words: (K, D) float32.
-      mean: (rings * wedges,) float32, the mean descriptor; of length 0 without principal
+      words: float32 array of shape (K, D), the words.
+      mean: float32 array of shape (rings * wedges,), the mean descriptor; empty without principal
         components.
-      axes: (D, rings * wedges) float32, the principal components; of length 0 without.
+      axes: float32 array of shape (D, rings * wedges), the principal components; empty without
+        principal components.
     """
 
     words: np.ndarray
@@ -63,7 +64,14 @@ class Codebook:
     axes: np.ndarray
 
     def nearest(self, descriptors: np.ndarray) -> np.ndarray:
-        """Returns the indices of the nearest words by the Euclidean distance, (M,) int64."""
+        """Returns the index of the nearest word of each descriptor, by Euclidean distance.
+
+        Args:
+          descriptors: float32 array of shape (M, rings * wedges).
+
+        Returns:
+          int64 array of shape (M,).
+        """
         found = np.zeros(len(descriptors), np.int64)
         offset = (self.words**2).sum(axis=1) / 2
         for start in range(0, len(descriptors), _CHUNK):
@@ -78,14 +86,14 @@ class Codebook:
 
 
 def fit_codebook(descriptors: np.ndarray, options: DartOptions) -> Codebook:
-    """Finds the words of a codebook by k-means.
+    """Fits the words of a codebook with k-means.
 
     Args:
-      descriptors: (N, rings * wedges) float32.
+      descriptors: float32 array of shape (N, rings * wedges).
       options: the settings.
 
     Raises:
-      DartError: for fewer descriptors than words.
+      DartError: if there are fewer descriptors than words.
     """
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.decomposition import PCA
@@ -107,7 +115,7 @@ def fit_codebook(descriptors: np.ndarray, options: DartOptions) -> Codebook:
         n_init=1,
         max_iter=10,
         batch_size=8192,
-        # A word in the place of an empty one is a sample again.
+        # Empty words are replaced by random samples, which also depend on the seed.
         random_state=options.seed,
     ).fit(reduced)
     return Codebook(means.cluster_centers_.astype(np.float32), mean, axes)
@@ -116,15 +124,16 @@ def fit_codebook(descriptors: np.ndarray, options: DartOptions) -> Codebook:
 def sample_descriptors(
     recordings: Iterable[Events], count: int, options: DartOptions
 ) -> np.ndarray:
-    """Draws descriptors of recordings, equally many of each if it has as many.
+    """Draws random descriptors, the same number from each recording that has enough of them.
 
     Args:
-      recordings: recordings to draw from.
-      count: number of recordings.
+      recordings: the recordings to draw from.
+      count: the number of recordings.
       options: the settings.
 
     Returns:
-      (N, rings * wedges) float32, with N at most ``codebook_descriptors``.
+      float32 array of shape (N, rings * wedges), with N at most ``codebook_descriptors``, or one
+      per recording if there are more recordings than that.
     """
     rng = np.random.default_rng((options.seed, 1))
     each = max(1, options.codebook_descriptors // max(count, 1))
@@ -139,16 +148,17 @@ def sample_descriptors(
 def pyramid_histogram(
     words: np.ndarray, events: Events, num_words: int, levels: Sequence[int]
 ) -> np.ndarray:
-    """Counts words in the cells of each level of a pyramid.
+    """Counts the words in the cells of each level of a spatial pyramid.
 
     Args:
-      words: indices of words, (M,).
-      events: the M events that they describe.
-      num_words: number of words in the codebook, K.
-      levels: cells each way of each level.
+      words: integer array of shape (M,), the indices of the words.
+      events: the M events that the words describe.
+      num_words: the number of words in the codebook, K.
+      levels: the number of cells per side, for each level.
 
     Returns:
-      (cells of all levels * K,) float32; each level has a sum of 1, or 0 without events.
+      float32 array of shape (cells of all levels * K,). Each level has a sum of 1, or 0 without
+      events.
     """
     histograms = []
     for level in levels:
@@ -161,7 +171,7 @@ def pyramid_histogram(
 
 
 def normalized(histogram: np.ndarray) -> np.ndarray:
-    """Returns a histogram with a sum of 1, then with a Euclidean length of 1; zeros stay zeros."""
+    """Scales a histogram to a sum of 1, and then to a Euclidean norm of 1; zeros stay zeros."""
     total = histogram.sum()
     histogram = histogram / total if total else histogram
     length = np.linalg.norm(histogram)
@@ -169,11 +179,14 @@ def normalized(histogram: np.ndarray) -> np.ndarray:
 
 
 def stack_sparse(histograms: Iterable[np.ndarray], length: int) -> Any:
-    """Returns histograms as the rows of a sparse matrix, ``scipy.sparse.csr_matrix`` of float32.
+    """Stacks histograms as the rows of a sparse matrix.
 
     Args:
-      histograms: rows, each (length,).
-      length: columns of the matrix.
+      histograms: the rows, arrays of shape (length,).
+      length: the number of columns of the matrix.
+
+    Returns:
+      A ``scipy.sparse.csr_matrix`` of float32.
     """
     from scipy import sparse
 

@@ -1,4 +1,4 @@
-"""The whole classifier: trained on the recordings of a split, and kept in a file."""
+"""Training and evaluation of the DART classifier."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from snnjax.data.sources.event_files import Events
 from snnjax.data.splits import EventSplit
 from snnjax.spelling import count
 
-# Histograms that are classified together.
+# The number of histograms that are classified together.
 _TOGETHER = 64
 
 Watch = Callable[[Sequence[int], str], Iterable[int]]
-"""Passes indices on and shows how far they have come; the text says what is being done."""
+"""A function that yields the given indices and shows progress; the text names the task."""
 
 Say = Callable[[str], None]
-"""Shows a line."""
+"""A function that shows a line of text."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,10 +39,10 @@ class DartClassifier:
 
     Attributes:
       options: the settings.
-      class_names: names of the classes by label.
-      shape: rows and columns of the camera.
-      codebook: the words.
-      model: the model that reads the histograms.
+      class_names: the names of the classes by label.
+      shape: the rows and columns of the camera.
+      codebook: the codebook.
+      model: the model that classifies the histograms.
     """
 
     options: DartOptions
@@ -53,7 +53,7 @@ class DartClassifier:
 
     @property
     def size(self) -> int:
-        """Returns the number of parameters: those of the codebook and of the model."""
+        """Returns the number of parameters of the codebook and the model."""
         codebook = (self.codebook.words, self.codebook.mean, self.codebook.axes)
         return sum(array.size for array in codebook) + self.model.size
 
@@ -61,17 +61,21 @@ class DartClassifier:
         """Returns the histogram of a recording, (cells * words,) float32.
 
         Raises:
-          DartError: for a camera of another size.
+          DartError: if the camera has another size than in training.
         """
         if (events.height, events.width) != self.shape:
             raise DartError(
-                f'a camera of {events.height}x{events.width} pixels: the classifier was trained on '
-                f'{self.shape[0]}x{self.shape[1]}'
+                f'the camera has {events.height}x{events.width} pixels, but the classifier was '
+                f'trained on {self.shape[0]}x{self.shape[1]}'
             )
         return _histogram(events, self.codebook, self.options)
 
     def predict(self, recordings: Iterable[Events]) -> np.ndarray:
-        """Returns the labels that recordings are given, (N,) int64; see `histogram`."""
+        """Returns the predicted labels of recordings, (N,) int64.
+
+        Raises:
+          DartError: if a camera has another size than in training.
+        """
         rows = (self.histogram(events) for events in recordings)
         histograms = stack_sparse(rows, self.options.cells * self.options.words)
         return self.model.scores(histograms).argmax(axis=1)
@@ -85,15 +89,15 @@ def _histogram(events: Events, codebook: Codebook, options: DartOptions) -> np.n
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Accuracy of a classifier on a split.
+    """The accuracy of a classifier on a split.
 
     Attributes:
-      correct: number of recordings that were given their label.
-      recordings: number of recordings.
-      events: number of events in them.
-      undescribed: number of recordings with too few events to be described; each is given the same
-        label.
-      seconds: duration of the evaluation, reading included.
+      correct: the number of correctly classified recordings.
+      recordings: the number of recordings.
+      events: the number of events in the recordings.
+      undescribed: the number of recordings with too few events for a descriptor; all of them get
+        the same label.
+      seconds: the duration of the evaluation, including reading, in seconds.
     """
 
     correct: int
@@ -104,12 +108,12 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Returns the share of the recordings that were given their label."""
+        """Returns the share of correctly classified recordings."""
         return self.correct / self.recordings
 
 
 def plain(numbers: Sequence[int], what: str) -> Iterable[int]:
-    """Passes indices on and shows nothing."""
+    """Returns the indices unchanged and shows nothing."""
     del what
     return numbers
 
@@ -125,28 +129,28 @@ def train(
 
     Args:
       split: the training recordings.
-      class_names: names of the classes by label.
+      class_names: the names of the classes by label.
       options: the settings.
-      watch: shows progress.
-      say: shows what takes long without progress.
+      watch: a function that shows progress.
+      say: a function that announces long steps without progress.
 
     Returns:
-      The classifier; and ``codebook_seconds``, ``histogram_seconds``, ``model_seconds``, and
-      ``train_events``, the events of all recordings.
+      The classifier, and a dictionary with ``codebook_seconds``, ``histogram_seconds``,
+      ``model_seconds``, and ``train_events``, the number of events of all recordings.
 
     Raises:
-      DartError: for too few recordings, classes or events.
+      DartError: if there are too few recordings, classes or events.
     """
     labels = split.labels
     present = np.unique(labels)
     if len(present) < 2:
         raise DartError(
-            f'{count(len(labels), "training recording")} of {count(len(present), "class")}: at '
-            f'least two classes need recordings to train with'
+            f'{count(len(labels), "training recording")} of {count(len(present), "class")}: add '
+            f'recordings, so that at least two classes have some'
         )
     started = time.perf_counter()
     most = min(len(split), options.codebook_recordings)
-    # At random, as classes follow each other.
+    # A random sample, since the recordings are sorted by class.
     rng = np.random.default_rng((options.seed, 0))
     numbers = np.sort(rng.permutation(len(split))[:most])
     read = _read(split, watch(numbers.tolist(), 'codebook: descriptors'))
@@ -165,7 +169,7 @@ def train(
     times |= {'histogram_seconds': time.perf_counter() - started, 'train_events': sum(sizes)}
 
     started = time.perf_counter()
-    say(f'model: {options.model} on {histograms.nnz:,} numbers that are not 0')
+    say(f'model: {options.model} on {histograms.nnz:,} nonzero values')
     fit = fit_linear if options.model == 'svm' else fit_forest
     model = fit(histograms, labels, len(class_names), options)
     times['model_seconds'] = time.perf_counter() - started
@@ -179,17 +183,20 @@ def evaluate(classifier: DartClassifier, split: EventSplit, watch: Watch = plain
     Args:
       classifier: the classifier.
       split: the recordings.
-      watch: shows progress.
+      watch: a function that shows progress.
 
     Raises:
-      DartError: for a split without recordings, another camera, or other classes.
+      DartError: if the split has no recordings, another camera, or other classes than in training.
     """
     labels = split.labels
     classes = len(classifier.class_names)
     if not len(labels):
-        raise DartError('there are no recordings to evaluate with')
+        raise DartError('the split has no recordings to evaluate')
     if labels.max() >= classes:
-        raise DartError(f'label {labels.max()}: the classifier was trained on {classes} classes')
+        raise DartError(
+            f'a recording has label {labels.max()}, but the classifier was trained on '
+            f'{count(classes, "class")}'
+        )
     started = time.perf_counter()
     sizes: list[int] = []
     rows = []

@@ -1,4 +1,4 @@
-"""Cleans events before they are described: takes saccades back and leaves noise out."""
+"""Cleaning of events before description: compensation of saccades, and a noise filter."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 from snnjax.data.sources.event_files import Events
 
 SACCADE = 105_000
-"""Microseconds that each of the three saccades of N-MNIST and N-Caltech101 takes."""
+"""The duration of each of the three saccades of N-MNIST and N-Caltech101, in microseconds."""
 
 
 def stabilize_saccades(events: Events) -> Events:
-    """Takes back the movement of the camera in recordings of N-MNIST and N-Caltech101.
+    """Compensates the movement of the camera in recordings of N-MNIST and N-Caltech101.
 
-    The camera moves in three saccades of 105 ms each along a triangle, by up to 3.5 columns and 7
-    rows. Events that leave the camera are left out. Source: the authors' code of DART.
+    The camera moves along a triangle in three saccades of 105 ms each, by up to 7 columns and 7
+    rows. Events that leave the camera are dropped. Source: the authors' code of DART.
 
     Args:
-      events: events of a recording, with times from its beginning, in microseconds.
+      events: the events of a recording, with times from its beginning in microseconds.
     """
     t = events.t / SACCADE
     x, y = events.x.astype(np.float64), events.y.astype(np.float64)
@@ -28,15 +28,15 @@ def stabilize_saccades(events: Events) -> Events:
 
 
 def filter_noise(events: Events, window: int) -> Events:
-    """Leaves out events that no neighbor has announced.
+    """Drops events without an earlier event nearby.
 
     Args:
-      events: events of a recording, in the order of time.
-      window: microseconds. An event is kept if at least one of the 8 pixels around it has had an
-        event before it, at most so long ago.
+      events: the events of a recording, sorted by time.
+      window: a time in microseconds. An event is kept if at least one of the 8 pixels around it had
+        an event before it, at most ``window`` microseconds earlier.
     """
     row = events.width + 2
-    # A border around the camera, so that no pixel has neighbors on the other side of it.
+    # A border around the camera, so that pixels at opposite edges are not neighbors.
     pixel = (events.y.astype(np.int64) + 1) * row + events.x + 1
     total = len(events)
     index = np.arange(total)
@@ -45,7 +45,7 @@ def filter_noise(events: Events, window: int) -> Events:
     kept = np.zeros(total, bool)
     for step in (-row - 1, -row, -row + 1, -1, 1, row - 1, row, row + 1):
         neighbor = pixel + step
-        # The last event of the neighbor before this one, if there is any.
+        # The latest event of the neighbor before this event, if there is one.
         found = np.searchsorted(keys, neighbor * total + index) - 1
         before = by_pixel[found]
         is_neighbor = (found >= 0) & (pixel[before] == neighbor)

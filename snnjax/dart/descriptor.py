@@ -1,7 +1,7 @@
-"""The log-polar descriptor of an event: where the latest events lie around it.
+"""The log-polar descriptor of an event: the distribution of the latest events around it.
 
-Source: Ramesh et al. 2020, "DART: Distribution Aware Retinal Transform for Event-based Cameras",
-and the authors' code for N-MNIST (PCA-RECT). Polarities and times are not used.
+Polarities and times are not used. Source: Ramesh et al. 2020, "DART: Distribution Aware Retinal
+Transform for Event-based Cameras", and the authors' code for N-MNIST (PCA-RECT).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from snnjax.data.sources.event_files import Events
 
-# Described together; more of them share a count matrix, but then more events differ from it.
+# The number of consecutive events that share a count matrix. A longer span needs fewer matrices,
+# but more events enter or leave the queue within it.
 _SPAN = 64
 
 
@@ -23,11 +24,11 @@ class LogPolarGrid:
     """Rings and wedges around an event.
 
     Attributes:
-      rings: number of rings. Ring 0 reaches to `inner`, the last one to `outer`, and the outer
+      rings: the number of rings. Ring 0 extends to `inner` and the last ring to `outer`; the outer
         radii are evenly spaced in the logarithm.
-      wedges: number of wedges, even; the first begins at the angle -pi.
-      inner: outer radius of the first ring in pixels.
-      outer: outer radius of the last ring in pixels.
+      wedges: the number of wedges, even; the first begins at the angle -pi.
+      inner: the outer radius of the first ring in pixels.
+      outer: the outer radius of the last ring in pixels.
     """
 
     rings: int
@@ -41,22 +42,22 @@ class LogPolarGrid:
         return self.rings * self.wedges
 
     def bin_of(self, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        """Returns the bins of places relative to an event.
+        """Returns the bins of positions relative to an event.
 
         Args:
-          dx: columns to the right, in pixels, of any shape.
-          dy: rows downwards, likewise.
+          dx: array of any shape, the columns to the right of the event.
+          dy: array of the same shape, the rows below the event.
 
         Returns:
-          ``ring * wedges + wedge``, int16; -1 for places beyond the last ring. An outer radius
-          belongs to its ring, and the upper angle to its wedge.
+          An int16 array, ``ring * wedges + wedge``, or -1 beyond the last ring. A ring includes its
+          outer radius, and a wedge its upper angle.
         """
         edges = np.geomspace(self.inner, self.outer, self.rings)
-        # Radii such as sqrt(2) * 12 and an edge of the same length differ by their rounding.
+        # A radius such as sqrt(2) * 12 may differ from an equal edge by rounding.
         radius = np.hypot(dx, dy) * (1 - 1e-12)
         ring = np.searchsorted(edges, radius, side='left')
         turn = np.arctan2(dy, dx) / (2 * np.pi)
-        # An angle of -pi ends the last wedge: it is that of pi.
+        # The angle -pi is the same as pi, the upper angle of the last wedge.
         wedge = (np.ceil(self.wedges * turn).astype(int) + self.wedges // 2 - 1) % self.wedges
         bins = ring * self.wedges + wedge
         return np.where(ring < self.rings, bins, -1).astype(np.int16)
@@ -72,20 +73,21 @@ def count_bins(
 ) -> np.ndarray:
     """Counts the latest events in the bins around each event.
 
-    A queue keeps the last ``fifo`` events. Most events of the queue are the same for neighbors in
-    time: they are kept as a count matrix, whose window around an event is summed by bin. The few
-    that enter or leave meanwhile are looked up one by one.
+    A queue has the last ``fifo`` events. Consecutive events share most of their queues. The shared
+    events are stored as a count matrix over the pixels, and its window around each event is summed
+    by bin. The few events that are in only some of the queues are looked up one by one.
 
     Args:
-      x: columns of the events, (N,) integers, in the order of time.
-      y: rows of the events, likewise.
-      shape: rows and columns of the camera.
+      x: integer array of shape (N,), the columns of the events, sorted by time.
+      y: integer array of shape (N,), the rows of the events.
+      shape: the rows and columns of the camera.
       grid: the rings and wedges.
-      fifo: number of events in the queue, the event itself included.
-      chosen: indices of the events to describe, increasing; None for all.
+      fifo: the number of events in the queue, including the event itself.
+      chosen: the increasing indices of the events to describe; None for all.
 
     Returns:
-      (M, bins) float32, whole numbers: row i is for event ``chosen[i]``, which counts itself.
+      float32 array of shape (M, bins) with integer values. Row i describes event ``chosen[i]``,
+      which is counted, too.
     """
     total = len(x)
     chosen = np.arange(total) if chosen is None else np.asarray(chosen)
@@ -100,7 +102,7 @@ def count_bins(
     pairs = _PairTable(grid, height, width)
     x, y = x.astype(np.intp), y.astype(np.intp)
     keys = pairs.keys(x, y)
-    # Padding moves a pixel by the radius, so that its window begins at the pixel's own indices.
+    # Padding shifts a pixel by the radius, so that its window begins at its unpadded indices.
     places = (y + radius) * padded.shape[1] + x + radius
     flat = padded.reshape(-1)
     span = _SPAN if len(chosen) * 4 >= total else 4 * _SPAN
@@ -110,7 +112,7 @@ def count_bins(
         low, high = np.searchsorted(chosen, (first, last))
         if low == high:
             continue
-        # What is in the queue of every event from ``first`` to ``last``.
+        # The events in the queue of every event from ``first`` to ``last``.
         shared = max(0, min(first, last - fifo)), first
         _move(flat, places, (left, entered), shared)
         left, entered = shared
@@ -127,7 +129,7 @@ def count_bins(
 def _move(
     flat: np.ndarray, places: np.ndarray, before: tuple[int, int], after: tuple[int, int]
 ) -> None:
-    """Makes a count matrix of the events ``before`` one of the events ``after``, both ranges."""
+    """Updates a count matrix from the range of events ``before`` to the range ``after``."""
     if after[0] >= before[1] or after[0] < before[0]:
         flat[:] = 0
         before = (after[0], after[0])
@@ -137,7 +139,7 @@ def _move(
 
 @functools.lru_cache(maxsize=8)
 def _window_sums(grid: LogPolarGrid, radius: int) -> Any:
-    """Returns what sums a window of pixels by bin: sparse (bins, pixels) float32."""
+    """Returns the sparse matrix that sums a window of pixels by bin, (bins, pixels) float32."""
     from scipy import sparse
 
     side = np.arange(-radius, radius + 1)
@@ -148,12 +150,12 @@ def _window_sums(grid: LogPolarGrid, radius: int) -> Any:
 
 
 class _PairTable:
-    """Bins of one event as seen from another, by the difference of their keys.
+    """A table of the bins of one event around another, by the difference of their keys.
 
     Args:
       grid: the rings and wedges.
-      height: rows of the camera.
-      width: columns of the camera.
+      height: the number of rows of the camera.
+      width: the number of columns of the camera.
     """
 
     def __init__(self, grid: LogPolarGrid, height: int, width: int) -> None:
@@ -163,22 +165,22 @@ class _PairTable:
         self._table = _pair_table(grid, height, width)
 
     def keys(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Returns integers whose differences tell the differences of places, (N,) int64."""
+        """Returns keys, (N,) int64; the difference of two keys gives that of the positions."""
         return y * self._row + x
 
     def count(
         self, keys: np.ndarray, events: np.ndarray, others: np.ndarray, fifo: int
     ) -> np.ndarray:
-        """Counts those of some events that are in the queues of others, by bin.
+        """Counts events in the bins around other events, if they are in their queues.
 
         Args:
-          keys: keys of all events.
-          events: indices of the events to describe, (B,).
-          others: indices of the events to count, (P,).
-          fifo: length of the queue.
+          keys: int64 array of shape (N,), the keys of all events.
+          events: integer array of shape (B,), the indices of the events to describe.
+          others: integer array of shape (P,), the indices of the events to count.
+          fifo: the length of the queue.
 
         Returns:
-          (B, bins) int64.
+          int64 array of shape (B, bins).
         """
         difference = keys[others] - keys[events, None]
         difference += self._middle
@@ -192,7 +194,7 @@ class _PairTable:
 
 @functools.lru_cache(maxsize=2)
 def _pair_table(grid: LogPolarGrid, height: int, width: int) -> np.ndarray:
-    """Bins by difference of places, flat int16; beyond the last ring, a bin that is left out."""
+    """Returns bins by difference of positions, flat int16; an extra bin is beyond the last ring."""
     table = np.full((2 * height - 1, 2 * width - 1), grid.bins, np.int16)
     rows, columns = (min(int(grid.outer), side - 1) for side in (height, width))
     dy, dx = np.arange(-rows, rows + 1), np.arange(-columns, columns + 1)
@@ -208,14 +210,14 @@ def describe(
     """Describes events by the distribution of the latest events around them.
 
     Args:
-      events: events of a recording, in the order of time.
+      events: the events of a recording, sorted by time.
       grid: the rings and wedges.
-      fifo: number of latest events that describe an event, itself included.
-      min_events: index, from 1, of the first event that is described.
-      stride: every so many events are described.
+      fifo: the number of latest events that describe an event, including itself.
+      min_events: the index, from 1, of the first described event.
+      stride: the distance between described events; 1 describes all.
 
     Returns:
-      The descriptors, (M, rings * wedges) float32, each with a sum of 1; and the events that they
+      The descriptors, (M, rings * wedges) float32, each with a sum of 1; and the M events that they
       describe.
     """
     chosen = np.arange(min_events - 1, len(events), stride)

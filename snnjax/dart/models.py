@@ -1,7 +1,7 @@
-"""The models that read histograms: a linear support vector machine, and a random forest.
+"""Models that classify histograms: a linear support vector machine and a random forest.
 
-Both are plain arrays once they are trained, and predict with NumPy, so that they can be kept in a
-file that nothing can be executed from.
+A trained model consists of arrays and predicts with NumPy. It can therefore be stored in a file
+that cannot execute code.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import numpy as np
 
 from snnjax.dart.options import DartOptions
 
-# Of the kernel's spectrum. By 0.7 a number's product with itself is 0.7 % too large; by 0.5, which
-# scikit-learn takes for this order, 10 % too small.
+# The sampling interval of the kernel's spectrum. With 0.7, the product of a value's map with itself
+# is 0.7 % too large; with 0.5, scikit-learn's value for this order, it is 10 % too small.
 _INTERVAL = 0.7
 
 
 def chi2_map(histograms: Any, gamma: float) -> Any:
-    """Maps histograms so that products of their maps are about their chi-squared kernels.
+    """Maps histograms to features with dot products that approximate a chi-squared kernel.
 
-    The kernel of two numbers is ``(x * y)**(gamma / 2) * 2 * sqrt(x * y) / (x + y)``. With
-    ``gamma = 1`` this is the additive chi-squared kernel, ``2 * x * y / (x + y)``. The map is that
-    of Vedaldi and Zisserman (2012) of order 1, three numbers for each.
+    The kernel of two values is ``(x * y)**(gamma / 2) * 2 * sqrt(x * y) / (x + y)``. With
+    ``gamma = 1`` this is the additive chi-squared kernel, ``2 * x * y / (x + y)``. The map is of
+    order 1 and has three features per value. Source: Vedaldi and Zisserman (2012).
 
     Args:
-      histograms: sparse (N, F), not negative.
-      gamma: degree of homogeneity.
+      histograms: sparse matrix of shape (N, F), not negative.
+      gamma: the degree of homogeneity.
 
     Returns:
-      Sparse (N, 3 F).
+      A sparse matrix of shape (N, 3 F).
     """
     from scipy import sparse
     from sklearn.kernel_approximation import AdditiveChi2Sampler
@@ -39,7 +39,7 @@ def chi2_map(histograms: Any, gamma: float) -> Any:
     mapped = sampler.fit_transform(histograms)
     if gamma == 1:
         return mapped
-    # The degree changes the length of the map of a number, not its angle.
+    # The degree scales the features of a value and keeps their direction.
     scale = histograms.copy()
     scale.data **= (gamma - 1) / 2
     return mapped.multiply(sparse.hstack([scale] * 3, format='csr')).tocsr()
@@ -47,12 +47,12 @@ def chi2_map(histograms: Any, gamma: float) -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LinearModel:
-    """One linear function of the mapped histograms for each class.
+    """A linear function of the mapped histograms for each class.
 
     Attributes:
-      weights: (classes, 3 F) float32.
-      bias: (classes,) float32.
-      gamma: degree of homogeneity, see `chi2_map`.
+      weights: float32 array of shape (classes, 3 F).
+      bias: float32 array of shape (classes,).
+      gamma: the degree of homogeneity, as in `chi2_map`.
     """
 
     weights: np.ndarray
@@ -60,7 +60,7 @@ class LinearModel:
     gamma: float
 
     def scores(self, histograms: Any) -> np.ndarray:
-        """Returns the scores of the classes, (N, classes), of sparse histograms (N, F)."""
+        """Returns the class scores, (N, classes), of sparse histograms of shape (N, F)."""
         return chi2_map(histograms, self.gamma) @ self.weights.T + self.bias
 
     @property
@@ -69,7 +69,7 @@ class LinearModel:
         return self.weights.size + self.bias.size
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Returns the arrays that the model is made of."""
+        """Returns the arrays of the model by name."""
         return {'weights': self.weights, 'bias': self.bias}
 
 
@@ -77,9 +77,10 @@ def fit_linear(histograms: Any, labels: np.ndarray, classes: int, options: DartO
     """Trains a linear support vector machine, one class against the rest.
 
     Args:
-      histograms: sparse (N, F).
-      labels: (N,) of 0 to ``classes - 1``; a class without examples is never predicted.
-      classes: number of classes.
+      histograms: sparse matrix of shape (N, F).
+      labels: integer array of shape (N,), 0 to ``classes - 1``. A class without examples is never
+        predicted.
+      classes: the number of classes.
       options: the settings.
     """
     from sklearn.svm import LinearSVC
@@ -98,15 +99,16 @@ def fit_linear(histograms: Any, labels: np.ndarray, classes: int, options: DartO
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Forest:
-    """A random forest: the nodes of all trees in a row.
+    """A random forest, with the nodes of all trees concatenated.
 
     Attributes:
-      feature: (nodes,) int32, column that is compared; -1 at a leaf.
-      threshold: (nodes,) float64; up to it the left branch is taken.
-      left: (nodes,) int32, index of the node on the left.
-      right: (nodes,) int32, likewise.
-      shares: (nodes, classes) float32, classes of the training examples at a node.
-      roots: (trees,) int32, index of the first node of each tree.
+      feature: int32 array of shape (nodes,), the column to compare; -1 at a leaf.
+      threshold: float64 array of shape (nodes,); values up to the threshold go left.
+      left: int32 array of shape (nodes,), the index of the left child.
+      right: int32 array of shape (nodes,), the index of the right child.
+      shares: float32 array of shape (nodes, classes), the share of each class among the training
+        examples at a node.
+      roots: int32 array of shape (trees,), the index of the first node of each tree.
     """
 
     feature: np.ndarray
@@ -117,7 +119,7 @@ class Forest:
     roots: np.ndarray
 
     def scores(self, histograms: Any) -> np.ndarray:
-        """Returns the scores of the classes, (N, classes), of sparse histograms (N, F)."""
+        """Returns the class scores, (N, classes), of sparse histograms of shape (N, F)."""
         scores = np.zeros((histograms.shape[0], self.shares.shape[1]))
         for row in range(len(scores)):
             values = histograms[row].toarray()[0]
@@ -132,16 +134,16 @@ class Forest:
 
     @property
     def size(self) -> int:
-        """Returns the number of parameters: a column and a threshold for each branching."""
+        """Returns the number of parameters: a column and a threshold for each inner node."""
         return 2 * int((self.feature >= 0).sum())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Returns the arrays that the model is made of."""
+        """Returns the arrays of the model by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def fit_forest(histograms: Any, labels: np.ndarray, classes: int, options: DartOptions) -> Forest:
-    """Trains a random forest; see `fit_linear` for the arguments."""
+    """Trains a random forest; the arguments are those of `fit_linear`."""
     from sklearn.ensemble import RandomForestClassifier
 
     forest = RandomForestClassifier(options.trees, random_state=options.seed)

@@ -1,4 +1,4 @@
-"""The settings of the DART classifier, checked before any work is done."""
+"""The settings of the DART classifier, which are validated on construction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snnjax.spelling import did_you_mean
 
 
 class DartError(UserError, ValueError):
-    """Settings or recordings that DART cannot work with; the message says what would do."""
+    """Settings or recordings that DART cannot use; the message says what is expected."""
 
 
 MODELS = ('svm', 'forest')
@@ -35,34 +35,35 @@ _MOST = {
 class DartOptions:
     """The settings of the descriptor, the codebook and the classifier.
 
-    The defaults are those of the authors' tracker for the descriptor and of their classifier of
-    N-Caltech101 for the rest; `PRESETS` has what they use for N-MNIST.
+    The defaults for the descriptor are those of the authors' tracker; the other defaults are those
+    of their N-Caltech101 classifier. `PRESETS` has their settings for N-MNIST.
 
     Attributes:
-      rings: number of rings; their outer radii are evenly spaced in the logarithm.
-      wedges: number of wedges, even.
-      inner: radius of the innermost ring in pixels.
-      outer: radius of the outermost ring in pixels; events further away do not count.
-      fifo: number of latest events that describe an event, itself included.
-      min_events: index, from 1, of the first event of a recording that is described.
-      stride: every so many events are described; 1 for all.
-      stabilize: if true, the three saccades of N-MNIST and N-Caltech101 are taken back.
-      noise_filter: microseconds; an event is kept if one of the 8 pixels around it has had an event
-        so long before it, or later. 0 for no filter.
-      words: number of words in the codebook.
-      codebook_recordings: number of training recordings that the codebook is made of.
-      codebook_descriptors: number of their descriptors, at most.
-      pca: number of principal components of a descriptor that words are made of; 0 for all of it.
-      levels: cells each way of the levels of the spatial pyramid.
-      gamma: degree of homogeneity of the chi-squared kernel.
-      model: 'svm', a linear support vector machine on the kernel map; or 'forest', a random forest
-        on the histograms.
-      cost: C of the support vector machine.
-      trees: number of trees of the forest.
-      seed: seed of the samples, the codebook and the classifier.
+      rings: the number of rings; their outer radii are evenly spaced in the logarithm.
+      wedges: the number of wedges, even.
+      inner: the outer radius of the innermost ring in pixels.
+      outer: the outer radius of the outermost ring in pixels; events beyond it are not counted.
+      fifo: the number of latest events that describe an event, including itself.
+      min_events: the index, from 1, of the first described event of a recording.
+      stride: the distance between described events; 1 describes all.
+      stabilize: true to compensate the three saccades of N-MNIST and N-Caltech101.
+      noise_filter: a time in microseconds; an event is kept if one of the 8 pixels around it had an
+        event at most this long before it. 0 for no filter.
+      words: the number of words in the codebook.
+      codebook_recordings: the largest number of training recordings for the codebook.
+      codebook_descriptors: the largest number of descriptors for the codebook, drawn from these
+        recordings.
+      pca: the number of principal components of a descriptor; 0 for no projection.
+      levels: the number of cells per side, for each level of the spatial pyramid.
+      gamma: the degree of homogeneity of the chi-squared kernel.
+      model: the model: 'svm' for a linear support vector machine on the kernel map, 'forest' for a
+        random forest on the histograms.
+      cost: the parameter C of the support vector machine.
+      trees: the number of trees of the forest.
+      seed: the seed of the samples, the codebook and the classifier.
 
     Raises:
-      DartError: when built with a value that cannot be; the message begins with its name.
+      DartError: if a value is invalid; the message names the setting.
     """
 
     rings: int = 10
@@ -97,12 +98,12 @@ class DartOptions:
             self._require(name, f'{low} to {most:,}', low <= getattr(self, name) <= most)
         self._require('wedges', 'even', self.wedges % 2 == 0)
         self._require('inner', 'at least 1 pixel', 1 <= self.inner < math.inf)
-        above = f'above inner={self.inner:g}, and at most 2048 pixels'
+        above = f'above inner={self.inner:g} and at most 2048 pixels'
         self._require('outer', above, self.inner < self.outer <= 2048)
         size = self.rings * self.wedges
         self._require('pca', f'at most rings * wedges = {size}', self.pca <= size)
         levels = all(type(level) is int and 1 <= level <= 16 for level in self.levels)
-        self._require('levels', 'one or more numbers of 1 to 16', bool(self.levels) and levels)
+        self._require('levels', 'one or more integers from 1 to 16', bool(self.levels) and levels)
         self._require('gamma', 'above 0 and at most 1', 0 < self.gamma <= 1)
         self._require('cost', 'above 0', 0 < self.cost < math.inf)
         if self.model not in MODELS:
@@ -126,4 +127,4 @@ PRESETS: dict[str, dict[str, Any]] = {
         'stabilize': True,
     },
 }
-"""The authors' settings by data set, where they differ from the defaults of `DartOptions`."""
+"""The authors' settings that differ from the defaults of `DartOptions`, by data set."""

@@ -1,7 +1,7 @@
-"""Classifiers in files: arrays and JSON, and nothing that can be executed.
+"""Storage of classifiers in files of arrays and JSON, which cannot execute code.
 
-A file is an uncompressed ``.npz``. It may come from anywhere, so all of it is checked when it is
-read, and it cannot unpack to more than its size.
+A file is an uncompressed ``.npz``, so it cannot unpack to more than its size. It may come from an
+untrusted source, so reading validates all of its content.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from snnjax.dart.options import DartError, DartOptions
 
 _FORMAT = 'snnjax DART 1'
 MAX_FILE_BYTES = 2**32
-"""Larger files are refused."""
+"""The largest file that is read."""
 
 
 def to_bytes(classifier: DartClassifier) -> bytes:
-    """Returns the content of a file of a classifier."""
+    """Serializes a classifier to the content of a file."""
     about = {
         'format': _FORMAT,
         'options': dataclasses.asdict(classifier.options),
@@ -43,11 +43,14 @@ def to_bytes(classifier: DartClassifier) -> bytes:
 
 
 def load_classifier(path: Path) -> DartClassifier:
-    """Reads a classifier from a file of `to_bytes`.
+    """Reads a classifier from a file that `to_bytes` made.
+
+    Args:
+      path: the file.
 
     Raises:
-      DartError: for a file that is damaged, or none of a classifier; the message has its name.
-      OSError: if it cannot be read.
+      DartError: if the file is damaged or has no classifier; the message names the file.
+      OSError: if the file cannot be read.
     """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise DartError(f'{path} has more than {MAX_FILE_BYTES:,} bytes')
@@ -56,12 +59,12 @@ def load_classifier(path: Path) -> DartClassifier:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise ValueError('it is compressed')
             if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-                raise ValueError('it says that it is larger than it is')
+                raise ValueError('its members claim more bytes than the file has')
         with np.load(path, allow_pickle=False) as file:
             return _build({name: np.asarray(file[name]) for name in file.files})
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError) as error:
         raise DartError(
-            f'{path} is no classifier that snnjax.tools.dart has written: {error}'
+            f'{path} is not a classifier that snnjax.tools.dart has written: {error}'
         ) from error
 
 
@@ -76,11 +79,11 @@ def _build(arrays: dict[str, np.ndarray]) -> DartClassifier:
         }:
             pass
         case _:
-            raise ValueError('what it says of itself cannot be read')
+            raise ValueError('its description cannot be read')
     if name != _FORMAT:
-        raise ValueError(f'its format is {name!r}, not {_FORMAT!r}')
+        raise ValueError(f'its format is {name!r}, expected {_FORMAT!r}')
     if not class_names or not all(type(name) is str for name in class_names):
-        raise ValueError('its class names are no texts')
+        raise ValueError('its class names are missing or not text')
     options['levels'] = tuple(options['levels'])
     settings = DartOptions(**options)
     length, size = settings.rings * settings.wedges, settings.pca
@@ -107,7 +110,7 @@ def _build_forest(arrays: dict[str, np.ndarray], columns: int, classes: int, tre
     right = _take(arrays, 'model/right', np.int32, (nodes,))
     roots = _take(arrays, 'model/roots', np.int32, (trees,))
     inner = np.flatnonzero(feature >= 0)
-    # Branches that lead on only, so that no way through a tree goes on without end.
+    # Children must come after their parent, so that every path through a tree ends.
     sound = (
         feature.max(initial=-1) < columns
         and roots.min() >= 0
@@ -115,7 +118,7 @@ def _build_forest(arrays: dict[str, np.ndarray], columns: int, classes: int, tre
         and all(np.all((way[inner] > inner) & (way[inner] < nodes)) for way in (left, right))
     )
     if not sound:
-        raise ValueError('its trees lead nowhere')
+        raise ValueError('its trees have invalid nodes')
     return Forest(
         feature,
         _take(arrays, 'model/threshold', np.float64, (nodes,)),
@@ -131,7 +134,9 @@ def _take(
 ) -> np.ndarray:
     array = arrays[name]
     if array.dtype != dtype or array.shape != shape:
-        raise ValueError(f'{name} is {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}')
+        raise ValueError(
+            f'{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}'
+        )
     if not np.all(np.isfinite(array)):
-        raise ValueError(f'{name} has numbers that are not finite')
+        raise ValueError(f'{name} has values that are not finite')
     return array

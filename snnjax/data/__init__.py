@@ -1,4 +1,4 @@
-"""Data sets and the batches made of them. NumPy only: no JAX array is made here."""
+"""Data sets and their batches. This package makes NumPy arrays only, no JAX arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     'open_dataset',
 ]
 
-# Imported when they are first asked for: commands read their arguments without data sets.
+# Imported on first access, so that commands parse their arguments without loading TFDS.
 _HOMES = {
     'ArraySplit': 'splits',
     'DataOptions': 'options',

@@ -1,4 +1,4 @@
-"""The data sets that training knows by name, and those that somebody has prepared."""
+"""The built-in data sets, and the data sets that the user has prepared."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from snnjax.spelling import did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set of labelled images or recordings, as a configuration describes it.
+    """A data set of labeled images or recordings, opened with the options of a configuration.
 
     Attributes:
-      name: what configs call it.
-      image_shape: (H, W, C), or (T, H, W, C) for frames of events, in training.
-      num_classes: labels are 0 to ``num_classes - 1``.
-      mean: of the training images, by channel, in units of the stored pixels.
-      std: likewise.
-      load: the examples of 'train' or 'test'.
+      name: the name in configurations.
+      image_shape: the shape of a training image, (H, W, C), or (T, H, W, C) for frames of events.
+      num_classes: the number of classes; labels are 0 to ``num_classes - 1``.
+      mean: the mean of the training images by channel, in units of the stored pixels.
+      std: the standard deviation of the training images by channel, in units of the stored pixels.
+      load: a function from 'train' or 'test' to the examples of the split.
     """
 
     name: str
@@ -60,28 +60,32 @@ PLANS: dict[str, Callable[..., Plan]] = {
     'dvs_gesture': event_sets.plan_dvs_gesture,
     'events_folder': event_sets.plan_events_folder,
 }
-"""What `snnjax.tools.prepare` makes, ``source -> plan``; some take a name, too."""
+"""The data sets that `snnjax.tools.prepare` makes: functions ``source -> plan`` by name.
+
+The functions of `NAMED_BY_USER` take a name, too.
+"""
 
 NAMED_BY_USER = ('folder', 'events_folder')
 STATISTICS = {name: (download.mean, download.std) for name, download in cifar.DOWNLOADS.items()}
-"""Mean and standard deviation of the training pixels of small images, by channel."""
+"""The mean and standard deviation of the training pixels by channel, by data set."""
 SMALL_IMAGES = (*STATISTICS, 'digits')
-"""Data sets whose images are used as they are stored, not resized."""
-# 255 times the (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) in common use, of ImageNet.
+"""The data sets whose images are used at their stored size."""
+# 255 times the values in common use for ImageNet, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225).
 _PHOTO_STATISTICS = ((123.675, 116.280, 103.530), (58.395, 57.120, 57.375))
 
 
 def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
-    """The data set that a configuration names; its examples are not read yet.
+    """Opens the data set that a configuration names, without reading its examples.
 
     Args:
-      options: of the configuration.
-      num_steps: frames T of a recording of events.
+      options: the data options of the configuration.
+      num_steps: the number of frames T of an event recording; needed for event data only.
 
     Raises:
-      ValueError: for a name that is not known, with the nearest ones; for options that do not go
-        with the data set.
-      DatasetNotPreparedError: where it has to be made first; the message has the command.
+      ValueError: if the name is unknown (the message suggests similar names), or if options do not
+        apply to the data set.
+      DatasetNotPreparedError: if the data set must be prepared first; the message has the command.
+      PreparedDataError: if the prepared data set is damaged.
     """
     if options.name in READY:
         _check_split(options, official=True)
@@ -91,7 +95,7 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
         known = [*makers, *READY, *records.prepared_names(options.dir)]
         hint = did_you_mean(options.name, known)
         raise ValueError(
-            f'unknown data set {options.name!r}; {hint} One of your own is made with '
+            f'unknown data set {options.name!r}; {hint} Prepare your own data set with '
             f'python -m snnjax.tools.prepare folder --name={options.name} --source=FOLDER'
         )
     prepared = Prepared(options.dir, options.name)
@@ -106,10 +110,10 @@ def open_dataset(options: DataOptions, num_steps: int | None = None) -> Dataset:
 
 
 def class_names(options: DataOptions) -> list[str] | None:
-    """Returns the names of the classes of a data set by label; None if it does not name them.
+    """Returns the class names of a data set by label, or None if it has no names.
 
     Args:
-      options: of a data set that `open_dataset` has opened.
+      options: the options of a data set that `open_dataset` can open.
     """
     if options.name in READY:
         return None
@@ -121,10 +125,10 @@ _EVENT_COLUMNS = {'x': _PLACES, 'y': _PLACES, 'on': ('uint8',), 'elapsed': ('int
 
 
 def _kind_of(prepared: Prepared) -> str:
-    """'events', 'photos' or 'small images'.
+    """Returns the kind of a prepared data set: 'events', 'photos' or 'small images'.
 
     Raises:
-      PreparedDataError: for examples that are none of these, or metadata that does not fit them.
+      PreparedDataError: if the examples are of no known kind, or the metadata does not fit them.
     """
     features = dict(prepared.features.items())
     kind = None
@@ -143,8 +147,9 @@ def _kind_of(prepared: Prepared) -> str:
             kind = 'events' if all(map(is_side, sides)) else None
     if kind is None:
         raise PreparedDataError(
-            f'{prepared.folder} has examples of {sorted(features)}, or no camera of 1 to '
-            f'{MAX_SIDE:,} pixels a side: neither images nor recordings that this package writes'
+            f'{prepared.folder} is not a data set that snnjax.tools.prepare writes: its examples '
+            f'have {sorted(features)}, which fit no kind of data set, or its camera does not have '
+            f'sides of 1 to {MAX_SIDE:,} pixels; prepare it again'
         )
     if 'undivided' in prepared.sizes:
         _check_class_sizes(prepared, features['label'].num_classes)
@@ -152,7 +157,7 @@ def _kind_of(prepared: Prepared) -> str:
 
 
 def _check_class_sizes(prepared: Prepared, classes: int) -> None:
-    """The sizes of classes say which examples are for training: they have to fit."""
+    """Checks the class sizes, which determine the training examples of an undivided data set."""
     sizes = prepared.metadata.get('class_sizes')
     sizes = sizes.get('undivided') if isinstance(sizes, dict) else None
     if (
@@ -162,8 +167,8 @@ def _check_class_sizes(prepared: Prepared, classes: int) -> None:
         or sum(sizes) != prepared.sizes['undivided']
     ):
         raise PreparedDataError(
-            f'{prepared.folder / "metadata.json"} does not have the sizes of {classes} classes of '
-            f'{prepared.sizes["undivided"]:,} examples'
+            f'{prepared.folder / "metadata.json"} does not have sizes of {classes} classes with a '
+            f'sum of {prepared.sizes["undivided"]:,} examples: prepare the data set again'
         )
 
 
@@ -171,18 +176,23 @@ def _check_split(options: DataOptions, official: bool) -> None:
     if official != (options.split == 'official'):
         raise ValueError(
             f'data.split={options.split}: {options.name} has '
-            + ('an official split' if official else 'no official split: by_order or random:SEED')
+            + (
+                'an official split; use official'
+                if official
+                else 'no official split; use by_order or random:SEED'
+            )
         )
 
 
 def _divide(prepared: Prepared, how: str, split: str) -> tuple[Records, np.ndarray]:
-    """Where the examples of 'train' or 'test' are, and their numbers there.
+    """Returns the records that contain a split, and the indices of its examples in them.
 
     Args:
-      prepared: has 'train' and 'test', or 'undivided', sorted by class.
-      how: 'official' for the former; for the latter 'by_order', the first nine tenths of each
-        class, or 'random:SEED', nine tenths of each at random.
-      split: 'train' or 'test'.
+      prepared: a data set with 'train' and 'test', or with 'undivided', sorted by class.
+      how: the way to divide: 'official' for 'train' and 'test'; for 'undivided', 'by_order' (the
+        first nine tenths of each class are for training) or 'random:SEED' (nine tenths of each
+        class, at random).
+      split: the split, 'train' or 'test'.
     """
     if how == 'official':
         return _all_of(prepared.records(split))
@@ -223,10 +233,13 @@ def _open_digits(options: DataOptions) -> Dataset:
     options.require_meaning('small images')
     options.require_sides(8, 8)
     if options.auto_augment or options.rand_augment:
-        raise ValueError('data.auto_augment and rand_augment are for RGB images, digits are gray')
+        raise ValueError(
+            'data.auto_augment and data.rand_augment are for RGB images, but digits are gray: '
+            'leave them out'
+        )
 
     def load(split: str) -> Split:
-        # scikit-learn takes longer to import than all else together.
+        # Imported here because importing scikit-learn takes longer than all other imports together.
         import sklearn.datasets
 
         digits = sklearn.datasets.load_digits()
@@ -248,7 +261,7 @@ READY: dict[str, Callable[[DataOptions], Dataset]] = {
     'digits': _open_digits,
     'fake_imagenet': _open_fake_photos,
 }
-"""Data sets that need no preparation."""
+"""The data sets that need no preparation, as functions from options to a data set."""
 
 
 def _open_arrays(options: DataOptions, prepared: Prepared, classes: int) -> Dataset:
@@ -273,7 +286,9 @@ def _open_events(
 ) -> Dataset:
     options.require_meaning('events')
     if num_steps is None:
-        raise ValueError(f'{options.name} needs a number of time steps to make frames of')
+        raise ValueError(
+            f'{options.name} has event recordings, which need num_steps, the number of frames'
+        )
     frame = Framing.of(options, num_steps)
     augment = EventAugmentation(
         options.flip, options.crop_padding, options.crop_scale, options.event_drop
@@ -285,7 +300,7 @@ def _open_events(
         examples, numbers = _divide(prepared, options.split, split)
         return EventSplit(examples, numbers, height, width, frame, augment)
 
-    # Counts of events are inputs as they are; other values are stored in smaller units.
+    # Event counts are used as they are; other values are stored in units of 1 / scale.
     sides = height // frame.downsample, width // frame.downsample
     shape, std = (num_steps, *sides, 2), (frame.scale, frame.scale)
     return Dataset(options.name, shape, classes, mean=(0.0, 0.0), std=std, load=load)

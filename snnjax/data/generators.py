@@ -1,22 +1,23 @@
-"""Random generators of the data, by key."""
+"""Seeded random generators of the data pipeline."""
 
 from __future__ import annotations
 
 import numpy as np
 
 Key = tuple[int, ...]
-"""The seed of a run, the number of a stream of it, and what else tells two draws apart.
+"""The seed of a run, the index of a random stream, and up to two integers that separate its draws.
 
-The seed is below ``2**64``, and there are at most three integers after it, below ``2**32``.
+The seed is below ``2**64``. The other integers, at most three, are below ``2**32``.
 """
 
 
 def generator(key: Key) -> np.random.Generator:
-    """Returns the generator of a key, which no other key has, but for zeros at its end.
+    """Returns the random generator of a key.
 
-    For a seed below ``2**32`` it is ``np.random.default_rng(key)``. NumPy cuts integers into words
-    of 32 bits and puts them in a row, so that ``(2**32, 0)`` and ``(0, 1, 0)`` are the same to it.
-    The upper half of a larger seed therefore comes last, where no smaller seed has a word.
+    Keys have different generators, unless they differ only by zeros at the end. For a seed below
+    ``2**32`` the generator is ``np.random.default_rng(key)``. NumPy splits integers into 32-bit
+    words and concatenates them, so ``(2**32, 0)`` and ``(0, 1, 0)`` give it the same seed. The
+    upper half of a larger seed is therefore put last, at a position that smaller seeds do not use.
     """
     upper, lower = divmod(key[0], 2**32)
     if upper == 0:

@@ -1,8 +1,8 @@
 """The metadata of a prepared data set, read as data and never as code.
 
-TFDS imports the module of every class that ``features.json`` names, so a data set from elsewhere
-could run code of its own. Here its files are compared with what `snnjax.data.records.write` makes;
-features are built from a table, and a file names nothing that is looked up.
+TFDS imports the module of every class that ``features.json`` names, so a data set from an untrusted
+source could run code. This module accepts only files as `snnjax.data.records.write` makes them. It
+builds the features from a fixed table and imports nothing that a file names.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import tensorflow_datasets as tfds
 from snnjax.errors import UserError
 
 MAX_METADATA_BYTES = 2**24
-"""Larger metadata files are refused; ImageNet's have 40 kB."""
+"""The largest metadata file that is read; those of ImageNet have 40 kB."""
 
 MAX_EXAMPLE_BYTES = 2**28
 MAX_COLUMN_BYTES = 2**30
-"""More of a compressed column is not unpacked: the times of 268 million events."""
+"""The largest decompressed size of a column: the times of 268 million events."""
 
 MAX_CLASSES = 2**20
 _DTYPES = ('uint8', 'uint16', 'int32')
@@ -37,7 +37,7 @@ _ENCODINGS = {
 
 
 class PreparedDataError(UserError, ValueError):
-    """Prepared data that is damaged, or other than this package writes; the message says which."""
+    """Prepared data that is damaged, or that this package did not write; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Info:
     Attributes:
       name: the name of the data set in the names of its files.
       features: the features of an example.
-      metadata: all else that readers have to know, see `snnjax.data.records.Plan`.
+      metadata: the further metadata that readers need, as in `snnjax.data.records.Plan`.
       shard_lengths: the number of examples in each file, by split.
     """
 
@@ -57,19 +57,20 @@ class Info:
     shard_lengths: dict[str, list[int]]
 
     def shards(self, split: str) -> dict[str, int]:
-        """Returns the number of examples of each file of a split, by the file's name."""
+        """Returns the number of examples in each file of a split, by file name."""
         lengths = self.shard_lengths[split]
         return dict(zip(shard_names(self.name, split, len(lengths)), lengths, strict=True))
 
 
 def read_info(folder: Path) -> Info:
-    """Reads the metadata of a prepared data set; nothing in it is imported or called.
+    """Reads the metadata of a prepared data set, without importing or calling anything in it.
 
     Args:
       folder: the folder of the version, with ``dataset_info.json`` and ``features.json``.
 
     Raises:
-      PreparedDataError: for metadata that is damaged, too large, or other than `write` makes.
+      PreparedDataError: if the metadata is damaged, too large, or not as
+        `snnjax.data.records.write` makes it.
     """
     features = tfds.features.FeaturesDict(
         _read_features(folder / 'features.json', _read_json(folder / 'features.json'))
@@ -88,18 +89,18 @@ def read_info(folder: Path) -> Info:
     raise PreparedDataError(f'{path} does not have the name and the splits: {_ADVICE}')
 
 
-_ADVICE = 'remove the data set and prepare it again, or get it from whom you trust'
+_ADVICE = 'remove the data set and prepare it again, or get it from a source that you trust'
 
 
 def _read_text(path: Path) -> str:
     try:
-        # A pipe or a device would never end.
+        # Reading a pipe or a device might never end.
         if not path.is_file():
-            raise PreparedDataError(f'{path} is missing or no file: {_ADVICE}')
+            raise PreparedDataError(f'{path} is missing or is not a file: {_ADVICE}')
         with path.open('rb') as file:
             content = file.read(MAX_METADATA_BYTES + 1)
         if len(content) > MAX_METADATA_BYTES:
-            raise PreparedDataError(f'{path} has more than {MAX_METADATA_BYTES:,} bytes')
+            raise PreparedDataError(f'{path} has more than {MAX_METADATA_BYTES:,} bytes: {_ADVICE}')
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise PreparedDataError(f'{path} cannot be read: {error}') from error
@@ -112,7 +113,7 @@ def _read_json(path: Path) -> Any:
         raise PreparedDataError(f'{path} is not JSON ({error}): {_ADVICE}') from error
     except PreparedDataError:
         raise
-    except ValueError as error:  # An integer of thousands of digits.
+    except ValueError as error:  # Raised for an integer with thousands of digits.
         raise PreparedDataError(f'{path} cannot be read ({error}): {_ADVICE}') from error
 
 
@@ -128,13 +129,15 @@ def _read_features(path: Path, value: Any) -> dict[str, Any]:
             raise PreparedDataError(f'{path} does not describe a FeaturesDict: {_ADVICE}')
     features = {}
     for name, feature in described.items():
-        # A name becomes that of a file.
+        # File names contain the names of features.
         if not name.isidentifier():
-            raise PreparedDataError(f'{path} has a feature {name[:50]!r}: {_ADVICE}')
+            raise PreparedDataError(
+                f'{path} has a feature {name[:50]!r}, which is not an identifier: {_ADVICE}'
+            )
         built = _build_feature(feature)
         if built is None:
             raise PreparedDataError(
-                f'{path}: {name} is no feature that snnjax.tools.prepare writes, so it is not '
+                f'{path}: {name} is not a feature that snnjax.tools.prepare writes, so it is not '
                 f'read: {json.dumps(feature)[:200]}; {_ADVICE}'
             )
         features[name] = built
@@ -142,7 +145,7 @@ def _read_features(path: Path, value: Any) -> dict[str, Any]:
 
 
 def _build_feature(value: Any) -> Any:
-    """The feature that is described, or None for one that no data set of ours has."""
+    """Returns the described feature, or None if `snnjax.tools.prepare` writes no such feature."""
     match value:
         case {'pythonClassName': str(class_name), **content} if class_name in _BUILDERS:
             key, build = _BUILDERS[class_name]
@@ -157,7 +160,7 @@ def _build_tensor(value: Mapping[str, Any]) -> Any:
     dtype, encoding = value.get('dtype'), value.get('encoding', 'none')
     if value.keys() - {'shape', 'dtype', 'encoding'} or shape is None:
         return None
-    # What is not text cannot be a key.
+    # A value of another type may not be hashable.
     if not (isinstance(encoding, str) and encoding in _ENCODINGS and dtype in _DTYPES):
         return None
     if (encoding == 'zlib') != (shape == (None,)):
@@ -197,11 +200,11 @@ _BUILDERS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
         ('text_feature.Text', 'text', _build_text),
     )
 }
-"""The key and the builder of each feature that may be in a data set, by the name in its file."""
+"""The key and the builder of each allowed feature, by the class name in ``features.json``."""
 
 
 def _integer(value: Any) -> int | None:
-    """An integer as the JSON of a protocol buffer has it: digits in quotes, or a number."""
+    """Returns an integer from protocol-buffer JSON (digits in quotes, or a number), or None."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and len(value) < 20 and value.removeprefix('-').isdecimal():
@@ -210,7 +213,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _integers(values: Any) -> list[int] | None:
-    """All of a list, or None if one of them is not an integer."""
+    """Returns the integers of a list, or None if one of its entries is not an integer."""
     if not isinstance(values, list):
         return None
     integers = [_integer(value) for value in values]
@@ -227,7 +230,7 @@ def _shape(value: Any) -> tuple[int | None, ...] | None:
 
 
 def _read_names(path: Path, label: Any) -> None:
-    """Gives a feature of classes their names, if there is a file of them."""
+    """Sets the class names of a label feature, if a file of them exists."""
     if not path.exists():
         return
     names = [name.strip() for name in _read_text(path).split('\n') if name.strip()]
@@ -238,7 +241,7 @@ def _read_names(path: Path, label: Any) -> None:
             twice = next(name for name in names if names.count(name) > 1)
             raise PreparedDataError(f'{path} has {twice!r} more than once: {_ADVICE}') from error
         raise PreparedDataError(
-            f'{path} has {len(names)} names, not those of {label.num_classes} classes: {_ADVICE}'
+            f'{path} has {len(names)} names for {label.num_classes} classes: {_ADVICE}'
         ) from error
 
 
@@ -251,35 +254,46 @@ def _read_shard_lengths(path: Path, splits: Sequence[Any]) -> dict[str, list[int
                 if found and name not in lengths and min(found) >= 1:
                     lengths[name] = found
                     continue
-        raise PreparedDataError(f'{path} has a split that is none: {json.dumps(split)[:200]}')
+        raise PreparedDataError(
+            f'{path} has an invalid split: {json.dumps(split)[:200]}; {_ADVICE}'
+        )
     if lengths.keys() not in ({'train', 'test'}, {'undivided'}):
         raise PreparedDataError(
-            f'{path} has splits {sorted(lengths)}, not train and test, or undivided: {_ADVICE}'
+            f'{path} has splits {sorted(lengths)}, expected train and test, or undivided: {_ADVICE}'
         )
     return lengths
 
 
 def shard_names(name: str, split: str, count: int) -> Sequence[str]:
-    """The files of a split, as TFDS calls them."""
+    """Returns the file names of a split of ``count`` files, as TFDS writes them."""
     return [f'{name}-{split}.array_record-{i:05}-of-{count:05}' for i in range(count)]
 
 
 def is_column(feature: Any) -> bool:
-    """Tells if a feature is a column of events, which records have compressed."""
+    """Returns true if a feature is a column of events, which records store compressed."""
     return isinstance(feature, tfds.features.Tensor) and feature.shape == (None,)
 
 
 def inflate(content: bytes, dtype: Any) -> np.ndarray:
-    """Returns the column that a record has compressed, (N,) of ``dtype``.
+    """Decompresses a column of a record.
+
+    Args:
+      content: the compressed bytes.
+      dtype: the dtype of the column.
+
+    Returns:
+      An array of shape (N,) and of ``dtype``.
 
     Raises:
-      PreparedDataError: if it is damaged, or has more than `MAX_COLUMN_BYTES`.
+      PreparedDataError: if the column is damaged, or has more than `MAX_COLUMN_BYTES` bytes.
     """
     stream = zlib.decompressobj()
     try:
         column = stream.decompress(content, MAX_COLUMN_BYTES)
         if not stream.eof:
-            raise PreparedDataError(f'a column is cut off or has over {MAX_COLUMN_BYTES:,} bytes')
+            raise PreparedDataError(
+                f'a column is truncated or has more than {MAX_COLUMN_BYTES:,} bytes'
+            )
         return np.frombuffer(column, dtype)
     except (zlib.error, ValueError) as error:
         raise PreparedDataError(f'a column of a record cannot be read: {error}') from error

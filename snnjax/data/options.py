@@ -1,4 +1,4 @@
-"""What a configuration says of its data."""
+"""The options in the ``data`` section of a configuration."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ USED_FOR = {
     'photos': {*_ALL, *_CHANGES, *_PHOTOS},
     'events': {*_ALL, *_EVENTS},
 }
-"""The options that have a meaning for each kind of data set."""
+"""The options that apply to each kind of data set."""
 
 EVALUATION = {
     *('name', 'dir', 'split', 'workers', 'image_size', 'eval_size', 'eval_resize'),
     *('on_decode_error', 'max_skipped', *_FRAMES),
 }
-"""The options that have a meaning for test examples."""
+"""The options that apply to test examples."""
 
 
 def max_workers() -> int:
-    """Returns how many processes may make batches on this machine: 64, or four a core."""
+    """Returns the largest allowed number of worker processes: 64, or 4 per core if that is more."""
     return max(64, 4 * (os.cpu_count() or 1))
 
 
@@ -36,79 +36,82 @@ AUTO_AUGMENT_POLICIES = ('imagenet', 'cifar10')
 FRAMINGS = ('number', 'time')
 FRAME_VALUES = ('counts', 'time_surface', 'voxel_grid')
 _LARGEST = {
-    # Pixels each way, of one image: 200 MB.
+    # The side of an image in pixels; one image of this size takes 200 MB.
     **dict.fromkeys(('image_size', 'eval_size', 'eval_resize'), 8192),
-    # Changes one after the other.
+    # The number of changes applied to an image.
     'rand_augment': 100,
-    # From here on a beta distribution is all but constant.
+    # Above this value a beta distribution is almost constant.
     **dict.fromkeys(('mixup', 'cutmix'), 1000),
-    # Microseconds: eleven days.
+    # Eleven days in microseconds.
     **dict.fromkeys(('frame_window', 'frame_decay'), 10**12),
-    # Pixels each way, of the largest camera.
+    # The side of the largest camera in pixels.
     'frame_downsample': 2048,
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """The keys of a configuration's ``data``.
+    """The keys of a configuration's ``data`` section.
 
     Raises:
-      ValueError: when built with a value that cannot be; the message begins with the key.
+      ValueError: if a value is invalid; the message names its key.
     """
 
     name: str = 'cifar10'
-    # Where `snnjax.tools.prepare` put it.
+    # The folder of the prepared data sets, as written by `snnjax.tools.prepare`.
     dir: str = '~/snnjax_data'
-    # How it is divided: 'official'; or for a data set without a division of its own 'by_order', the
-    # first nine tenths of each class for training, or 'random:SEED', nine tenths at random.
+    # The division into training and test examples: 'official'; or, for a data set without official
+    # splits, 'by_order' (the first nine tenths of each class are for training) or 'random:SEED'
+    # (nine tenths of each class, at random).
     split: str = 'official'
-    # Processes that make batches; 0 for threads of this one.
+    # The number of processes that make batches; 0 for threads of the main process.
     workers: int = 0
-    # Where batches of small images, and of events that are mirrored at most, are made: 'true', on
-    # the devices, which then have all of them; 'false', on the host; 'auto', on accelerators that
-    # have room. The batches are the same.
+    # The place where batches of small images are made, and batches of events without other
+    # augmentation than mirroring: 'true' for the devices, which then hold the whole data set;
+    # 'false' for the host; 'auto' for accelerators with enough memory. The batches are the same.
     on_device: str = 'auto'
-    # Of the training examples. Small images: pixels that one is moved by at most, up or down, left
-    # or right; likewise frames of events.
+    # Training, small images and events: the largest random shift in pixels, vertical or horizontal.
     crop_padding: int = 0
-    # Mirror half of them.
+    # Training: mirror half of the examples left to right.
     flip: bool = False
-    # Photos and events: the part that is cropped and brought to full size has this share of the
-    # area, or more.
+    # Training, photos and events: the smallest share of the area that a random crop covers. The
+    # crop is resized to full size.
     crop_scale: float = 1.0
-    # Photos: pixels of a training image, and of a test image (0: the same), which is the centre of
-    # the photo with its shorter side brought to `eval_resize` (0: an 8/7 of it).
+    # Photos: the side of a training image, and of a test image (0: the same), in pixels. A test
+    # image is the center of the photo after its shorter side was resized to `eval_resize` pixels
+    # (0: 8/7 of the side of a test image).
     image_size: int = 224
     eval_size: int = 0
     eval_resize: int = 0
-    # A policy of AutoAugment, 'imagenet' or 'cifar10'; or RandAugment, so many changes of a
-    # strength of 0 to 30.
+    # Training: the AutoAugment policy, 'imagenet' or 'cifar10'; or the number of RandAugment
+    # changes and their magnitude, 0 to 30.
     auto_augment: str = ''
     rand_augment: int = 0
     rand_augment_magnitude: int = 9
-    # Probability that a rectangle of an image is erased.
+    # Training: the probability that a rectangle of an image is erased.
     random_erasing: float = 0.0
-    # Blend each image with its neighbour in the batch, or paste a part of the neighbour; the
-    # parameter of the beta distribution of the share. With both, each batch has one of them.
+    # Training: the parameter of the beta distribution for blending each image with its neighbor in
+    # the batch (mixup), and for pasting a part of the neighbor (CutMix). With both, each batch uses
+    # one of them.
     mixup: float = 0.0
     cutmix: float = 0.0
-    # Photos that cannot be decoded: 'raise', or 'skip', which leaves them out of their batches, up
-    # to `max_skipped` times in a phase of a run, and in an evaluation.
+    # Photos that cannot be decoded: 'raise' an error, or 'skip' them, up to `max_skipped` times in
+    # a phase of a run and in an evaluation.
     on_decode_error: str = 'raise'
     max_skipped: int = 100
-    # Events: frames of equally many events, 'number', or of equal length, 'time'; then of so many
-    # microseconds each (0: all of a recording).
+    # Events: 'number' for frames with equally many events; 'time' for frames of equal length,
+    # `frame_window` microseconds (0: divide the whole recording).
     frames_by: str = 'number'
     frame_window: int = 0
-    # What a frame holds: 'counts' of events; 'time_surface', how long ago each pixel had its last
-    # event, which falls to 1/e in `frame_decay` microseconds (0: the length of a frame); or
-    # 'voxel_grid', which divides each event between two frames by its time, with frames_by=time.
+    # The content of a frame: 'counts' of events; 'time_surface', the time since the last event of
+    # each pixel, as a value that decays to 1/e in `frame_decay` microseconds (0: the length of a
+    # frame); or 'voxel_grid', which divides each event between two frames by its time and needs
+    # frames_by=time.
     frame_values: str = 'counts'
     frame_decay: int = 0
-    # Pixels of the camera each way that become one pixel of a frame.
+    # The side, in pixels of the camera, of the square that becomes one pixel of a frame.
     frame_downsample: int = 1
-    # Share of the events of a recording that is left out at most.
+    # Training, events: the largest share of the events of a recording that is dropped.
     event_drop: float = 0.0
 
     def __post_init__(self) -> None:
@@ -120,7 +123,7 @@ class DataOptions:
         most = max_workers()
         self._require(
             'workers',
-            f'at most {most} on this machine, a process of some 400 MB each',
+            f'at most {most} on this machine: each process takes about 400 MB',
             self.workers <= most,
         )
         self._require('crop_scale', 'above 0 and at most 1', 0 < self.crop_scale <= 1)
@@ -132,7 +135,7 @@ class DataOptions:
         self._require('frame_downsample', 'at least 1', self.frame_downsample >= 1)
         self._require(
             'frame_values',
-            'left out, or given with data.frames_by=time: it divides events by their time',
+            'left out, or given with data.frames_by=time: voxel grids divide events by their time',
             self.frame_values != 'voxel_grid' or self.frames_by == 'time',
         )
         self._require(
@@ -145,7 +148,7 @@ class DataOptions:
         for key in ('auto_augment', 'rand_augment'):
             self._require(
                 key,
-                'left out where data.on_device=true: Pillow makes these changes, on the host',
+                'left out if data.on_device=true: Pillow makes these changes on the host',
                 self.on_device != 'true' or not getattr(self, key),
             )
         if self.auto_augment:
@@ -153,40 +156,45 @@ class DataOptions:
         kind, _, seed = self.split.partition(':')
         is_seed = seed.isdecimal() and len(seed) <= 20
         known = self.split in ('official', 'by_order') or (kind == 'random' and is_seed)
-        self._require('split', 'official, by_order or random:SEED, as random:0', known)
+        self._require('split', 'official, by_order or random:SEED, such as random:0', known)
         size, resize = self.eval_shape
         self._require('eval_resize', f'at least eval_size={size}', resize >= size)
 
     @property
     def eval_shape(self) -> tuple[int, int]:
-        """Pixels of a test image, and of the shorter side of the photo that it is cut from."""
+        """Returns the side of a test image, and the shorter side of the photo, both in pixels."""
         size = self.eval_size or self.image_size
         return size, self.eval_resize or round(size * 8 / 7)
 
     def require_meaning(self, kind: str) -> None:
-        """Raises ValueError for an option, other than its default, that ``kind`` has no use for."""
+        """Raises ValueError if an option is set that does not apply to data sets of ``kind``."""
         if kind == 'photos' and self.on_device == 'true':
             raise ValueError(
-                f'data.on_device=true is for small images and events, {self.name} has photos, '
+                f'data.on_device=true is for small images and events, but {self.name} has photos, '
                 "which are decoded on the host: leave it at 'auto'"
             )
         changes = self.crop_padding or self.event_drop or self.crop_scale != 1
         if kind == 'events' and self.on_device == 'true' and changes:
             raise ValueError(
-                'data.on_device=true: crop_padding, crop_scale and event_drop change events before '
-                "they are framed, on the host; leave them out, or leave it at 'auto'"
+                'data.on_device=true excludes crop_padding, crop_scale and event_drop for events: '
+                'they change events on the host, before frames are made; leave them out, or set '
+                "data.on_device to 'auto'"
             )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value != field.default and field.name not in USED_FOR[kind]:
                 users = ' and '.join(k for k, used in USED_FOR.items() if field.name in used)
                 raise ValueError(
-                    f'data.{field.name}={value} is for {users}, {self.name} has {kind}: leave it '
-                    f'at {field.default!r}'
+                    f'data.{field.name}={value} is for {users}, but {self.name} has {kind}: leave '
+                    f'it at {field.default!r}'
                 )
 
     def require_sides(self, height: int, width: int) -> None:
-        """Raises ValueError for a `crop_padding` that would move all of an image away."""
+        """Raises ValueError if options do not fit images of ``height`` x ``width`` pixels.
+
+        A `crop_padding` must leave a part of the image visible, and `frame_downsample` must divide
+        both sides.
+        """
         largest = min(height, width) - 1
         self._require(
             'crop_padding',

@@ -1,8 +1,8 @@
 """Batches of a data set.
 
-A training batch is a function of the seed and its number alone. So the state of the data is one
-number, any process can make its share of any batch, and the global batch is the same however many
-processes there are, of training or of making batches.
+A training batch is a function of the seed and the index of the batch alone. The state of the data
+pipeline is therefore one integer, and any process can make its share of any batch. The global batch
+does not depend on the number of training processes or worker processes.
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ from snnjax.errors import EXIT_INTERRUPTED, UserError
 
 
 class WorkerLostError(UserError, RuntimeError):
-    """A process that makes batches is gone; the message says how it ended."""
+    """A worker process has ended unexpectedly; the message says how."""
 
     exit_status = EXIT_INTERRUPTED
-    advice = 'the same command goes on from the last checkpoint'
+    advice = 'run the same command again to resume from the last checkpoint'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """The batches of a training run, by number: ``batches[0]`` is the first.
+    """The batches of a training run by index; ``batches[0]`` is the first.
 
-    Every epoch goes through the images in a new order. What is left at its end, less than a batch,
-    is left out of that epoch.
+    Each epoch visits the images in a new order. The incomplete batch at the end of an epoch is
+    dropped.
 
     Attributes:
-      split: the images.
-      batch_size: images in a batch, over all processes.
-      seed: of the order and the augmentation.
-      num_batches: how many there are.
-      mixup: see `snnjax.data.transforms.mixing.draw_mixing`; 0 for none.
-      cutmix: likewise.
-      process_index: which process this is, of
-      process_count: processes that share each batch, in equal parts.
+      split: the training images.
+      batch_size: the number of images in a batch, over all processes.
+      seed: the seed of the order and the augmentation.
+      num_batches: the number of batches in the run.
+      mixup: the parameter of mixup, as in `snnjax.data.transforms.mixing.draw_mixing`; 0 for none.
+      cutmix: the parameter of CutMix, as in `snnjax.data.transforms.mixing.draw_mixing`; 0 for
+        none.
+      process_index: the index of this process.
+      process_count: the number of processes that share each batch in equal parts.
     """
 
     split: Split
@@ -63,16 +64,21 @@ class TrainingBatches:
 
     @property
     def per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Returns the number of batches in an epoch."""
         return len(self.split) // self.batch_size
 
     def __len__(self) -> int:
         return self.num_batches
 
     def __getitem__(self, number: int) -> Batch:
-        """``image`` uint8 and ``label`` (B,) int32: this process's share.
+        """Returns this process's share of a batch.
 
-        Also ``mask`` where images may be missing, and what `mix` adds.
+        Args:
+          number: the index of the batch in the run.
+
+        Returns:
+          ``image`` uint8 and ``label`` (B,) int32; ``mask`` (B,) bool if images may be missing; and
+          the entries that `mix` adds.
         """
         chosen, share = self._chosen(number), self._share()
         batch = self.split.training_batch(chosen, (self.seed, 1, number), share)
@@ -84,16 +90,21 @@ class TrainingBatches:
     def recipe(self, number: int) -> Batch:
         """Returns the random numbers of a batch, without its pixels.
 
+        Args:
+          number: the index of the batch in the run.
+
         Returns:
-          The recipe of the split, see `snnjax.data.ArraySplit.recipe`. If images are mixed, also
+          The recipe of the split, as in `snnjax.data.ArraySplit.recipe`. If images are mixed, also
           ``mix_weight`` (B,) float32, ``mix_box`` (B, 4) int32 and ``label_weight`` (B,) float32,
-          see `snnjax.data.transforms.mixing.Mixing`.
+          as in `snnjax.data.transforms.mixing.Mixing`.
 
         Raises:
-          TypeError: If the split has no recipes.
+          TypeError: if the split has no recipes.
         """
         if not isinstance(self.split, ArraySplit | EventSplit):
-            raise TypeError(f'{type(self.split).__name__} has no recipes: its images are made here')
+            raise TypeError(
+                f'{type(self.split).__name__} has no recipes: its images are made on the host'
+            )
         recipe = self.split.recipe(self._chosen(number), (self.seed, 1, number), self._share())
         if self.mixup or self.cutmix:
             mixing = self._draw_mixing(number, self.split.sides)
@@ -124,26 +135,29 @@ class TrainingBatches:
         return slice(self.process_index * size, (self.process_index + 1) * size)
 
     def iterate(self, start: int, workers: int = 0) -> Iterator[Batch]:
-        """The batches from number ``start`` on, made ahead of their use.
+        """Returns an iterator over the batches from index ``start`` on, with prefetching.
 
         Args:
-          start: number of the first.
-          workers: processes that make them; 0 for threads of this one.
+          start: the index of the first batch.
+          workers: the number of processes that make batches; 0 for threads of this process.
+
+        Raises:
+          WorkerLostError: if a worker process ends unexpectedly.
         """
         return _made_ahead(grain.MapDataset.source(self)[start:], workers)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationBatches:
-    """Every image once, in order: ``image``, ``label``, and ``mask`` (B,) bool, false for padding.
+    """The batches of an evaluation: each image once, in order.
 
-    The last batch is filled up with zeros, so that all are of one size.
+    The last batch is padded with zeros, so that all batches have the same size.
 
     Attributes:
       split: the images.
-      batch_size: images in a batch, over all processes.
-      process_index: which process this is, of
-      process_count: processes that share each batch, in equal parts.
+      batch_size: the number of images in a batch, over all processes.
+      process_index: the index of this process.
+      process_count: the number of processes that share each batch in equal parts.
     """
 
     split: Split
@@ -155,11 +169,19 @@ class EvaluationBatches:
         return -(-len(self.split) // self.batch_size)
 
     def __getitem__(self, number: int) -> Batch:
-        """This process's share."""
+        """Returns this process's share of a batch.
+
+        Args:
+          number: the index of the batch.
+
+        Returns:
+          ``image`` uint8, ``label`` (B,) int32, and ``mask`` (B,) bool, which is false for padding
+          and for images that could not be decoded.
+        """
         size = self.batch_size // self.process_count
         first = number * self.batch_size + self.process_index * size
         start, stop = (min(place, len(self.split)) for place in (first, first + size))
-        # A share of nothing but padding still needs the shape of an image.
+        # A share of padding only still needs the shape of an image.
         batch = self.split.examples(np.arange(start, stop) if stop > start else np.arange(1))
         if stop == start:
             batch = {key: value[:0] for key, value in batch.items()}
@@ -170,7 +192,7 @@ class EvaluationBatches:
         }
 
     def iterate(self, workers: int = 0) -> Iterator[Batch]:
-        """All batches, made ahead of their use; see `TrainingBatches.iterate`."""
+        """Returns an iterator over all batches, as `TrainingBatches.iterate` does."""
         return _made_ahead(grain.MapDataset.source(self), workers)
 
 
@@ -179,11 +201,11 @@ _GRACE_SECONDS = 10
 
 
 def _prepare_worker(worker: int, workers: int) -> None:
-    """Ties the life of a worker process to that of the run.
+    """Ties the lifetime of a worker process to its parent, the run.
 
-    Signals may reach all processes of a run, which still needs its batches to stop in good order:
-    SIGINT is left to the run, and after SIGTERM or SIGHUP a worker goes on for a while before it
-    ends. One whose run is gone, whatever ended it, ends by itself.
+    A signal may reach all processes of a run, but the run still needs batches to stop cleanly. A
+    worker therefore ignores SIGINT, and after SIGTERM or SIGHUP it works for some seconds before it
+    exits. A worker also exits if its parent has ended for any reason.
     """
     del worker, workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -194,15 +216,15 @@ def _prepare_worker(worker: int, workers: int) -> None:
 
 
 def _end_in_time(received: list[int]) -> None:
-    """Ends this process when its parent is gone, or a while after it has received a signal."""
+    """Ends this process once its parent is gone, or some seconds after it received a signal."""
     parent = multiprocessing.parent_process()
     end = math.inf
-    # The system gives a process whose parent has ended to another one.
+    # The parent's process id changes once the parent has ended.
     while parent and os.getppid() == parent.pid and time.monotonic() < end:
         if received and end == math.inf:
             end = time.monotonic() + _GRACE_SECONDS
         time.sleep(_POLL_SECONDS)
-    # Not by an exception: the main thread may wait for the run without end.
+    # An exception would not do: the main thread may be waiting for the run forever.
     os._exit(128 + signal.SIGTERM)
 
 
@@ -212,9 +234,9 @@ def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
     dataset = batches.to_iter_dataset(options)
     if workers:
         if not flags.FLAGS.is_parsed():
-            # Grain asks for flags of its own, also where no command line was parsed by absl.
+            # Grain reads its own flags, even if absl has parsed no command line.
             flags.FLAGS.mark_as_parsed()
-        # Each makes whole batches, which come in their order.
+        # Each worker makes whole batches; Grain returns them in order.
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
             worker_init_fn=_prepare_worker,
@@ -225,5 +247,5 @@ def _made_ahead(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
         if 'process was terminated' not in str(error):
             raise
         raise WorkerLostError(
-            f'a process that reads the data is gone, for want of memory perhaps: {error}'
+            f'a process that reads the data has ended, perhaps for lack of memory: {error}'
         ) from error

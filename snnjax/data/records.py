@@ -1,7 +1,7 @@
-"""Prepared data sets: ArrayRecord files with the metadata of TFDS, which can read them, too.
+"""Prepared data sets: ArrayRecord files with TFDS metadata, which TFDS can read, too.
 
-A data set is written to a folder of another name, shard by shard, and gets its own name last. So
-what can be found is whole, and a preparation that was killed goes on with the next shard.
+A data set is written shard by shard to a temporary folder, which is renamed at the end. A data set
+that can be found is therefore complete, and a killed preparation resumes with the next shard.
 """
 
 from __future__ import annotations
@@ -46,36 +46,36 @@ Example = dict[str, Any]
 
 
 class Examples(Protocol):
-    """Examples that are made when they are asked for."""
+    """Examples that are made on access."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Returns the number of examples."""
         ...
 
     def __getitem__(self, number: int, /) -> Mapping[str, Any]:
-        """The example of a number, the same each time."""
+        """Returns the example at an index, the same each time."""
         ...
 
 
 class DatasetNotPreparedError(UserError, FileNotFoundError):
-    """A data set that has to be made from its official download first."""
+    """A data set that must first be prepared from its download."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All that there is to know of a data set before it is written.
+    """The description of a data set before it is written.
 
     Attributes:
-      name: its folder's.
-      features: of an example.
-      splits: examples by split, each made when it is asked for, and the same each time.
-      source: whatever tells this source from others; a preparation only goes on with the same one.
-      example_bytes: of an example once written, on average, at most.
-      description: in a sentence.
-      homepage: of the original.
-      citation: likewise, as BibTeX.
-      metadata: what else its readers have to know; can be written as JSON.
-      notes: sentences for whoever prepares it, which are not stored.
+      name: the name of the data set and of its folder.
+      features: the features of an example.
+      splits: the examples by split; each is made on access, and is the same each time.
+      source: a text that identifies the source; a preparation resumes only with the same source.
+      example_bytes: an upper bound on the average size of a written example, in bytes.
+      description: a sentence about the data set.
+      homepage: the URL of the original data set.
+      citation: the BibTeX entry of the original data set.
+      metadata: the further metadata that readers need; must be serializable as JSON.
+      notes: the sentences for the user who prepares the data set; they are not stored.
     """
 
     name: str
@@ -90,13 +90,13 @@ class Plan:
     notes: Sequence[str] = ()
 
     def shards(self, split: str) -> list[range]:
-        """Numbers of the examples in each file of a split."""
+        """Returns the indices of the examples in each file of a split."""
         total = len(self.splits[split])
         count = max(1, min(total, -(-total * self.example_bytes // SHARD_BYTES)))
         return [range(total * i // count, total * (i + 1) // count) for i in range(count)]
 
     def fingerprint(self) -> str:
-        """Changes with anything that changes the files."""
+        """Returns a hash of everything that determines the files."""
         parts = [
             self.source,
             json.dumps(dict(self.metadata), sort_keys=True),
@@ -114,7 +114,7 @@ def folder_of(data_dir: str | Path, name: str) -> Path:
     """Returns the folder of the files of a prepared data set.
 
     Raises:
-      ValueError: for a path that is not UTF-8, which ArrayRecord cannot open.
+      ValueError: if the path is not UTF-8, which ArrayRecord cannot open.
     """
     folder = expand(data_dir) / name / VERSION
     if printable(str(folder)) != str(folder):
@@ -123,12 +123,15 @@ def folder_of(data_dir: str | Path, name: str) -> Path:
 
 
 def is_prepared(data_dir: str | Path, name: str) -> bool:
-    """Whether a data set is there, whole; a name with other folders in it is that of none."""
+    """Returns true if a complete data set of this name is in ``data_dir``.
+
+    A name that is not an identifier, such as a path, is never that of a data set.
+    """
     return name.isidentifier() and (folder_of(data_dir, name) / 'dataset_info.json').exists()
 
 
 def prepared_names(data_dir: str | Path) -> list[str]:
-    """The data sets that are there, whole."""
+    """Returns the sorted names of the complete data sets in ``data_dir``."""
     folder = expand(data_dir)
     if not folder.is_dir():
         return []
@@ -136,18 +139,22 @@ def prepared_names(data_dir: str | Path) -> list[str]:
 
 
 def write(plan: Plan, data_dir: str | Path) -> Path:
-    """Writes a data set, or goes on with writing it; what is there already stays.
+    """Writes a data set, or resumes an interrupted writing of it.
 
-    The files depend on the plan only, however often their writing was interrupted.
+    A complete data set is kept as it is. The files depend on the plan only, not on interruptions.
+
+    Args:
+      plan: the data set to write.
+      data_dir: the folder of the prepared data sets.
 
     Returns:
-      The folder.
+      The folder of the data set.
 
     Raises:
-      OSError: where there is not enough space, found before anything is written; or where another
-        process writes the same data set.
-      ValueError: for a split without examples, or the name of a class that cannot be read back;
-        or from the plan's own examples.
+      OSError: if the disk has too little free space, which is checked before anything is written;
+        or if another process writes the same data set.
+      ValueError: if a split has no examples, if a class name cannot be read back, or if the
+        examples of the plan raise it.
     """
     folder = folder_of(data_dir, plan.name)
     if is_prepared(data_dir, plan.name):
@@ -185,14 +192,14 @@ def write(plan: Plan, data_dir: str | Path) -> Path:
 
 
 def _check_class_names(plan: Plan) -> None:
-    """Names are stored one a line, and read without blanks around them."""
+    """Refuses names that their file, with one stripped name per line, would not preserve."""
     for feature in plan.features.values():
         for name in feature.names if isinstance(feature, tfds.features.ClassLabel) else ():
             is_line = not any(unicodedata.category(c) in ('Cc', 'Zl', 'Zp') for c in name)
             if not name or name != name.strip() or not is_line:
                 raise ValueError(
-                    f'a class of {plan.name} is named {name!r}: rename it, without line breaks, '
-                    f'control characters, or blanks around it'
+                    f'a class of {plan.name} is named {name!r}: rename it; class names must be '
+                    f'without line breaks, control characters and surrounding blanks'
                 )
 
 
@@ -218,7 +225,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
 
 
 def _continue_or_start(incomplete: Path, fingerprint: str) -> None:
-    """Keeps the shards of the same plan, and nothing of another one."""
+    """Keeps the shards of a plan with the same fingerprint, and removes those of another plan."""
     plan = incomplete / _PLAN
     if not (plan.exists() and plan.read_text() == fingerprint):
         shutil.rmtree(incomplete, ignore_errors=True)
@@ -233,17 +240,18 @@ def _check_space(folder: Path, needed: int) -> None:
     if free < needed * 1.05:
         raise OSError(
             errno.ENOSPC,
-            f'{folder} has {free / 2**30:.1f} GiB free, {needed * 1.05 / 2**30:.1f} GiB are needed',
+            f'{folder} has {free / 2**30:.1f} GiB free, but {needed * 1.05 / 2**30:.1f} GiB are '
+            f'needed',
         )
 
 
 def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], bar: tqdm) -> None:
     partial = path.with_name('partial')
     serializer = ExampleSerializer(plan.features.get_serialized_info())
-    # One record a group: any of them is read without its neighbours.
+    # With one record per group, a record is read without its neighbors.
     writer = ArrayRecordWriter(str(partial), 'group_size:1')
     for example in examples:
-        # What a file holds goes in as it is; TFDS takes encoded images as files.
+        # Encoded images are stored unchanged; TFDS expects them as file objects.
         example = {
             key: io.BytesIO(value)
             if isinstance(plan.features[key], tfds.features.Image) and isinstance(value, bytes)
@@ -252,7 +260,7 @@ def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], 
         }
         message = serializer.get_tf_example(plan.features.encode_example(example))
         with _as_os_error(partial):
-            # By default each process has an order of its own for the features of an example.
+            # By default the order of the features in a message differs from process to process.
             writer.write(message.SerializeToString(deterministic=True))
         bar.update()
     with _as_os_error(partial):
@@ -263,7 +271,7 @@ def _write_shard(path: Path, plan: Plan, examples: Iterator[Mapping[str, Any]], 
 
 @contextlib.contextmanager
 def _as_os_error(path: Path) -> Iterator[None]:
-    """ArrayRecord says RuntimeError where the disk is full."""
+    """Converts the RuntimeError that ArrayRecord raises, for example for a full disk."""
     try:
         yield
     except RuntimeError as error:
@@ -271,7 +279,7 @@ def _as_os_error(path: Path) -> Iterator[None]:
 
 
 def _write_metadata(folder: Path, plan: Plan) -> None:
-    # Without a file of every split TFDS would count no examples; it is told the lengths here.
+    # Without a file of every split TFDS would count no examples, so the lengths are given here.
     template = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
     splits = [
         tfds.core.SplitInfo(
@@ -317,23 +325,23 @@ def _write_metadata(folder: Path, plan: Plan) -> None:
 class Prepared:
     """A prepared data set.
 
-    Its metadata is read by `snnjax.data.metadata`, not by TFDS, which would import what it names.
+    `snnjax.data.metadata` reads its metadata, since TFDS would import the modules named there.
 
     Attributes:
-      folder: of its files.
-      features: of an example.
-      metadata: see `Plan`.
-      sizes: examples by split.
+      folder: the folder of the files.
+      features: the features of an example.
+      metadata: the further metadata, as in `Plan`.
+      sizes: the number of examples by split.
 
     Raises:
-      DatasetNotPreparedError: where it is not there.
-      PreparedDataError: where it is damaged, or other than `write` makes.
+      DatasetNotPreparedError: if the data set is missing or incomplete.
+      PreparedDataError: if the data set is damaged, or not as `write` makes it.
     """
 
     def __init__(self, data_dir: str | Path, name: str) -> None:
         if not is_prepared(data_dir, name):
             raise DatasetNotPreparedError(
-                f'{name} is not prepared in {data_dir}; make it with\n  python -m '
+                f'{name} is not prepared in {data_dir}; prepare it with\n  python -m '
                 f'snnjax.tools.prepare {name} --source=FOLDER_WITH_THE_DOWNLOAD '
                 f'--data_dir={data_dir}'
             )
@@ -346,18 +354,18 @@ class Prepared:
             for shard in info.shards(split):
                 if not (self.folder / shard).is_file():
                     raise PreparedDataError(
-                        f'{self.folder} has no {shard}: remove it and prepare {name} again'
+                        f'{self.folder} has no {shard}: remove the folder and prepare {name} again'
                     )
 
     def records(self, split: str) -> Records:
-        """The examples of a split."""
+        """Returns the examples of a split."""
         return Records(self.folder, split)
 
 
 class Records:
-    """The examples of a split, read when they are asked for; encoded images stay encoded.
+    """The examples of a split, read on access; encoded images stay encoded.
 
-    Another process can be given them: it opens the files itself.
+    Records can be pickled for another process, which opens the files itself.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -371,7 +379,7 @@ class Records:
         return len(self._source)
 
     def read(self, numbers: Sequence[int]) -> list[Example]:
-        """The examples of these numbers."""
+        """Returns the examples at ``numbers``, a sequence of indices."""
         if not len(numbers):
             return []
         features = self._info.features
@@ -389,7 +397,7 @@ class Records:
 
     @functools.cached_property
     def _columns(self) -> list[str]:
-        """Columns, which are unpacked here, up to a size, and not by TFDS."""
+        """Returns the names of the columns, which are decompressed here to limit their size."""
         return [name for name, feature in self._info.features.items() if is_column(feature)]
 
     @functools.cached_property
@@ -410,7 +418,7 @@ class Records:
 
 
 class _Shard(NamedTuple):
-    """All of a file, as `ArrayRecordDataSource` takes it: a path alone may be read as a pattern."""
+    """A whole file for `ArrayRecordDataSource`, which may read a bare path as a pattern."""
 
     filename: str
     skip: int

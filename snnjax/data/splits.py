@@ -1,7 +1,7 @@
-"""The examples of a split, by kind: arrays in memory, encoded photos, recordings of events.
+"""The splits of data sets, by kind: arrays in memory, encoded photos, event recordings.
 
-Each kind makes a part of a training batch from the numbers of the examples of all of it. What is
-random is drawn from generators seeded with ``key``, and does not depend on which part it is.
+Each kind makes one process's share of a training batch, given the indices of all examples of the
+batch. Random numbers come from generators seeded with ``key`` and do not depend on the share.
 """
 
 from __future__ import annotations
@@ -27,49 +27,61 @@ from snnjax.data.transforms.augment import (
 )
 from snnjax.data.transforms.frames import EventAugmentation
 from snnjax.data.transforms.framing import Framing
-from snnjax.data.transforms.images import DecodeError, centre_crop, random_resized_crop
+from snnjax.data.transforms.images import DecodeError, center_crop, random_resized_crop
 
 Batch = dict[str, np.ndarray]
 
 
 def _generators(key: Key, total: int, share: slice) -> list[np.random.Generator]:
-    """One for each example of a share of a batch, the same whichever share it is in.
+    """Returns a generator for each example of a share.
 
-    The key of the first example ends with ``total``, which is no other one's index: NumPy takes
-    ``(*key, 0)`` and ``key``, which is drawn from for the whole batch, for the same seed.
+    The generator of an example does not depend on the share. Its key ends with the place of the
+    example in the batch; that of the first example ends with ``total`` instead of 0. NumPy gives
+    ``(*key, 0)`` the same seed as ``key``, which is used for draws of the whole batch.
     """
     return [generator((*key, slot or total)) for slot in np.arange(total)[share]]
 
 
 class Split(Protocol):
-    """Examples that batches are made of."""
+    """The examples of a split of a data set."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Returns the number of examples."""
         ...
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
-        """``image`` uint8, ``label`` (B,) int32, and ``mask`` (B,) bool where some may be missing.
+        """Returns a share of a training batch, with random augmentation.
 
         Args:
-          chosen: numbers of all examples of a batch.
-          key: seed of what is random in it.
-          share: which ones are wanted.
+          chosen: the indices of all examples of the batch.
+          key: the seed of the augmentation.
+          share: the slice of ``chosen`` to return.
+
+        Returns:
+          ``image`` uint8 and ``label`` (B,) int32; and ``mask`` (B,) bool if images may be missing.
         """
         ...
 
     def examples(self, numbers: np.ndarray) -> Batch:
-        """The same for testing: nothing random. ``mask`` is false for what has to be left out."""
+        """Returns examples for testing, without augmentation.
+
+        Args:
+          numbers: the indices of the examples.
+
+        Returns:
+          ``image`` uint8, ``label`` (B,) int32, and ``mask`` (B,) bool, which is false for images
+          that must be ignored.
+        """
         ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvenlySpaced:
-    """Some examples of a split, at even distances: its classes may follow each other.
+    """An evenly spaced part of a split, since a split may be sorted by class.
 
     Attributes:
-      split: all of them.
-      count: how many to take.
+      split: the whole split.
+      count: the number of examples to take.
     """
 
     split: Split
@@ -79,11 +91,11 @@ class EvenlySpaced:
         return self.count
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
-        """See `Split`."""
+        """Returns a share of a training batch, as `Split` does."""
         return self.split.training_batch(self._all(chosen), key, share)
 
     def examples(self, numbers: np.ndarray) -> Batch:
-        """See `Split`."""
+        """Returns examples for testing, as `Split` does."""
         return self.split.examples(self._all(numbers))
 
     def _all(self, numbers: np.ndarray) -> np.ndarray:
@@ -95,11 +107,11 @@ class ArraySplit:
     """Images and labels in memory.
 
     Attributes:
-      images: (N, H, W, C) uint8.
-      labels: (N,) int32.
-      crop_padding: pixels that a training image is moved by at most, see `crop`; 0 for none.
-      flip: whether half of the training images are mirrored.
-      augment: changes a training image; None for nothing.
+      images: uint8 array of shape (N, H, W, C).
+      labels: int32 array of shape (N,).
+      crop_padding: the largest shift of a training image in pixels, as in `crop`; 0 for none.
+      flip: true to mirror half of the training images.
+      augment: the further augmentation of a training image; None for none.
     """
 
     images: np.ndarray
@@ -113,12 +125,12 @@ class ArraySplit:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Height and width of the images."""
+        """Returns the height and width of the images."""
         height, width = self.images.shape[1:3]
         return height, width
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
-        """See `Split`."""
+        """Returns a share of a training batch, as `Split` does."""
         recipe = self._draw(chosen, key, share)
         images = self.images[recipe['number']]
         if 'offset' in recipe:
@@ -133,18 +145,18 @@ class ArraySplit:
     def recipe(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """Draws the random numbers of `training_batch`, without making images.
 
-        Changes that Pillow makes are not part of a recipe.
+        A recipe does not include the changes that Pillow makes.
 
         Args:
-          chosen: The indices of all examples of the batch.
-          key: The seed.
-          share: The slice of the examples that are wanted.
+          chosen: the indices of all examples of the batch.
+          key: the seed of the augmentation.
+          share: the slice of ``chosen`` to return.
 
         Returns:
           ``number``, the indices of the images, and ``label``, both (B,) int32. If the split makes
           these changes, also ``offset`` (B, 2) int32 for `crop`; ``flipped`` (B,) bool; and
-          ``erased`` (B, 4) int32, boxes as in `snnjax.data.transforms.mixing.Mixing` that are
-          filled from ``noise`` (B, H, W, C) uint8.
+          ``erased`` (B, 4) int32, boxes as in `snnjax.data.transforms.mixing.Mixing` to be filled
+          from ``noise`` (B, H, W, C) uint8.
         """
         recipe = self._draw(chosen, key, share)
         if self.augment and self.augment.random_erasing:
@@ -162,7 +174,7 @@ class ArraySplit:
     def _draw(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         numbers = chosen[share]
         recipe = {'number': numbers.astype(np.int32), 'label': self.labels[numbers]}
-        # Drawn for the whole batch, so that it does not depend on the share.
+        # Drawn for the whole batch, so that the numbers do not depend on the share.
         rng = generator(key)
         if self.crop_padding:
             recipe['offset'] = draw_offsets(len(chosen), self.crop_padding, rng)[share]
@@ -171,7 +183,7 @@ class ArraySplit:
         return recipe
 
     def examples(self, numbers: np.ndarray) -> Batch:
-        """See `Split`."""
+        """Returns examples for testing, as `Split` does."""
         return {
             'image': self.images[numbers],
             'label': self.labels[numbers],
@@ -181,15 +193,15 @@ class ArraySplit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EventSplit:
-    """Recordings, framed when they are loaded.
+    """Event recordings, converted to frames on access.
 
     Attributes:
-      records: as `snnjax.data.sources.event_sets` stores them.
-      numbers: of those of the records that are of this split.
-      height: of the camera.
-      width: likewise.
-      frame: makes frames of events.
-      augment: changes a training recording.
+      records: the records, as `snnjax.data.sources.event_sets` stores them.
+      numbers: the indices of the records in this split, integers of shape (N,).
+      height: the number of rows of the camera.
+      width: the number of columns of the camera.
+      frame: the conversion of events to frames.
+      augment: the augmentation of a training recording.
     """
 
     records: Records
@@ -204,12 +216,12 @@ class EventSplit:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Height and width of the frames."""
+        """Returns the height and width of the frames."""
         factor = self.frame.downsample
         return self.height // factor, self.width // factor
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
-        """See `Split`."""
+        """Returns a share of a training batch, as `Split` does."""
         events, labels = self.recordings(chosen[share])
         rngs = _generators(key, len(chosen), share)
         changed = [self.augment(*pair) for pair in zip(events, rngs, strict=True)]
@@ -218,12 +230,12 @@ class EventSplit:
     def recipe(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
         """Draws the random numbers of `training_batch`, without making frames.
 
-        Only mirroring can be part of a recipe; other changes alter what is in a frame.
+        A recipe can include mirroring only; other augmentation changes the events of a frame.
 
         Args:
-          chosen: The indices of all examples of the batch.
-          key: The seed.
-          share: The slice of the examples that are wanted.
+          chosen: the indices of all examples of the batch.
+          key: the seed of the augmentation.
+          share: the slice of ``chosen`` to return.
 
         Returns:
           ``number``, the indices of the recordings, and ``label``, both (B,) int32; and ``flipped``
@@ -238,12 +250,12 @@ class EventSplit:
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """The labels of all recordings, (N,) int32."""
+        """Returns the labels of all recordings, an int32 array of shape (N,)."""
         read = self.records.read(self.numbers)  # type: ignore[arg-type]
         return np.array([example['label'] for example in read], np.int32)
 
     def examples(self, numbers: np.ndarray) -> Batch:
-        """See `Split`."""
+        """Returns examples for testing, as `Split` does."""
         events, labels = self.recordings(numbers)
         return {
             'image': np.stack([self.frame(e) for e in events]),
@@ -252,10 +264,10 @@ class EventSplit:
         }
 
     def recordings(self, numbers: np.ndarray) -> tuple[list[Events], np.ndarray]:
-        """Returns recordings as they are, and their labels, (N,) int32.
+        """Returns recordings without augmentation, and their labels, (N,) int32.
 
         Args:
-          numbers: indices of the recordings in the split.
+          numbers: the indices of the recordings in the split.
         """
         examples = self.records.read(self.numbers[numbers])
         labels = np.array([example['label'] for example in examples], np.int32)
@@ -264,12 +276,12 @@ class EventSplit:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPhoto:
-    """How an encoded photo becomes a training image.
+    """The conversion of an encoded photo to a training image.
 
     Attributes:
-      size: of the image, each way.
-      min_scale: see `random_resized_crop`.
-      augment: changes the image.
+      size: the side of the image in pixels.
+      min_scale: the smallest share of the area, as in `random_resized_crop`.
+      augment: the augmentation of the image.
     """
 
     size: int
@@ -277,38 +289,50 @@ class TrainingPhoto:
     augment: ImageAugmentation
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> np.ndarray:
-        """(size, size, 3) uint8; raises `DecodeError`."""
+        """Returns the image, (size, size, 3) uint8.
+
+        Args:
+          data: the encoded photo.
+          rng: the generator of the crop and the augmentation.
+
+        Raises:
+          DecodeError: if the photo is damaged or truncated.
+        """
         return self.augment(random_resized_crop(data, self.size, rng, self.min_scale), rng)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationPhoto:
-    """How an encoded photo becomes a test image.
+    """The conversion of an encoded photo to a test image.
 
     Attributes:
-      size: of the image, each way.
-      resize: see `centre_crop`.
+      size: the side of the image in pixels.
+      resize: the shorter side of the resized photo in pixels, as in `center_crop`.
     """
 
     size: int
     resize: int
 
     def __call__(self, data: bytes) -> np.ndarray:
-        """(size, size, 3) uint8; raises `DecodeError`."""
-        return centre_crop(data, self.resize, self.size)
+        """Returns the image, (size, size, 3) uint8.
+
+        Raises:
+          DecodeError: if the photo is damaged or truncated.
+        """
+        return center_crop(data, self.resize, self.size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoSplit:
-    """Photos as they were encoded, decoded when they are loaded.
+    """Encoded photos, decoded on access.
 
     Attributes:
-      records: with ``image`` (bytes), ``label`` and ``name``.
-      numbers: of those of the records that are of this split.
-      train: makes a training image.
-      test: makes a test image.
-      skip: leave out what cannot be decoded, instead of raising `DecodeError`; its place in the
-        batch is black, and its ``mask`` false.
+      records: the records, with ``image`` (bytes), ``label`` and ``name``.
+      numbers: the indices of the records in this split, integers of shape (N,).
+      train: the conversion to a training image.
+      test: the conversion to a test image.
+      skip: true to skip photos that cannot be decoded, instead of raising `DecodeError`. A skipped
+        photo is black, and its ``mask`` is false.
     """
 
     records: Records
@@ -321,15 +345,23 @@ class PhotoSplit:
         return len(self.numbers)
 
     def training_batch(self, chosen: np.ndarray, key: Key, share: slice) -> Batch:
-        """See `Split`; raises `DecodeError`."""
+        """Returns a share of a training batch, as `Split` does.
+
+        Raises:
+          DecodeError: if a photo cannot be decoded, unless `skip` is true.
+        """
         rngs = _generators(key, len(chosen), share)
         decoders = [functools.partial(self.train, rng=rng) for rng in rngs]
         batch = self._decode(chosen[share], decoders, self.train.size)
-        # Absent where none can be missing, for a simpler step.
+        # Without the mask, if no image can be missing, the training step is simpler.
         return batch if self.skip else {k: v for k, v in batch.items() if k != 'mask'}
 
     def examples(self, numbers: np.ndarray) -> Batch:
-        """See `Split`; raises `DecodeError`."""
+        """Returns examples for testing, as `Split` does.
+
+        Raises:
+          DecodeError: if a photo cannot be decoded, unless `skip` is true.
+        """
         return self._decode(numbers, [self.test] * len(numbers), self.test.size)
 
     def _decode(
@@ -345,7 +377,7 @@ class PhotoSplit:
                 name = example['name'].decode()
                 if not self.skip:
                     raise DecodeError(f'{name}: {error}') from error
-                logging.error('left out %s: %s', name, error)
+                logging.error('skipped %s: %s', name, error)
                 decoded[i] = False
         labels = np.array([example['label'] for example in examples], np.int32)
         return {'image': images, 'label': labels, 'mask': decoded}

@@ -103,10 +103,10 @@ def test_options_can_be_kept_as_json():
     ('options', 'message'),
     [
         ({'crop_padding': 8}, 'data.crop_padding=8 must be at most 7 for images of 8x8'),
-        ({'crop_scale': 0.5}, 'data.crop_scale=0.5 is for photos and events, digits has small'),
+        ({'crop_scale': 0.5}, 'data.crop_scale=0.5 is for photos and events, but digits has'),
         ({'frames_by': 'time'}, 'data.frames_by=time is for events'),
         ({'max_skipped': 3}, 'data.max_skipped=3 is for photos'),
-        ({'auto_augment': 'cifar10'}, 'are for RGB images, digits are gray'),
+        ({'auto_augment': 'cifar10'}, 'are for RGB images, but digits are gray'),
         ({'split': 'by_order'}, 'data.split=by_order: digits has an official split'),
     ],
 )

@@ -167,7 +167,7 @@ def test_what_is_planted_is_refused_where_the_folder_is_given(command, folder):
     plant(folder)
     arguments = [*COMMANDS[command], '--data_dir=runs/evil/data']
     result = run_command(f'snnjax.tools.{command}', arguments, folder)
-    assert 'features.json: label is no feature that snnjax.tools.prepare writes' in result.stderr
+    assert 'features.json: label is not a feature that snnjax.tools.prepare writes' in result.stderr
     assert result.status == 2
     assert_nothing_ran(folder)
 
@@ -187,7 +187,7 @@ def test_training_refuses_what_is_planted_too(options, folder):
     config = '--config=configs/events_folder.py:name=mine,split=by_order'
     arguments = [config, '--config.data.dir=runs/evil/data', *options]
     result = run_command('snnjax.main', arguments, folder)
-    assert 'is no feature that snnjax.tools.prepare writes' in result.stderr
+    assert 'is not a feature that snnjax.tools.prepare writes' in result.stderr
     assert result.status == 2
     assert_nothing_ran(folder)
     assert not (folder / 'runs/new').exists()
@@ -198,7 +198,7 @@ def test_the_doctor_looks_without_running_anything(folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))
     result = doctor.check_data_sets(folder / 'runs/evil/data')
     assert result.status == 'FAIL'
-    assert 'is no feature that snnjax.tools.prepare writes' in result.found
+    assert 'is not a feature that snnjax.tools.prepare writes' in result.found
     assert_nothing_ran(folder)
 
 
@@ -211,12 +211,12 @@ def legacy(info):
 @pytest.mark.parametrize(
     ('file', 'change', 'message'),
     [
-        ('dataset_info.json', lambda i: i | {'splits': [{'name': '../x'}]}, 'a split that is none'),
-        ('dataset_info.json', lambda i: i | {'splits': []}, 'not train and test, or undivided'),
+        ('dataset_info.json', lambda i: i | {'splits': [{'name': '../x'}]}, 'an invalid split'),
+        ('dataset_info.json', lambda i: i | {'splits': []}, 'expected train and test'),
         ('dataset_info.json', lambda i: i | {'name': '../../evil'}, 'does not have the name'),
         ('dataset_info.json', lambda i: [], 'does not have the name'),
-        ('metadata.json', lambda m: m | {'height': 10**9}, 'no camera of 1 to 2,048 pixels'),
-        ('metadata.json', lambda m: m | {'class_sizes': 'evil'}, 'does not have the sizes'),
+        ('metadata.json', lambda m: m | {'height': 10**9}, 'sides of 1 to 2,048 pixels'),
+        ('metadata.json', lambda m: m | {'class_sizes': 'evil'}, 'does not have sizes of'),
         ('metadata.json', lambda m: ['evil.Metadata'], 'is not a JSON object'),
     ],
 )

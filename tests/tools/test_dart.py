@@ -110,10 +110,10 @@ def test_files_that_are_no_classifiers_are_refused(data_dir, tmp_path, capsys):
     assert run(data_dir, *SETTINGS, f'--out={out}', '--model=forest') == 0
     arrays = dict(np.load(out))
     changes = {
-        'is no classifier': {'about': np.frombuffer(b'{}', np.uint8)},
+        'is not a classifier': {'about': np.frombuffer(b'{}', np.uint8)},
         'not finite': {'words': np.full_like(arrays['words'], np.nan)},
-        'lead nowhere': {'model/left': np.zeros_like(arrays['model/left'])},
-        'not float32': {'words': arrays['words'].astype(np.float64)},
+        'invalid nodes': {'model/left': np.zeros_like(arrays['model/left'])},
+        'expected float32': {'words': arrays['words'].astype(np.float64)},
         'allow_pickle': {'words': np.array([{}], object)},
     }
     for message, change in changes.items():
@@ -126,4 +126,4 @@ def test_files_that_are_no_classifiers_are_refused(data_dir, tmp_path, capsys):
     with zipfile.ZipFile(out, 'w') as archive:
         archive.writestr('about.npy', b'nothing')
     assert run(data_dir, f'--classifier={out}') == 2
-    assert 'is no classifier that snnjax.tools.dart has written' in capsys.readouterr().err
+    assert 'is not a classifier that snnjax.tools.dart has written' in capsys.readouterr().err

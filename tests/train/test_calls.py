@@ -146,7 +146,7 @@ def test_checkpoints_by_the_clock_change_nothing_but_where_a_run_goes_on(
         ({'data.on_device': 'true', 'data.name': 'fake_imagenet'}, 'on_device=true is for small'),
         (
             {'data.on_device': 'true', 'data.rand_augment': 2},
-            'rand_augment=2 must be left out where data.on_device=true: Pillow',
+            'rand_augment=2 must be left out if data.on_device=true: Pillow',
         ),
         ({'checkpoint.every_minutes': -1.0}, 'checkpoint.every_minutes=-1.0 must be at least 0'),
     ],

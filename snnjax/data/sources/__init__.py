@@ -1,1 +1,1 @@
-"""Files of data sets as others give them out: archives, folders, recordings."""
+"""Readers of data sets as they are distributed: archives, folders, event recordings."""

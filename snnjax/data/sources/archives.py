@@ -1,8 +1,8 @@
-"""The files of a download, wherever they lie: in folders, in archives, in archives of archives.
+"""The files of a download in folders, archives, and archives of archives.
 
-No member is ever unpacked to disk. They are read one by one, those that are asked for only, and
-never more of them, or larger ones, than their readers expect. What operating systems leave beside
-people's files is not there: whatever begins with a dot, and a few other names.
+Members are never unpacked to disk. They are read one at a time, only if they are needed, and their
+number and size are limited. Hidden files and the files of operating systems are ignored: names that
+begin with a dot, and a few others.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from snnjax.spelling import natural_order
 
 MAX_MEMBERS = 4_000_000
 MAX_DECOMPRESSED = 2**36
-"""Bytes of a compressed tar file."""
+"""The largest decompressed size of a tar file, in bytes."""
 MAX_RATIO = 100
-"""What is compressed to less than this fraction is refused: no photos or recordings are."""
+"""The largest ratio of decompressed to compressed size; photos and recordings compress less."""
 _ANY_RATIO = 2**24
 _ANY_TAR_RATIO = 2**26
-"""Bytes up to which `MAX_RATIO` does not matter, of a member of a zip file and of a tar file."""
+"""The decompressed bytes of a zip member and of a tar file up to which any ratio is allowed."""
 
 
 class ArchiveError(UserError, ValueError):
-    """An archive that is broken, or holds what cannot belong in it."""
+    """An archive that is damaged, or has content that is refused."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +56,15 @@ class Member:
     """A file in a folder or an archive.
 
     Attributes:
-      name: path in the source, with '/'; archives count as folders, without their suffix. The name
-        of a folder ends with '/'. Bytes that are not UTF-8 are written as `printable` does.
-      size: in bytes.
-      modified: when the file or the archive was, in nanoseconds.
-      container: the file itself, or the archive.
-      start: of its content in a tar file, in bytes.
-      zipped: what a zip file calls it.
-      archives: names of the archives that it lies in, with suffix, from the outermost.
-      problem: why it cannot be read, as in 'is a link'; '' where it can.
+      name: the path in the source, with '/'. Archives count as folders without their suffix, and
+        the name of a folder ends with '/'. Bytes that are not UTF-8 are escaped as by `printable`.
+      size: the size in bytes.
+      modified: the modification time of the file or the archive, in nanoseconds.
+      container: the path of the file itself, or of the archive.
+      start: the offset of the content in a tar file, in bytes.
+      zipped: the name in a zip file, or ''.
+      archives: the names of the archives that contain the file, with suffix, outermost first.
+      problem: the reason why the file cannot be read, such as 'is a link', or ''.
     """
 
     name: str
@@ -77,14 +77,14 @@ class Member:
     problem: str = ''
 
     def read(self) -> bytes:
-        """All of it.
+        """Returns the content of the file.
 
         Raises:
-          ArchiveError: where the archive is broken.
+          ArchiveError: if the archive is damaged or the file is truncated.
         """
         try:
             if self.zipped:
-                # Told how much there is, it never decompresses more.
+                # With the size given, zipfile never decompresses more.
                 with _last_opened.zip(self.container).open(self.zipped) as file:
                     content = file.read(self.size)
             elif not self.archives:
@@ -97,11 +97,11 @@ class Member:
         except _BROKEN as error:
             raise ArchiveError(f'{self.container}: {self.name}: {error}') from error
         if len(content) != self.size:
-            raise ArchiveError(f'{self.container}: {self.name} ends early: download it again')
+            raise ArchiveError(f'{self.container}: {self.name} is truncated: download it again')
         return content
 
 
-# RuntimeError and NotImplementedError are for members that are encrypted or compressed otherwise.
+# RuntimeError is raised for encrypted members, NotImplementedError for other compression methods.
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -115,14 +115,14 @@ _BROKEN = (
 
 
 def _open_tar(path: Path) -> IO[bytes]:
-    """The content of a tar file, decompressed where it is compressed."""
+    """Opens a tar file and decompresses it if needed."""
     file = path.open('rb')
     if file.read(2) != b'\x1f\x8b':
         return file
     file.close()
     limit = min(MAX_DECOMPRESSED, max(_ANY_TAR_RATIO, MAX_RATIO * path.stat().st_size))
-    # To go back in a compressed file is to read it from its start again: it is laid down, whole,
-    # in a file that is gone with the program.
+    # Seeking backwards in a compressed file means reading it again from its start. It is therefore
+    # decompressed to a temporary file, which is deleted when the program ends.
     with contextlib.ExitStack() as on_error:
         content = on_error.enter_context(tempfile.TemporaryFile())
         with (
@@ -132,24 +132,27 @@ def _open_tar(path: Path) -> IO[bytes]:
             while chunk := compressed.read(2**20):
                 bar.update(content.write(chunk))
                 if content.tell() > limit:
-                    raise ArchiveError(f'{path} decompresses to more than {limit:,} bytes')
+                    raise ArchiveError(
+                        f'{path} decompresses to more than {limit:,} bytes: if you trust it, '
+                        f'unpack it and give the folder'
+                    )
         on_error.pop_all()
     return content
 
 
 class _LastOpened:
-    """The archive that was read last, since the next member mostly lies in it, too."""
+    """A cache of the archive that was read last, which mostly has the next member, too."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
         self._content: Any = None
 
     def zip(self, path: Path) -> zipfile.ZipFile:
-        """A zip file."""
+        """Returns an opened zip file."""
         return self._get(path, zipfile.ZipFile)
 
     def tar(self, path: Path) -> IO[bytes]:
-        """A tar file, decompressed where it is compressed."""
+        """Returns an opened tar file, decompressed if needed."""
         return self._get(path, _open_tar)
 
     def _get(self, path: Path, open_: Callable[[Path], Any]) -> Any:
@@ -159,7 +162,7 @@ class _LastOpened:
         return self._content
 
     def close(self) -> None:
-        """Closes it, if there is one."""
+        """Closes the archive, if one is open."""
         if self._path:
             self._content.close()
         self._path = None
@@ -171,12 +174,12 @@ atexit.register(_last_opened.close)
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """The files that were looked for in a source, and what else lies there.
+    """The wanted files of a source, and a summary of the rest.
 
     Attributes:
-      members: the files that are wanted, in natural order ('2' before '10').
-      others: counts of all other files by the ending of their names, as '.txt', in lower case.
-      folders: names of all folders and archives, as they are in the names of members.
+      members: the wanted files, in natural order ('2' before '10').
+      others: the number of all other files by lower-case suffix, such as '.txt'.
+      folders: the names of all folders and archives, as in the names of members.
     """
 
     members: list[Member]
@@ -187,23 +190,23 @@ class Contents:
 def survey(
     source: Path, pattern: str, *, max_size: int, max_members: int = MAX_MEMBERS
 ) -> Contents:
-    """Finds the files of ``source`` whose name matches, and says what else is there.
+    """Finds the files of ``source`` whose name matches, and counts the others.
 
     Args:
-      source: a folder, with files or archives at any depth; or an archive: .tar, .tar.gz, .zip, or
+      source: a folder with files or archives at any depth; or an archive: .tar, .tar.gz, .zip, or
         a .tar of .tar files.
-      pattern: a regular expression for the end of a name, without regard to case.
+      pattern: a regular expression for the end of a name, case-insensitive.
       max_size: the largest allowed size of a file, in bytes.
       max_members: the largest allowed number of files.
 
     Raises:
-      FileNotFoundError: where there is no such file.
-      ArchiveError: for a broken archive, or one with larger files or more of them; for a link or
-        another thing in the place of a file; for an archive beside what was unpacked from it, or
-        beside a copy of it.
+      FileNotFoundError: if no file matches.
+      ArchiveError: if an archive is damaged; if there are too many or too large files; if a link or
+        another special file matches; or if the source has an archive together with its unpacked
+        files or with a copy of it.
     """
     if not source.exists():
-        raise FileNotFoundError(f'no {source}')
+        raise FileNotFoundError(f'{source} does not exist: check the path')
     wanted = re.compile(f'(?:{pattern})$', re.IGNORECASE)
     members: dict[str, Member] = {}
     others: Counter[str] = Counter()
@@ -231,14 +234,16 @@ def survey(
         if member.name in members:
             raise ArchiveError(
                 f'{member.name} is in {source} twice, in {members[member.name].container} and '
-                f'{member.container}'
+                f'{member.container}: remove one of them'
             )
         members[member.name] = member
         if len(members) > max_members:
-            raise ArchiveError(f'{source} has more than {max_members:,} files *{pattern}')
+            raise ArchiveError(
+                f'{source} has more than {max_members:,} files that match *{pattern}'
+            )
     if not members:
         there = f': it has {count_endings(others)}' if others else ''
-        raise FileNotFoundError(f'no files *{pattern} in {source}{there}')
+        raise FileNotFoundError(f'no files match *{pattern} in {source}{there}')
     _refuse_copies(source, list(members.values()))
     in_order = sorted(members.values(), key=lambda member: natural_order(member.name))
     return Contents(in_order, others, folders)
@@ -247,19 +252,19 @@ def survey(
 def find_members(
     source: Path, pattern: str, *, max_size: int, max_members: int = MAX_MEMBERS
 ) -> list[Member]:
-    """Returns the members of a `survey`."""
+    """Returns the members that `survey` finds; the arguments are the same."""
     return survey(source, pattern, max_size=max_size, max_members=max_members).members
 
 
 def count_endings(others: Mapping[str, int]) -> str:
-    """Returns the commonest endings of `Contents.others` in words, as '12 .tif, 1 .txt'."""
+    """Returns the most common suffixes of `Contents.others` as text, such as '12 .tif, 1 .txt'."""
     counted = Counter(others).most_common(8)
-    parts = [f'{count:,} {ending or "without an ending"}' for ending, count in counted]
+    parts = [f'{count:,} {ending or "without a suffix"}' for ending, count in counted]
     return ', '.join(parts + ['…'] * (len(others) > len(counted)))
 
 
 def _refuse_copies(source: Path, members: list[Member]) -> None:
-    """Raises ArchiveError where files are in archives and beside them, or in two archives."""
+    """Raises ArchiveError if files are both inside and next to an archive, or in two archives."""
     by_archive: dict[tuple[str, ...], list[Member]] = {}
     for member in members:
         by_archive.setdefault(member.archives, []).append(member)
@@ -267,18 +272,18 @@ def _refuse_copies(source: Path, members: list[Member]) -> None:
         for outer in (archives[:depth] for depth in range(len(archives))):
             if outer in by_archive:
                 raise ArchiveError(
-                    f'{source} has files in {archives[-1]} ({inside[0].name}) and beside it '
-                    f'({by_archive[outer][0].name}): move the one or the other out of it, or pack '
-                    f'or unpack all'
+                    f'{source} has files in {archives[-1]} ({inside[0].name}) and next to it '
+                    f'({by_archive[outer][0].name}): move one of them out of {source}, or pack or '
+                    f'unpack all files'
                 )
-    # Copies have the same files, by their names, sizes and contents.
+    # Two archives are copies if their files have the same names, sizes and contents.
     seen: dict[tuple[tuple[int, str], ...], list[Member]] = {}
     for archives, inside in by_archive.items():
         if len(archives) != 1:
             continue
         ordered = sorted(inside, key=_size_and_file_name)
         other = seen.setdefault(tuple(map(_size_and_file_name, ordered)), ordered)
-        # The largest are compared first: archives of different files mostly differ there.
+        # The largest files are compared first: different archives mostly differ in them.
         if (
             other is not ordered
             and _digests(ordered[-1:]) == _digests(other[-1:])
@@ -286,7 +291,7 @@ def _refuse_copies(source: Path, members: list[Member]) -> None:
         ):
             raise ArchiveError(
                 f'{archives[0]} and {other[0].archives[0]} in {source} hold the same files: move '
-                f'the one or the other out of it'
+                f'one of them out of it'
             )
 
 
@@ -299,14 +304,14 @@ def _digests(members: list[Member]) -> list[bytes]:
 
 
 def check_archives(source: Path, md5: Mapping[str, str]) -> None:
-    """Compares archives with their published checksums; what is unpacked already has none.
+    """Compares archives with their published checksums; unpacked files are not checked.
 
     Args:
-      source: one of the archives, or a folder that may have them.
-      md5: of each archive, by its file's name.
+      source: one of the archives, or a folder that may contain them.
+      md5: the MD5 checksum of each archive, in hexadecimal, by file name.
 
     Raises:
-      ArchiveError: for another checksum.
+      ArchiveError: if a checksum differs.
     """
     for path in [source] if source.is_file() else [source / name for name in md5]:
         if path.name not in md5 or not path.is_file():
@@ -327,16 +332,21 @@ def check_archives(source: Path, md5: Mapping[str, str]) -> None:
                 bar.update(len(chunk))
         if digest.hexdigest() != md5[path.name]:
             raise ArchiveError(
-                f'{path} has MD5 {digest.hexdigest()}, the official one has {md5[path.name]}: '
-                f'download it again (or unpack it, and give the folder, if it is right as it is)'
+                f'{path} has MD5 {digest.hexdigest()}, but the official file has '
+                f'{md5[path.name]}: download it again, or unpack it and give the folder if the '
+                f'difference is intended'
             )
 
 
 def locate(source: Path, *names: str) -> Path:
-    """The first of these files and folders that ``source`` has, or ``source`` where it is one.
+    """Returns the first of some files and folders that ``source`` has.
+
+    Args:
+      source: a folder, or one of the files and folders itself, which is then returned.
+      *names: the names to look for.
 
     Raises:
-      FileNotFoundError: where it has none.
+      FileNotFoundError: if ``source`` has none of them.
     """
     if source.name in names and source.exists():
         return source
@@ -347,11 +357,11 @@ def locate(source: Path, *names: str) -> Path:
 
 
 def _walk(path: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[Member]:
-    """Yields all files and folders, but for those in hidden folders."""
+    """Yields all files and folders except hidden ones and those in hidden folders."""
     if path.is_dir():
         folder = path.resolve()
         if folder in above:
-            return  # A link to where it is.
+            return  # A link to a folder that contains it.
         for child in sorted(path.iterdir()):
             name = prefix + printable(child.name)
             if is_hidden(child.name):
@@ -360,7 +370,7 @@ def _walk(path: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[Member]:
                 yield Member(f'{name}/', 0, 0, child)
                 yield from _walk(child, f'{name}/', (*above, folder))
             elif not child.is_file():
-                yield Member(name, 0, 0, path, problem='is a broken link, or no file')
+                yield Member(name, 0, 0, path, problem='is a broken link or not a file')
             elif is_archive(child.name):
                 yield from _walk_archive(child, f'{without_suffix(name)}/', name)
             else:
@@ -389,7 +399,7 @@ def _walk_archive(path: Path, prefix: str, name: str) -> Iterator[Member]:
 
 
 _NO_FILE = (
-    'is a link, or no file: pack the files themselves (zip without --symlinks; tar with '
+    'is a link or not a file: pack the files themselves (zip without --symlinks; tar with '
     '--dereference --hard-dereference)'
 )
 
@@ -399,18 +409,18 @@ def _walk_zip(path: Path, prefix: str, archive: str) -> Iterator[Member]:
     for info in _last_opened.zip(path).infolist():
         name, problem = info.filename, ''
         if not info.flag_bits & 0x800:
-            # Not said to be UTF-8, which macOS writes all the same.
+            # macOS writes UTF-8 names without setting the flag for UTF-8.
             with contextlib.suppress(UnicodeError):
                 name = name.encode('cp437').decode()
-        if info.create_system == 0:  # Windows, some of whose programs write its own separators.
+        if info.create_system == 0:  # Some programs for Windows write backslashes.
             name = name.replace('\\', '/')
-        # Whoever packs on Unix says here what kind of file it is.
+        # Archives that were packed on Unix have the type of the file here.
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             problem = _NO_FILE
         elif info.file_size > max(_ANY_RATIO, MAX_RATIO * min(info.compress_size, status.st_size)):
             problem = (
-                f'would become {info.file_size:,} bytes, more than {MAX_RATIO} times what it is '
-                f'compressed to, as no photo or recording does'
+                f'decompresses to {info.file_size:,} bytes, more than {MAX_RATIO} times its '
+                f'compressed size, which no photo or recording does'
             )
         yield Member(
             prefix + plain_path(name) + '/' * info.is_dir(),
@@ -426,7 +436,7 @@ def _walk_zip(path: Path, prefix: str, archive: str) -> Iterator[Member]:
 def _walk_tar(
     file: IO[bytes], path: Path, prefix: str, archives: tuple[str, ...], start: int, size: int
 ) -> Iterator[Member]:
-    """Yields the members of an archive, and of archives in it, but not of those in them."""
+    """Yields the members of an archive and of the archives in it; deeper ones stay packed."""
     modified = path.stat().st_mtime_ns
     for info in read_headers(file, start, size):
         name = prefix + plain_path(info.name)

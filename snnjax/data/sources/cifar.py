@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): the official files, and data sets built from them."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): reading and preparing the official files."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ _CITATION = """@techreport{krizhevsky2009learning,
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """One of the official downloads.
+    """An official download.
+
+    The checksums are those that torchvision checks, too.
 
     Attributes:
-      archive: name of the archive.
-      archive_md5: of the archive, as torchvision, too, checks it; likewise below.
-      folder: that it unpacks to.
-      md5: of each file of each split.
-      label_keys: our name of each kind of label, and the files'.
-      class_names: for each kind of label.
-      mean: of the training pixels, by channel.
-      std: likewise.
+      archive: the file name of the archive.
+      archive_md5: the MD5 checksum of the archive.
+      folder: the folder that the archive unpacks to.
+      md5: the MD5 checksum of each file, by split and file name.
+      label_keys: the key of each kind of label in the files, by its name in examples.
+      class_names: the class names for each kind of label.
+      mean: the mean of the training pixels by channel, 0 to 255.
+      std: the standard deviation of the training pixels by channel, 0 to 255.
     """
 
     archive: str
@@ -99,7 +101,7 @@ CIFAR100 = Download(
             small_mammals trees vehicles_1 vehicles_2
         """.split(),
     },
-    # 255 times the (0.5071, 0.4865, 0.4409) and (0.2673, 0.2564, 0.2762) in common use.
+    # 255 times the values in common use, (0.5071, 0.4865, 0.4409) and (0.2673, 0.2564, 0.2762).
     mean=(129.304, 124.070, 112.434),
     std=(68.170, 65.392, 70.418),
 )
@@ -108,19 +110,19 @@ DOWNLOADS = {'cifar10': CIFAR10, 'cifar100': CIFAR100}
 
 
 def read_official(source: str | Path, download: Download, split: str) -> Iterator[dict[str, Any]]:
-    """Examples of the official files, in their order.
+    """Yields the examples of the official files, in their order.
 
     Args:
-      source: the archive, the folder it unpacks to, or a folder that holds either.
-      download: which one it is.
-      split: 'train' or 'test'.
+      source: the archive, the folder that it unpacks to, or a folder that contains one of the two.
+      download: the download to read.
+      split: the split, 'train' or 'test'.
 
     Yields:
       ``image`` (32, 32, 3) uint8 RGB, and an integer for each of ``download.label_keys``.
 
     Raises:
-      FileNotFoundError: where ``source`` has not the download.
-      ValueError: where a file is not the official one, byte for byte.
+      FileNotFoundError: if ``source`` does not have the download.
+      ValueError: if a file differs from the official one.
     """
     md5 = download.md5[split]
     contents = _read_files(Path(source), download, list(md5))
@@ -134,7 +136,7 @@ def read_official(source: str | Path, download: Download, split: str) -> Iterato
 
 
 def _read_files(source: Path, download: Download, names: list[str]) -> dict[str, bytes]:
-    """Contents by name, from the unpacked folder or else from the archive."""
+    """Returns the contents of files by name, from the unpacked folder or else the archive."""
     for folder in (source, source / download.folder):
         if (folder / names[0]).is_file():
             return {name: (folder / name).read_bytes() for name in names}
@@ -148,7 +150,7 @@ def _read_files(source: Path, download: Download, names: list[str]) -> dict[str,
 
 
 def _read_members(archive: Path, download: Download, names: list[str]) -> dict[str, bytes]:
-    """Reads members into memory; nothing of the archive is unpacked to disk."""
+    """Returns the contents of members by name, without unpacking the archive to disk."""
     with archive.open('rb') as file:
         _check_md5(archive.name, hashlib.file_digest(file, 'md5'), download.archive_md5)
     wanted = {f'{download.folder}/{name}': name for name in names}
@@ -164,13 +166,13 @@ def _read_members(archive: Path, download: Download, names: list[str]) -> dict[s
 def _check_md5(name: str, digest: Any, expected: str) -> None:
     if digest.hexdigest() != expected:
         raise ValueError(
-            f'{name} has MD5 {digest.hexdigest()}, the official file has {expected}: download it '
-            f'again from {_HOMEPAGE}'
+            f'{name} has MD5 {digest.hexdigest()}, but the official file has {expected}: download '
+            f'it again from {_HOMEPAGE}'
         )
 
 
 class _PixelUnpickler(pickle.Unpickler):
-    """Reads the official files, which are Python 2 pickles, and can make nothing but arrays."""
+    """An unpickler of the official files, Python 2 pickles, that can build only arrays."""
 
     _allowed: ClassVar = {
         ('numpy.core.multiarray', '_reconstruct'): np.empty(0).__reduce__()[0],
@@ -186,11 +188,16 @@ class _PixelUnpickler(pickle.Unpickler):
 
 
 def plan(name: str, download: Download, source: Path) -> Plan:
-    """How the official examples are stored, in the official order.
+    """Returns the plan of a data set with the official examples, in the official order.
+
+    Args:
+      name: the name of the data set.
+      download: the download to read.
+      source: the archive or folder, as in `read_official`.
 
     Raises:
-      FileNotFoundError: where ``source`` has not the download.
-      ValueError: where a file is not the official one.
+      FileNotFoundError: if ``source`` does not have the download.
+      ValueError: if a file differs from the official one.
     """
     labels = {
         key: tfds.features.ClassLabel(names=names) for key, names in download.class_names.items()
@@ -211,7 +218,7 @@ def plan(name: str, download: Download, source: Path) -> Plan:
         splits=splits,
         source=repr(download.md5),
         example_bytes=32 * 32 * 3 + 128,
-        description=f'{len(labels["label"].names)} classes of 32x32 colour photographs.',
+        description=f'{len(labels["label"].names)} classes of 32x32 color photographs.',
         homepage=_HOMEPAGE,
         citation=_CITATION,
         metadata={'class_sizes': sizes},

@@ -1,4 +1,4 @@
-"""Data sets whose files lie in a folder for each class, in folders of splits or without."""
+"""Data sets with one folder of files per class, with or without folders for splits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SPLIT = re.compile(
 
 
 def split_kind(folder: str) -> str:
-    """Returns 'train', 'val' or 'test' for the usual names of a split's folder, or else ''.
+    """Returns the split that the name of a folder suggests: 'train', 'val', 'test', or '' for none.
 
-    Case, separators, a plural, a word like ``set`` and a number at the end do not matter, as in
+    Case, separators, a plural, a word such as ``set``, and a final number are ignored, as in
     ``Training``, ``test_set``, ``Validation images`` and ``val2017``.
     """
     match = _SPLIT.fullmatch(re.sub(r'[\W_]+', '', folder.casefold()))
@@ -34,13 +34,13 @@ def split_kind(folder: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class ClassFolders:
-    """Labelled files.
+    """Labeled files, sorted into splits.
 
     Attributes:
-      class_names: sorted as torchvision does.
-      splits: (file, label) by split: 'train' and 'test', or 'undivided'; in the order of the
-        classes, and in natural order for each.
-      notes: sentences on what was decided and left out.
+      class_names: the names of the classes, sorted as by torchvision.
+      splits: the pairs (file, label) by split: 'train' and 'test', or 'undivided'. They are sorted
+        by label, and in natural order within a class.
+      notes: the sentences for the user on decisions and omitted files.
     """
 
     class_names: list[str]
@@ -50,7 +50,7 @@ class ClassFolders:
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """A file, and the rest of its path below the folder of its split."""
+    """A file, and its path below the folder of its split."""
 
     member: Member
     path: tuple[str, ...]
@@ -59,21 +59,21 @@ class _File:
         return dataclasses.replace(self, path=self.path[1:])
 
     def folder(self) -> str:
-        """The folder of its class, as the members' names have it."""
+        """Returns the path of the folder of its class, as in the names of members."""
         parts = self.member.name.split('/')
         return '/'.join(parts[: len(parts) - len(self.path) + 1])
 
 
 def group_by_class(contents: Contents, source: Path) -> ClassFolders:
-    """Sorts files by the folders that they are in.
+    """Sorts files into splits and classes by their folders.
 
     Args:
-      contents: files named ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``, all below the same folders, if
-        any. Splits may lie in another folder of their name.
-      source: the folder or archive that they are from, named in errors.
+      contents: the files, named ``SPLIT/CLASS/FILE`` or ``CLASS/FILE``. All may be in the same
+        outer folders, and a split may be in another folder of its name.
+      source: the folder or archive of the files, which errors name.
 
     Raises:
-      ValueError: for another layout, or one that may be read in two ways.
+      ValueError: if the layout is another one, or is ambiguous.
     """
     notes: list[str] = []
     files = [_File(member, tuple(member.name.split('/'))) for member in contents.members]
@@ -90,13 +90,13 @@ def group_by_class(contents: Contents, source: Path) -> ClassFolders:
     elif of_splits:
         others = [folder for folder in folders if not split_kind(folder)]
         raise ValueError(
-            f'{source} has {_listed(of_splits)}, named as a split is, beside {_listed(others)}: '
-            f'move all classes into folders train and test, or rename a class of that name'
+            f'{source} has {_listed(of_splits)}, named like a split, next to {_listed(others)}: '
+            f'move all classes into folders train and test, or rename the class with that name'
         )
     else:
         splits = {'undivided': files}
         if split_kind(outermost):
-            notes.append(f'{outermost} is the only split: data.split says how to divide it')
+            notes.append(f'{outermost} is the only split: divide it with data.split')
         _refuse_mentions(folders, source)
         _refuse_single_files(files, source)
     for files in splits.values():
@@ -113,7 +113,7 @@ def group_by_class(contents: Contents, source: Path) -> ClassFolders:
         {
             split: sorted(
                 ((file.member, label_of[file.path[0]]) for file in splits[split]),
-                key=lambda labelled: labelled[1],
+                key=lambda labeled: labeled[1],
             )
             for split in sorted(splits, reverse=True)
         },
@@ -122,7 +122,7 @@ def group_by_class(contents: Contents, source: Path) -> ClassFolders:
 
 
 def _is_deep(files: Iterable[_File]) -> bool:
-    """Returns whether a folder is left for the class if the outermost one is taken away."""
+    """Returns true if all paths still have a class folder without their outermost folder."""
     return all(len(file.path) > 2 for file in files)
 
 
@@ -133,18 +133,18 @@ def _refuse_place(file: _File, source: Path) -> None:
 def _divide(
     files: Sequence[_File], folders: Sequence[str], source: Path, notes: list[str]
 ) -> dict[str, list[_File]]:
-    """Returns the files of 'train' and 'test', their paths beginning with their class."""
+    """Returns the files of 'train' and 'test', with paths that begin with the class."""
     by_kind: dict[str, list[str]] = {}
     for folder in folders:
         by_kind.setdefault(split_kind(folder), []).append(folder)
     for kind, same in by_kind.items():
         if len(same) > 1:
             raise ValueError(
-                f'{source} has {_listed(same)}, all named as the {kind} split is: leave one'
+                f'{source} has {_listed(same)}, all named like the {kind} split: keep one'
             )
     if 'train' not in by_kind or len(by_kind) == 1:
         raise ValueError(
-            f'{source} has {_listed(folders)}: train and one of test and val are needed'
+            f'{source} has {_listed(folders)}: train and one of test and val are required'
         )
     splits = {
         kind: [file.below() for file in files if file.path[0] == folder]
@@ -160,22 +160,22 @@ def _divide(
     elif 'val' in splits:
         count = len(splits.pop('val'))
         notes.append(
-            f'{by_kind["test"][0]} is the test split; the {count:,} files of {by_kind["val"][0]} '
-            f'are left out'
+            f'{by_kind["test"][0]} is the test split; '
+            f'unused files of {by_kind["val"][0]}: {count:,}'
         )
     splits = _unwrap(splits)
     for kind, (folder,) in by_kind.items():
         classes = {file.path[0] for file in splits.get(kind, [])}
         if len(classes) == 1 and split_kind(name := classes.pop()) and not _is_deep(splits[kind]):
             raise ValueError(
-                f'{source} has {folder}/{name}: files of a split without classes, as tests without '
-                f'labels are; move them out of it'
+                f'{source} has {folder}/{name}: a split without class folders, such as a test set '
+                f'without labels; move it out of {source}'
             )
     return splits
 
 
 def _unwrap(splits: dict[str, list[_File]]) -> dict[str, list[_File]]:
-    """Takes away folders between a split and its classes, as in train/train and train/images."""
+    """Removes folders between a split and its classes, as in train/train and train/images."""
     while True:
         wrapped = {}
         for split, files in splits.items():
@@ -185,7 +185,8 @@ def _unwrap(splits: dict[str, list[_File]]) -> dict[str, list[_File]]:
             if len(outer) == 1 and _is_deep(files) and (own or not kind):
                 wrapped[split] = own
         if len(wrapped) < len(splits):
-            # A folder that is alone in one split only is that of a class, by any other name.
+            # A single folder that only some splits have is a class, unless it has the name of its
+            # split.
             wrapped = {split: own for split, own in wrapped.items() if own}
         if not wrapped:
             return splits
@@ -193,20 +194,20 @@ def _unwrap(splits: dict[str, list[_File]]) -> dict[str, list[_File]]:
 
 
 def _refuse_inner_splits(files: Iterable[_File], source: Path) -> None:
-    """Refuses folders of splits below those of classes, as in cat/train/1.jpg."""
+    """Refuses split folders below class folders, as in cat/train/1.jpg."""
     for file in files:
-        # A class of a split may be named so, where files are in it.
+        # A folder with such a name is a class if it is the only folder above the file.
         folders = file.path[:-1] if len(file.path) > 2 else ()
         found = next((folder for folder in folders if split_kind(folder)), None)
         if found:
             raise ValueError(
-                f'{file.member.name} in {source}: {found} is named as a split is, and is not above '
-                f'all classes: {_LAYOUT}'
+                f'{file.member.name} in {source}: {found} is named like a split, but is not above '
+                f'all classes; {_LAYOUT}'
             )
 
 
 def _refuse_mentions(folders: Iterable[str], source: Path) -> None:
-    """Refuses what may be splits by other names, as flowers_train and flowers_test."""
+    """Refuses folders that may be splits with longer names, as flowers_train and flowers_test."""
     found: dict[str, str] = {}
     for folder in folders:
         words = re.findall(r'[^\W\d_]+', re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', folder))
@@ -216,12 +217,12 @@ def _refuse_mentions(folders: Iterable[str], source: Path) -> None:
         other = found.get('test') or found['val']
         raise ValueError(
             f'{source} has {found["train"]} and {other}, which may be splits or classes: name '
-            f'splits train and test, and classes otherwise'
+            f'splits train and test, and give classes other names'
         )
 
 
 def _refuse_repeated_folders(files: Iterable[_File], folders: Sequence[str], source: Path) -> None:
-    """Refuses folders that all have the same folders in them, as fold1/cat and fold2/cat."""
+    """Refuses folders that all contain the same folders, as fold1/cat and fold2/cat."""
     inside: dict[str, set[str]] = {folder: set() for folder in folders}
     for file in files:
         inside[file.path[0]].add(file.path[1] if len(file.path) > 2 else '')
@@ -234,7 +235,7 @@ def _refuse_repeated_folders(files: Iterable[_File], folders: Sequence[str], sou
 
 
 def _refuse_archives_of_classes(files: Iterable[_File], source: Path) -> None:
-    """Refuses an archive in the place of a class that has folders of several classes in it."""
+    """Refuses an archive at the level of a class folder that has folders of several classes."""
     inside: dict[str, set[str]] = {}
     for file in files:
         for archive in file.member.archives:
@@ -243,13 +244,16 @@ def _refuse_archives_of_classes(files: Iterable[_File], source: Path) -> None:
     for archive, folders in inside.items():
         if len(folders) > 1:
             raise ValueError(
-                f'{archive} in {source} lies where the files of one class are expected, and has '
-                f'folders {_listed(sorted(folders))} in it: give the archive alone, or unpack it'
+                f'{archive} in {source} is in the place of one class, but has the folders '
+                f'{_listed(sorted(folders))} in it: give the archive alone, or unpack it'
             )
 
 
 def _compare_names(classes: Mapping[str, set[str]], notes: list[str]) -> None:
-    """Finds names of classes that only differ in case, or in how their accents are written."""
+    """Finds class names that differ only in case or in the Unicode form of their accents.
+
+    Adds a note if they can be separate classes, and raises ValueError if they may be one class.
+    """
     alike: dict[str, set[str]] = {}
     for name in set().union(*classes.values()):
         alike.setdefault(_normalized(name).casefold(), set()).add(name)
@@ -263,7 +267,7 @@ def _compare_names(classes: Mapping[str, set[str]], notes: list[str]) -> None:
                 f'the folders {" and ".join(shown)} may be one class or several: give a class the '
                 f'same name in every split'
             )
-        notes.append(f'{_listed(sorted(names))} differ in case only, and are classes of their own')
+        notes.append(f'{_listed(sorted(names))} differ only in case and are separate classes')
 
 
 def _normalized(name: str) -> str:
@@ -275,28 +279,29 @@ def _note_left_out(contents: Contents, splits: Mapping[str, list[_File]], notes:
     roots = {folder.rpartition('/')[0] for folder in used}
     empty = sorted(f for f in contents.folders - used if f.rpartition('/')[0] in roots)
     if empty:
-        notes.append(f'folders without a file to read: {_listed(empty)}')
+        notes.append(f'folders without files of a supported type: {_listed(empty)}')
     if contents.others:
-        notes.append(f'left out by their endings: {count_endings(contents.others)}')
+        notes.append(f'files skipped because of their suffix: {count_endings(contents.others)}')
 
 
 def _refuse_single_files(files: Sequence[_File], source: Path) -> None:
-    """Refuses a class of one file, which would be for tests as the last tenth of its class."""
+    """Refuses classes with one file, which a division would use for testing only."""
     counts = Counter(file.path[0] for file in files)
     single = sorted(name for name, count in counts.items() if count == 1)
     if single and len(counts) > 1:
         raise ValueError(
-            f'{source} has one file of {_listed(single)}: each class needs two, one to train on '
-            f'and one to test with; add some, or move the folder away'
+            f'{source} has one file of {_listed(single)}: each class needs at least two, one for '
+            f'training and one for testing; add files, or move the folder out of {source}'
         )
 
 
 def note_classes(plan: Plan, notes: Sequence[str]) -> Plan:
-    """Returns a plan with notes, and what there is to say of the sizes of its classes.
+    """Returns a plan with notes, to which it adds notes on empty classes.
 
     Args:
-      plan: has ``class_sizes`` by split, 'train' and 'test' or 'undivided', in its metadata.
-      notes: those that there are already.
+      plan: a plan with ``class_sizes`` by split, 'train' and 'test' or 'undivided', in its
+        metadata.
+      notes: the existing notes.
     """
     names = plan.features['label'].names
     notes = [*notes]
@@ -305,10 +310,10 @@ def note_classes(plan: Plan, notes: Sequence[str]) -> Plan:
         if missing:
             notes.append(f'no example in {split}: {_listed(missing)}')
     if len(names) == 1:
-        notes.append(f'all examples are of one class, {names[0]}')
+        notes.append(f'all examples belong to one class, {names[0]}')
     return dataclasses.replace(plan, notes=notes)
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The first few names."""
+    """Returns the first few names as text."""
     return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')

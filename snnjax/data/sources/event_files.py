@@ -1,13 +1,13 @@
-"""Recordings of event cameras: the bytes of a file -> events.
+"""Readers of event-camera recordings, from the bytes of a file to events.
 
-Every reader checks what it reads. What is broken, or of another camera, is an `EventFileError`; no
-reader makes more of a file than a small multiple of its size.
+Every reader validates the file and raises `EventFileError` if it is damaged or of another camera.
+The memory that a reader takes is at most a small multiple of the file's size.
 
-Time: every reader gives a clock that only goes on, see `_going_on`.
+Time: every reader removes jumps of the camera's clock, as `_continuous_time` describes.
 
-Orientation: ``x`` counts columns from the left, ``y`` rows from the top, as in an image. Files of
-the DVS128 count rows from below, as the camera's software jAER does, and are turned over here.
-(jAER mirrors columns as well when it shows them; `x` is what the file has.)
+Orientation: ``x`` counts columns from the left and ``y`` rows from the top, as in an image. Files
+of the DVS128 count rows from the bottom, as the camera's software jAER does; the readers flip them.
+(jAER also mirrors the columns when it displays them; the readers keep ``x`` as in the file.)
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from snnjax.errors import UserError
 
 
 class EventFileError(UserError, ValueError):
-    """A recording that is broken, or not of the format that its reader knows."""
+    """A recording that is damaged, or not in the format that its reader expects."""
 
 
 MAX_SIDE = 2048
-"""Rows or columns of the largest camera: frames of one take 2 bytes a pixel and time step."""
+"""The largest side of a camera in pixels; its frames take 2 bytes per pixel and time step."""
 
 MAX_DISORDER = 100_000
-"""Microseconds by which an event may be older than one before it in the file."""
+"""The time, in microseconds, by which an event may be older than one before it in the file."""
 
 
 def is_side(size: object) -> bool:
-    """Tells if a number of rows or columns is that of a camera."""
+    """Returns true if ``size`` is a valid number of rows or columns of a camera."""
     return type(size) is int and 1 <= size <= MAX_SIDE
 
 
@@ -44,16 +44,16 @@ class Events:
     """The events of a recording, in the order of the file.
 
     Attributes:
-      x: (N,) uint16, column, from the left.
-      y: (N,) uint16, row, from the top.
-      on: (N,) bool, whether it became brighter.
-      t: (N,) int64, microseconds.
-      height: rows of the camera.
-      width: columns of the camera.
+      x: uint16 array of shape (N,), the columns, from the left.
+      y: uint16 array of shape (N,), the rows, from the top.
+      on: bool array of shape (N,), the polarities; true if the pixel became brighter.
+      t: int64 array of shape (N,), the times in microseconds.
+      height: the number of rows of the camera.
+      width: the number of columns of the camera.
 
     Raises:
-      EventFileError: for an event outside of the camera, columns of different lengths, or
-        polarities that are not true and false.
+      EventFileError: if an event is outside of the camera, the arrays differ in length, or the
+        polarities are not bool.
     """
 
     x: np.ndarray
@@ -66,9 +66,11 @@ class Events:
     def __post_init__(self) -> None:
         lengths = [column.shape for column in (self.x, self.y, self.on, self.t)]
         if len(set(lengths)) != 1 or len(lengths[0]) != 1:
-            raise EventFileError(f'columns of shapes {lengths}: all must be (N,)')
+            raise EventFileError(f'x, y, on and t have shapes {lengths}: all must be (N,)')
         if self.on.dtype != bool:
-            raise EventFileError(f'polarities of {self.on.dtype}: they must be bool, true for ON')
+            raise EventFileError(
+                f'the polarities are {self.on.dtype}: they must be bool, true for ON'
+            )
         if not len(self):
             return
         for place, size in ((self.x, self.width), (self.y, self.height)):
@@ -77,25 +79,25 @@ class Events:
                 first = np.argmax(outside | (self.y < 0))
                 raise EventFileError(
                     f'an event at column {self.x[first]}, row {self.y[first]} is outside of a '
-                    f'camera of {self.width} columns and {self.height} rows; if it is of another '
-                    f'camera, give its size (prepare events_folder --sensor_size)'
+                    f'camera of {self.width} columns and {self.height} rows; if the recording is '
+                    f'of another camera, give its size (prepare events_folder --sensor_size)'
                 )
 
     def __len__(self) -> int:
         return len(self.t)
 
     def __getitem__(self, which: slice | np.ndarray) -> Events:
-        """The events of a slice, of numbers or of a mask."""
+        """Returns the events of a slice, of indices or of a mask."""
         x, y, on, t = self.x[which], self.y[which], self.on[which], self.t[which]
         return Events(x, y, on, t, self.height, self.width)
 
     def moved(self, x: np.ndarray, y: np.ndarray, drop: np.ndarray | None = None) -> Events:
-        """Returns the events at other places, without those that leave the camera.
+        """Returns the events at new positions, without those that leave the camera.
 
         Args:
-          x: new columns, (N,) of integers.
-          y: new rows, likewise.
-          drop: (N,) bool, True for events that are left out, too; None for no others.
+          x: integer array of shape (N,), the new columns.
+          y: integer array of shape (N,), the new rows.
+          drop: bool array of shape (N,), true for further events to drop; None for none.
         """
         kept = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
         if drop is not None:
@@ -110,25 +112,25 @@ class Events:
         )
 
     def between(self, start: int, stop: int) -> Events:
-        """The events with ``start <= t < stop``, microseconds."""
+        """Returns the events with ``start <= t < stop``, in microseconds."""
         return self[(self.t >= start) & (self.t < stop)]
 
 
-def _going_on(t: np.ndarray, period: int) -> np.ndarray:
-    """Makes the times of a recording those of a clock that only goes on.
+def _continuous_time(t: np.ndarray, period: int) -> np.ndarray:
+    """Removes overflows and resets of the camera's clock from the times of a recording.
 
-    Where the counter overflows it counts on. Where the clock was set back, which nothing in a file
-    tells the length of, time goes on from the event before. Events up to `MAX_DISORDER` out of
-    order, as cameras write them from several buffers, keep their times.
+    After an overflow of the counter, time continues past its period. If the clock was set back, by
+    an amount that no file records, time continues from the event before. Cameras write events from
+    several buffers; events out of order by up to `MAX_DISORDER` keep their times.
 
     Args:
-      t: (N,) int64, microseconds as the file has them.
-      period: microseconds after which the counter begins anew.
+      t: int64 array of shape (N,), the times in the file, in microseconds.
+      period: the time after which the counter overflows, in microseconds.
 
     Raises:
-      EventFileError: for times that run backwards step by step.
+      EventFileError: if the times run backwards in small steps.
     """
-    # Mostly so, and a long recording then needs no more memory.
+    # Most recordings are sorted, and long ones then need no more memory.
     if np.all(t[1:] >= t[:-1]):
         return t
     steps = np.diff(t)
@@ -150,14 +152,19 @@ _DVS128 = 0x7FFF
 
 
 def read_aedat2(content: bytes) -> Events:
-    """AEDAT 2.0 of a DVS128, the format of CIFAR10-DVS.
+    """Reads AEDAT 2.0 of a DVS128, the format of CIFAR10-DVS.
 
-    After header lines, which begin with '#', a big-endian address and time of 32 bits each, the
-    time in microseconds. Bits 1 to 7 of an address are the column, 8 to 14 the row from below, and
-    bit 0 is 0 for an ON event. Special events, bit 15 or 31, are left out.
+    The file has header lines, which begin with '#', and then a big-endian address and time of 32
+    bits each per event; times are in microseconds. Bits 1 to 7 of an address are the column, bits 8
+    to 14 the row from the bottom, and bit 0 is 0 for an ON event. Special events, with bit 15 or 31
+    set, are skipped.
+
+    Args:
+      content: the bytes of the file.
 
     Raises:
-      EventFileError: for another format or version, another camera, or a file that ends early.
+      EventFileError: if the file has another format or version, is of another camera, or is
+        truncated.
     """
     start, header = _read_header(content)
     if not header.startswith('#!AER-DAT2'):
@@ -168,14 +175,14 @@ def read_aedat2(content: bytes) -> Events:
     if (len(content) - start) % 8:
         raise EventFileError('the recording ends within an event: it is truncated')
     raw = np.frombuffer(content, '>u4', offset=start).reshape(-1, 2).astype(np.uint32)
-    address, t = raw[:, 0], _going_on(raw[:, 1].astype(np.int64), 2**32)
+    address, t = raw[:, 0], _continuous_time(raw[:, 1].astype(np.int64), 2**32)
     kept = (address & _SPECIAL) == 0
     address, t = address[kept], t[kept]
     others = np.flatnonzero(address & ~np.uint32(_DVS128))
     if len(others):
         raise EventFileError(
-            f'address {address[others[0]]:#010x} of event {others[0]} is none of a DVS128: this is '
-            f'a recording of another camera'
+            f'address {address[others[0]]:#010x} of event {others[0]} is not one of a DVS128: this '
+            f'is a recording of another camera'
         )
     return Events(
         x=(address >> 1 & 127).astype(np.uint16),
@@ -188,39 +195,40 @@ def read_aedat2(content: bytes) -> Events:
 
 
 MAX_SIZE_40_BITS = (240, 256)
-"""Rows and columns that 40 bits an event have room for: row 240 means something else."""
+"""The largest rows and columns of a camera in the 40-bit format, which reserves row 240."""
 
 
 def read_nmnist(content: bytes, *, height: int = 34, width: int = 34) -> Events:
     """Reads events of 40 bits, the format of N-MNIST and N-Caltech101 (Orchard et al. 2015).
 
-    Column, row, then the polarity (1 for ON) in the highest bit and the time in microseconds in 23.
-    Row 240 is no event: it says that 2^13 microseconds are to be added to all later times.
+    An event has a byte for the column, a byte for the row, one bit for the polarity (1 for ON), and
+    23 bits for the time in microseconds. An entry with row 240 is not an event: it adds 2^13
+    microseconds to all later times.
 
     Args:
-      content: the bytes of the file, which does not say what camera it is of.
-      height: rows of the camera: 34 for N-MNIST, 180 for N-Caltech101; up to 240.
-      width: columns of the camera: 34 for N-MNIST, 240 for N-Caltech101; up to 256.
+      content: the bytes of the file, which do not include the size of the camera.
+      height: the number of rows of the camera, up to 240: 34 for N-MNIST, 180 for N-Caltech101.
+      width: the number of columns of the camera, up to 256: 34 for N-MNIST, 240 for N-Caltech101.
 
     Raises:
-      EventFileError: where there is no whole number of events, or one outside of the camera; for a
-        camera that the format has no room for.
+      EventFileError: if the size is not a multiple of 5 bytes, an event is outside of the camera,
+        or the camera is too large for the format.
     """
     rows, columns = MAX_SIZE_40_BITS
     if not (is_side(height) and is_side(width) and height <= rows and width <= columns):
         raise EventFileError(
-            f'a camera of {width} columns and {height} rows: 40 bits an event have room for 1 to '
+            f'a camera of {width} columns and {height} rows: 40 bits per event have room for 1 to '
             f'{columns} columns and 1 to {rows} rows'
         )
     if len(content) % 5:
         raise EventFileError(
-            f'{len(content)} bytes are no whole number of events of 5 bytes: the recording is '
-            f'truncated, or none of 40 bits an event'
+            f'{len(content)} bytes are not a multiple of 5 bytes per event: the recording is '
+            f'truncated, or does not have 40 bits per event'
         )
     raw = np.frombuffer(content, np.uint8).reshape(-1, 5).astype(np.int64)
     overflow = raw[:, 1] == 240
     t = ((raw[:, 2] & 127) << 16 | raw[:, 3] << 8 | raw[:, 4]) + (np.cumsum(overflow) << 13)
-    raw, t = raw[~overflow], _going_on(t[~overflow], 2**23)
+    raw, t = raw[~overflow], _continuous_time(t[~overflow], 2**23)
     return Events(
         x=raw[:, 0].astype(np.uint16),
         y=raw[:, 1].astype(np.uint16),
@@ -249,18 +257,19 @@ _POLARITY_EVENTS = 1
 def read_aedat3(content: bytes, *, height: int = 128, width: int = 128) -> Events:
     """Reads the polarity events of AEDAT 3.1, the format of DVS128 Gesture.
 
-    Packets of a header of 28 bytes and events of one kind. A polarity event is 32 bits, of which 0
-    says that it is valid, 1 that it is ON, 2 to 16 are the row from the top and 17 to 31 the
-    column; then the time, in microseconds of 31 bits, whose overflow is in the header.
+    The file has packets, each with a header of 28 bytes and events of one kind. A polarity event
+    has 32 bits of data (bit 0 for a valid event, bit 1 for an ON event, bits 2 to 16 for the row
+    from the top, bits 17 to 31 for the column) and 32 bits for the time in microseconds. Times
+    overflow after 31 bits; the header of a packet counts the overflows.
 
     Args:
       content: the bytes of the file.
-      height: rows of the camera: 128 for a DVS128.
-      width: columns of the camera, likewise.
+      height: the number of rows of the camera, 128 for a DVS128.
+      width: the number of columns of the camera, 128 for a DVS128.
 
     Raises:
-      EventFileError: for another format or version, a file that ends early, or an event outside of
-        the camera.
+      EventFileError: if the file has another format or version or is truncated, or an event is
+        outside of the camera.
     """
     start, header = _read_header(content)
     if not header.startswith('#!AER-DAT3.1'):
@@ -274,7 +283,7 @@ def read_aedat3(content: bytes, *, height: int = 128, width: int = 128) -> Event
     valid = (data & 1) == 1
     if not valid.all():
         data, t = data[valid], t[valid]
-    t = _going_on(t, 2**31)
+    t = _continuous_time(t, 2**31)
     return Events(
         x=(data >> 17 & 0x7FFF).astype(np.uint16),
         y=(data >> 2 & 0x7FFF).astype(np.uint16),
@@ -286,10 +295,10 @@ def read_aedat3(content: bytes, *, height: int = 128, width: int = 128) -> Event
 
 
 def _polarity_packets(content: bytes, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Words and times of the events of each packet."""
+    """Yields the data words and times of the polarity events of each packet."""
     while start < len(content):
         if start + _PACKET_HEADER.itemsize > len(content):
-            raise EventFileError('the recording ends within the header of a packet')
+            raise EventFileError('the recording is truncated: it ends within a packet header')
         packet = np.frombuffer(content, _PACKET_HEADER, 1, start)[0]
         start += _PACKET_HEADER.itemsize
         size, number = int(packet['size']), int(packet['number'])
@@ -305,10 +314,16 @@ def _polarity_packets(content: bytes, start: int) -> Iterator[tuple[np.ndarray, 
 
 
 def read_gesture_labels(content: bytes) -> list[tuple[int, int, int]]:
-    """The CSV beside a recording of DVS128 Gesture: class (from 0), start and end in microseconds.
+    """Reads the CSV file of labels of a DVS128 Gesture recording.
+
+    Args:
+      content: the bytes of the file.
+
+    Returns:
+      A tuple for each gesture: class (0 to 10), start and end in microseconds.
 
     Raises:
-      EventFileError: for a line that is not class 1 to 11, start and a later end.
+      EventFileError: if a line is not a class from 1 to 11, a start and a later end.
     """
     trials = []
     try:
@@ -319,16 +334,19 @@ def read_gesture_labels(content: bytes) -> list[tuple[int, int, int]]:
                 raise ValueError(f'{row}')
             trials.append((label, start, stop))
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise EventFileError(f'the labels cannot be read: {error!r}') from error
+        raise EventFileError(
+            f'the labels cannot be read: {error!r}; expected a class from 1 to 11, a start and a '
+            f'later end'
+        ) from error
     return trials
 
 
-# Cameras with many settings have them all in the header, half a megabyte.
+# Cameras write all of their settings to the header, up to half a megabyte.
 _MAX_HEADER_BYTES = 2**22
 
 
 def _read_header(content: bytes) -> tuple[int, str]:
-    """Where the header ends, and its text."""
+    """Returns the offset of the end of the header, and its text."""
     start = 0
     while content[start : start + 1] == b'#':
         end = content.find(b'\n', start)
@@ -357,4 +375,4 @@ def _another_format(content: bytes, expected: str) -> str:
     name = next((name for mark, name in _FORMATS if head.startswith(mark)), None) or next(
         (name for mark, name in _FORMATS if mark in head), None
     )
-    return f'this is {name or "no format known here"}, not {expected}'
+    return f'this is {name or "an unknown format"}, not {expected}'

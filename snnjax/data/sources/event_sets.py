@@ -1,7 +1,7 @@
-"""The event-camera data sets: what their downloads hold, and how it is stored.
+"""The event-camera data sets: the layout of their downloads, and the form in which they are stored.
 
-An example has its events as columns, compressed, with the time from event to event: TFDS reads them
-as arrays. Frames are made of them when they are loaded.
+An example stores its events as compressed columns, with the time since the previous event in place
+of the time. TFDS reads the columns as arrays. Frames are made on access.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from snnjax.data.sources.file_names import RECORDING, printable
 T = TypeVar('T')
 
 MAX_RECORDING_BYTES = 2**30
-"""Larger files are refused; an hour of a DVS128 has less."""
+"""The largest file that is read; an hour of a DVS128 has less."""
 
 
 def pack(events: Events) -> dict[str, np.ndarray]:
-    """The columns that are stored.
+    """Returns the stored columns of a recording: ``x``, ``y``, ``on`` and ``elapsed``.
 
     Raises:
-      EventFileError: where 36 minutes or more pass between two events.
+      EventFileError: if 36 minutes or more pass between two events.
     """
     since = np.diff(events.t, prepend=events.t[:1])
     if len(since) and np.abs(since).max() >= 2**31:
-        raise EventFileError('36 minutes or more pass between two events')
+        raise EventFileError('36 minutes or more pass between two events: split the recording')
     dtype = np.uint8 if max(events.width, events.height) <= 256 else np.uint16
     return {
         'x': events.x.astype(dtype),
@@ -48,7 +48,13 @@ def pack(events: Events) -> dict[str, np.ndarray]:
 
 
 def unpack(example: Mapping[str, Any], height: int, width: int) -> Events:
-    """The events of a stored example; time begins at 0."""
+    """Returns the events of a stored example; time begins at 0.
+
+    Args:
+      example: an example with the columns that `pack` returns.
+      height: the number of rows of the camera.
+      width: the number of columns of the camera.
+    """
     return Events(
         x=example['x'].astype(np.uint16),
         y=example['y'].astype(np.uint16),
@@ -61,7 +67,14 @@ def unpack(example: Mapping[str, Any], height: int, width: int) -> Events:
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """An example to be: a part of a file, its label and its name."""
+    """A future example: a file or a part of it, with its label.
+
+    Attributes:
+      member: the file.
+      label: the label.
+      start: the start of the part in microseconds; None for the whole file.
+      stop: the end of the part in microseconds; None for the whole file.
+    """
 
     member: Member
     label: int
@@ -70,13 +83,13 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """Of the file, and the part of it in microseconds."""
+        """Returns the name of the file, with the part in microseconds if it is not the whole."""
         part = '' if self.start is None else f'@{self.start}-{self.stop}'
         return self.member.name + part
 
 
 class _Examples:
-    """Recordings as examples; neighbours mostly lie in one file, which is kept."""
+    """Recordings as examples; the last file is cached, since neighbors are mostly in one file."""
 
     def __init__(self, recordings: Sequence[Recording], read: Callable[[bytes], Events]) -> None:
         self._recordings = recordings
@@ -95,17 +108,21 @@ class _Examples:
 
     def _events(self, member: Member) -> Events:
         if self._last is None or self._last[0] != member:
-            # Two long recordings at once would take twice the memory.
+            # Freed first, so that two long recordings are never in memory together.
             self._last = None
             self._last = member, read_member(member, self._read)
         return self._last[1]
 
 
 def read_member(member: Member, read: Callable[[bytes], T]) -> T:
-    """What a reader of `snnjax.data.sources.event_files` makes of a file.
+    """Reads a file with a reader of `snnjax.data.sources.event_files`.
+
+    Args:
+      member: the file.
+      read: the reader, a function of the bytes of the file.
 
     Raises:
-      EventFileError: with the file's name.
+      EventFileError: if the reader raises it; the name of the file is added to the message.
     """
     try:
         return read(member.read())
@@ -121,11 +138,11 @@ def _plan(
     shape: tuple[int, int],
     **about: str,
 ) -> Plan:
-    """How recordings of a camera of ``shape`` (H, W) become a data set."""
+    """Returns the plan of a data set of recordings of a camera of ``shape`` (H, W)."""
     height, width = shape
     dtype = np.uint8 if max(shape) <= 256 else np.uint16
     recordings = [recording for split in splits.values() for recording in split]
-    # Files of up to eight bytes an event become about five.
+    # An event has up to eight bytes in the source, and about five once stored.
     mean_size = sum({r.member: r.member.size for r in recordings}.values()) // max(
         len(recordings), 1
     )
@@ -167,7 +184,7 @@ def _column(dtype: Any) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=(None,), dtype=dtype, encoding=tfds.features.Encoding.ZLIB)
 
 
-# The checksums below are those that tonic and SpikingJelly check, too.
+# tonic and SpikingJelly check the same checksums.
 _NMNIST_MD5 = {
     'Train.zip': '20959b8e626244a1b502305a9e6e2031',
     'Test.zip': '69ca8762b2fe404d9b9bad1103e97832',
@@ -175,7 +192,12 @@ _NMNIST_MD5 = {
 
 
 def plan_nmnist(source: Path) -> Plan:
-    """N-MNIST: ``Train.zip`` and ``Test.zip``, or the folders that they hold."""
+    """Returns the plan of N-MNIST (Orchard et al. 2015).
+
+    Args:
+      source: a folder with ``Train.zip`` and ``Test.zip``, or with the folders ``Train`` and
+        ``Test``.
+    """
     check_archives(source, _NMNIST_MD5)
     splits = {}
     for split, folder in (('train', 'Train'), ('test', 'Test')):
@@ -191,7 +213,7 @@ def plan_nmnist(source: Path) -> Plan:
         splits,
         event_files.read_nmnist,
         (34, 34),
-        description='The digits of MNIST before a moving event camera, 34x34 pixels.',
+        description='The digits of MNIST, recorded with a moving event camera, 34x34 pixels.',
         homepage='https://www.garrickorchard.com/datasets/n-mnist',
     )
 
@@ -212,7 +234,11 @@ _CIFAR10_DVS_CLASSES = [name.removesuffix('.zip') for name in _CIFAR10_DVS_MD5]
 
 
 def plan_cifar10_dvs(source: Path) -> Plan:
-    """CIFAR10-DVS (Li et al. 2017): the ten archives, ``airplane.zip``, ..., or their folders."""
+    """Returns the plan of CIFAR10-DVS (Li et al. 2017).
+
+    Args:
+      source: a folder with the ten archives, ``airplane.zip``, ..., or with their folders.
+    """
     check_archives(source, _CIFAR10_DVS_MD5)
     recordings = []
     for label, name in enumerate(_CIFAR10_DVS_CLASSES):
@@ -229,7 +255,7 @@ def plan_cifar10_dvs(source: Path) -> Plan:
         {'undivided': recordings},
         event_files.read_aedat2,
         (128, 128),
-        description='1,000 images of each class of CIFAR-10, moved before an event camera.',
+        description='1,000 images per class of CIFAR-10, moved in front of an event camera.',
         homepage='https://figshare.com/articles/dataset/CIFAR10-DVS_New/4724671',
     )
 
@@ -242,7 +268,11 @@ _GESTURES = """
 
 
 def plan_dvs_gesture(source: Path) -> Plan:
-    """DVS128 Gesture (Amir et al. 2017): ``DvsGesture.tar.gz``, or the folder in it."""
+    """Returns the plan of DVS128 Gesture (Amir et al. 2017).
+
+    Args:
+      source: a folder with ``DvsGesture.tar.gz`` or the unpacked ``DvsGesture``, or one of the two.
+    """
     check_archives(source, _GESTURE_MD5)
     members = find_members(
         locate(source, 'DvsGesture.tar.gz', 'DvsGesture'),
@@ -267,14 +297,14 @@ def plan_dvs_gesture(source: Path) -> Plan:
         splits,
         event_files.read_aedat3,
         (128, 128),
-        description='Eleven gestures of 29 people before an event camera of 128x128 pixels.',
+        description='Eleven gestures of 29 people, recorded with a 128x128 event camera.',
         homepage='https://research.ibm.com/interactive/dvsgesture/',
     )
 
 
 def _find(by_name: Mapping[str, Member], name: str, source: Path) -> Member:
     if name not in by_name:
-        raise FileNotFoundError(f'no {name} in {source}: the download is not complete')
+        raise FileNotFoundError(f'no {name} in {source}: the download is incomplete')
     return by_name[name]
 
 
@@ -287,33 +317,34 @@ _READERS: dict[str, tuple[Callable[[bytes], Events], tuple[int, int]]] = {
 def plan_events_folder(
     source: Path, name: str, clip: int = 0, sensor_size: tuple[int, int] | None = None
 ) -> Plan:
-    """A folder for each class of recordings, or ``train`` and ``test`` with such folders in them.
+    """Returns the plan of a data set of recordings in class folders.
 
     Args:
-      source: the folder, or an archive of it; AEDAT 2.0 (.aedat) or 40 bits an event (.bin).
-      name: of the data set.
-      clip: cut recordings into parts of so many microseconds, leaving out the rest, and parts
-        without events; 0 for not.
-      sensor_size: columns and rows of the camera of .bin files, which do not say so; None for the
-        34x34 of N-MNIST.
+      source: a folder or an archive with a folder per class, or with ``train`` and ``test`` that
+        have such folders. The files are AEDAT 2.0 (.aedat) or have 40 bits per event (.bin).
+      name: the name of the data set.
+      clip: the length of the parts into which recordings are cut, in microseconds; 0 for whole
+        recordings. An incomplete part at the end, and parts without events, are dropped.
+      sensor_size: the columns and rows of the camera of .bin files, which do not include them; None
+        for the 34x34 of N-MNIST.
 
     Raises:
-      ValueError: for files of both kinds, or not in folders of classes; for a ``sensor_size`` that
-        is not one, or that .aedat files do not need.
+      ValueError: if there are files of both formats or files outside of class folders, or if
+        ``sensor_size`` is invalid or given for .aedat files.
     """
     if clip < 0:
         raise ValueError(
-            f'clips of {clip} µs: they must be of 1 µs or more, or 0 for whole recordings'
+            f'clips of {clip} µs: the length must be at least 1 µs, or 0 for whole recordings'
         )
     contents = survey(source, RECORDING, max_size=MAX_RECORDING_BYTES)
     suffixes = {member.name.rpartition('.')[2].lower().strip() for member in contents.members}
     if len(suffixes) > 1:
-        raise ValueError(f'{source} has .aedat and .bin files: prepare them one by one')
+        raise ValueError(f'{source} has .aedat and .bin files: prepare them separately')
     read, shape = _READERS[suffix := f'.{suffixes.pop()}']
     if sensor_size is not None:
         if suffix != '.bin':
             raise ValueError(
-                f'--sensor_size is for .bin files: {source} has recordings of a DVS128'
+                f'--sensor_size is for .bin files, but {source} has .aedat files: leave it out'
             )
         width, height = sensor_size
         read, shape = _of_camera(height, width), (height, width)
@@ -324,10 +355,10 @@ def plan_events_folder(
         {
             split: [
                 part
-                for member, label in labelled
+                for member, label in labeled
                 for part in _clips(Recording(member, label), read, clip)
             ]
-            for split, labelled in folders.splits.items()
+            for split, labeled in folders.splits.items()
         },
         read,
         shape,
@@ -337,10 +368,10 @@ def plan_events_folder(
 
 
 def _of_camera(height: int, width: int) -> Callable[[bytes], Events]:
-    """A reader of 40 bits an event for a camera.
+    """Returns a reader of 40 bits per event for a camera.
 
     Raises:
-      ValueError: for one that the format has no room for.
+      EventFileError: if the camera is too large for the format.
     """
     read = functools.partial(event_files.read_nmnist, height=height, width=width)
     read(b'')

@@ -1,4 +1,4 @@
-"""Photos that nobody took: JPEG files of the size of ImageNet's, made when they are first read."""
+"""Synthetic JPEG photos of about the size of ImageNet's, made on first access."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from snnjax.data.records import Example, Records
 
 
 class FakePhotos(Records):
-    """Stands in for the records of ImageNet, for speed tests and machines without it.
+    """Synthetic records with the form of ImageNet's, for speed tests and for machines without it.
 
-    There are `DIFFERENT` photos, which come again and again: making one takes longer than decoding.
+    Making a photo takes longer than decoding it, so only `DIFFERENT` photos are made and repeated.
     """
 
     def __init__(self, size: int) -> None:
@@ -28,7 +28,7 @@ class FakePhotos(Records):
         return self._size
 
     def read(self, numbers: Sequence[int]) -> list[Example]:
-        """The examples of these numbers."""
+        """Returns the examples at ``numbers``, a sequence of indices."""
         return [
             {
                 'image': fake_photo(int(number) % DIFFERENT),
@@ -44,9 +44,9 @@ DIFFERENT = 128
 
 @functools.lru_cache(maxsize=DIFFERENT)
 def fake_photo(number: int) -> bytes:
-    """A JPEG of 500x375 pixels, of the detail and so about of the size of a real one."""
+    """Returns a JPEG file of 500x375 pixels with the detail, and so about the size, of a photo."""
     rng = np.random.default_rng(number)
-    # Detail falls off with its frequency, as in photos.
+    # Finer detail has less contrast, as in photos.
     photo = np.zeros((375, 500, 3))
     for cells in (2, 4, 8, 16, 32, 64, 128, 375):
         noise = rng.normal(128, 110, (cells, cells, 3)).clip(0, 255).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""Data sets of encoded photos: ImageNet, and anything with a folder for each class.
+"""Data sets of encoded photos: ImageNet, and any data set with a folder per class.
 
-The bytes of a file are stored as they are.
+The files are stored unchanged, without decoding.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from snnjax.data.sources.packed_photos import MAX_IMAGE_BYTES, PackedPhotos, rea
 IMAGENET_SIZES = {'train': 1_281_167, 'test': 50_000}
 _TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
 _VALIDATION_ARCHIVE = 'ILSVRC2012_img_val.tar'
-# As torchvision, too, checks them.
+# torchvision checks the same checksums.
 _IMAGENET_MD5 = {
     _TRAIN_ARCHIVE: '1d675b47d978889d74fa0da5fadfb00e',
     _VALIDATION_ARCHIVE: '29b22e2961454d5413ddabcf34fc5622',
@@ -41,14 +41,14 @@ _IMAGENET_MD5 = {
 class _Files:
     """Files as examples."""
 
-    def __init__(self, labelled: Sequence[tuple[Member, int]]) -> None:
-        self._labelled = labelled
+    def __init__(self, labeled: Sequence[tuple[Member, int]]) -> None:
+        self._labeled = labeled
 
     def __len__(self) -> int:
-        return len(self._labelled)
+        return len(self._labeled)
 
     def __getitem__(self, number: int, /) -> Example:
-        member, label = self._labelled[number]
+        member, label = self._labeled[number]
         return {'image': member.read(), 'label': label, 'name': member.name}
 
 
@@ -57,7 +57,7 @@ class _Packed:
 
     def __init__(self, photos: PackedPhotos) -> None:
         self._photos = photos
-        # Classes one after the other, as in folders.
+        # Sorted by class, as files in folders are.
         self._order = np.argsort(photos.labels, kind='stable')
 
     def __len__(self) -> int:
@@ -106,12 +106,12 @@ def _plan_files(
     by_split: Mapping[str, list[tuple[Member, int]]],
     **about: Any,
 ) -> Plan:
-    members = [member for labelled in by_split.values() for member, _ in labelled]
+    members = [member for labeled in by_split.values() for member, _ in labeled]
     return _plan(
         name,
         class_names,
-        {split: _Files(labelled) for split, labelled in by_split.items()},
-        {split: [label for _, label in labelled] for split, labelled in by_split.items()},
+        {split: _Files(labeled) for split, labeled in by_split.items()},
+        {split: [label for _, label in labeled] for split, labeled in by_split.items()},
         repr(
             [(s, m.name, m.size, m.modified, label) for s in by_split for m, label in by_split[s]]
         ),
@@ -121,14 +121,17 @@ def _plan_files(
 
 
 def plan_folder(source: Path, name: str) -> Plan:
-    """Photos in a folder for each class; ``train`` and ``val`` (or ``test``) may have such folders.
+    """Returns the plan of a data set of photos in class folders or packed in .npz files.
 
-    Or packed in .npz files, one, or ``*train*.npz`` and ``*val*.npz``: ``data`` (bytes),
-    ``offsets``, ``labels``, ``names`` and ``class_names``.
+    Args:
+      source: a folder or an archive with a folder per class, or with ``train`` and ``val`` (or
+        ``test``) that have such folders; or a packed .npz file; or a folder with one, or with
+        ``*train*.npz`` and ``*val*.npz``. `snnjax.data.sources.packed_photos` has the format.
+      name: the name of the data set.
 
     Raises:
-      FileNotFoundError: where there are none.
-      ValueError: for another layout.
+      FileNotFoundError: if there are no photos.
+      ValueError: if the layout is another one.
     """
     packed = [source] if source.suffix == '.npz' else sorted(source.glob('*.npz'))
     packed = [path for path in packed if path == source or not is_hidden(path.name)]
@@ -146,7 +149,7 @@ def _beside_packed(source: Path) -> list[str]:
         photos = survey(source, PHOTO, max_size=MAX_IMAGE_BYTES).members
     except (FileNotFoundError, ArchiveError):
         return []
-    return [f'the {len(photos):,} photos beside .npz files are left out']
+    return [f'the source has .npz files, so other photos are not used: {len(photos):,}']
 
 
 def _plan_packed(files: Sequence[Path], name: str) -> Plan:
@@ -154,12 +157,17 @@ def _plan_packed(files: Sequence[Path], name: str) -> Plan:
     for path in files:
         split = 'undivided' if len(files) == 1 else _split_of(path)
         if split in packed:
-            raise ValueError(f'{path.parent} has more .npz files than a train and a val')
+            raise ValueError(
+                f'{path.parent} has several .npz files for the {split} split: keep one for train '
+                f'and one for val'
+            )
         packed[split] = read_packed(path)
     class_names = next(iter(packed.values())).class_names
     for path, photos in zip(files, packed.values(), strict=True):
         if photos.class_names != class_names:
-            raise ValueError(f'{path} has other classes than {files[0]}')
+            raise ValueError(
+                f'{path} has other classes than {files[0]}: both need the same class_names'
+            )
     order = sorted(packed, reverse=True)
     return _plan(
         name,
@@ -173,25 +181,26 @@ def _plan_packed(files: Sequence[Path], name: str) -> Plan:
 
 
 def _split_of(path: Path) -> str:
-    """'train' or 'test', as one of two files is called."""
+    """Returns the split of one of two files, 'train' or 'test', from its name."""
     called = path.name.lower()
     if 'train' in called:
         return 'train'
     if 'val' in called or 'test' in called:
         return 'test'
-    raise ValueError(f'{path} has neither train nor val in its name: which of them is it?')
+    raise ValueError(f'{path} has neither train nor val in its name: rename it to say which it is')
 
 
 def plan_imagenet(source: Path, complete: bool = True) -> Plan:
-    """ImageNet (ILSVRC 2012): the two tar files, or class folders in ``train`` and ``val``.
+    """Returns the plan of ImageNet (ILSVRC 2012).
 
     Args:
-      source: the folder of either. The folder ``val`` may have the 50,000 images themselves, too.
-      complete: insist on all images.
+      source: a folder with the two official tar files, or with class folders in ``train`` and
+        ``val``. Instead of class folders, ``val`` may have the 50,000 images.
+      complete: true to require all images, and the official checksums of tar files.
 
     Raises:
-      FileNotFoundError: where there is neither.
-      ValueError: for an image of no class, or where images are missing.
+      FileNotFoundError: if the files are missing.
+      ValueError: if an image belongs to no class, or images are missing.
     """
     if complete:
         check_archives(source, _IMAGENET_MD5)
@@ -201,7 +210,7 @@ def plan_imagenet(source: Path, complete: bool = True) -> Plan:
     def training_label(member: Member) -> int:
         wnid = member.name.split('/')[-2] if '/' in member.name else ''
         if wnid not in label_of:
-            raise ValueError(f'{member.name} is in no folder of a class, such as {wnids[0]}')
+            raise ValueError(f'{member.name} is not in a class folder, such as {wnids[0]}')
         return label_of[wnid]
 
     def validation_label(member: Member) -> int:
@@ -210,21 +219,22 @@ def plan_imagenet(source: Path, complete: bool = True) -> Plan:
             return label_of[parent.rpartition('/')[2]]
         number = name.rpartition('.')[0].rpartition('_')[2]
         if not (number.isdecimal() and 1 <= int(number) <= len(imagenet_validation_wnids())):
-            raise ValueError(f'{member.name} is no ILSVRC2012_val_00000001.JPEG to _00050000.JPEG')
+            raise ValueError(
+                f'{member.name} is not a validation image: expected ILSVRC2012_val_00000001.JPEG '
+                f'to ILSVRC2012_val_00050000.JPEG'
+            )
         return label_of[imagenet_validation_wnids()[int(number) - 1]]
 
     notes: list[str] = []
     by_split = {
-        'train': _labelled(source, (_TRAIN_ARCHIVE, 'train'), training_label, notes),
-        'test': _labelled(
-            source, (_VALIDATION_ARCHIVE, 'val', 'validation'), validation_label, notes
-        ),
+        'train': _label(source, (_TRAIN_ARCHIVE, 'train'), training_label, notes),
+        'test': _label(source, (_VALIDATION_ARCHIVE, 'val', 'validation'), validation_label, notes),
     }
     for split, expected in IMAGENET_SIZES.items():
         if complete and len(by_split[split]) != expected:
             raise ValueError(
                 f'{source} has {len(by_split[split]):,} images for {split}, not {expected:,}: the '
-                f'download is not complete (--partial takes what there is)'
+                f'download is incomplete (--partial uses the images that are there)'
             )
     return _plan_files(
         'imagenet',
@@ -236,26 +246,29 @@ def plan_imagenet(source: Path, complete: bool = True) -> Plan:
     )
 
 
-def _labelled(
+def _label(
     source: Path, names: Sequence[str], label_of: Callable[[Member], int], notes: list[str]
 ) -> list[tuple[Member, int]]:
     path = locate(source, *names)
     contents = survey(path, PHOTO, max_size=MAX_IMAGE_BYTES)
     if contents.others:
-        notes.append(f'left out of {path.name} by their endings: {count_endings(contents.others)}')
-    labelled = [(member, label_of(member)) for member in contents.members]
-    return sorted(labelled, key=lambda pair: pair[1])
+        notes.append(
+            f'files of {path.name} skipped because of their suffix: '
+            f'{count_endings(contents.others)}'
+        )
+    labeled = [(member, label_of(member)) for member in contents.members]
+    return sorted(labeled, key=lambda pair: pair[1])
 
 
 @functools.cache
 def imagenet_wnids() -> list[str]:
-    """The 1,000 WordNet ids, in their order, as TFDS has them."""
+    """Returns the 1,000 WordNet ids of the classes, in the order of their labels, from TFDS."""
     return _tfds_lines('labels.txt')
 
 
 @functools.cache
 def imagenet_validation_wnids() -> list[str]:
-    """The class of each of the 50,000 validation images, by number, as TFDS has them."""
+    """Returns the WordNet ids of the 50,000 validation images, in their order, from TFDS."""
     return _tfds_lines('validation_labels.txt')
 
 

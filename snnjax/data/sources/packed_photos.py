@@ -1,7 +1,8 @@
-"""Photos packed in an .npz file, checked before its arrays are made.
+"""Photos packed in an .npz file, which is checked before its arrays are allocated.
 
-The file has ``data``, the bytes of all photos one after the other; ``offsets`` (N + 1,), where each
-begins and the last ends; ``labels`` (N,), ``names`` (N,) and perhaps ``class_names``.
+The file has the arrays ``data`` (B,), the concatenated bytes of all photos; ``offsets`` (N + 1,),
+the start of each photo in ``data`` and the end of the last; ``labels`` (N,); ``names`` (N,); and
+optionally ``class_names``.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from snnjax.data.metadata import MAX_CLASSES
 
 MAX_IMAGE_BYTES = 2**26
 MAX_EXPANSION = 20
-"""How many times the size of the file its arrays may have: encoded photos hardly compress."""
+"""The largest ratio of the size of the arrays to that of the file; photos hardly compress."""
 SMALL = 2**26
-"""Bytes that arrays may have in any case."""
+"""The size of the arrays, in bytes, up to which any ratio is allowed."""
 
 _REQUIRED = ('data', 'offsets', 'labels', 'names')
 _OPTIONAL = ('class_names',)
@@ -33,12 +34,13 @@ class PackedPhotos:
     """The photos of an .npz file.
 
     Attributes:
-      data: (B,) uint8, the photos one after the other.
-      offsets: (N + 1,) int64, where each begins in ``data``, and the last ends.
-      labels: (N,) int64, from 0.
-      names: N names of photos.
-      class_names: a name for each class.
-      fingerprint: changes with the content.
+      data: uint8 array of shape (B,), the concatenated photos.
+      offsets: int64 array of shape (N + 1,), the start of each photo in ``data``, and the end of
+        the last.
+      labels: int64 array of shape (N,), from 0.
+      names: the N names of the photos.
+      class_names: the name of each class.
+      fingerprint: a text that changes with the content.
     """
 
     data: np.ndarray
@@ -52,20 +54,23 @@ class PackedPhotos:
         return len(self.labels)
 
     def photo(self, index: int) -> bytes:
-        """Returns the encoded photo of an index."""
+        """Returns the encoded photo at an index."""
         return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
 
 
 def read_packed(path: Path) -> PackedPhotos:
     """Reads an .npz file of photos.
 
-    Labels may be integers, floats that are whole numbers, or the names of classes, and have one
-    column. Names of classes that nothing gives are the labels themselves.
+    Labels may be integers, floats with integer values, or class names; their shape is (N,) or
+    (N, 1). Without ``class_names``, the labels themselves are the class names.
+
+    Args:
+      path: the file.
 
     Raises:
-      OSError: for a file that cannot be read.
-      ValueError: for one that is damaged, unpacks to far more than its size, or whose arrays do not
-        fit each other; the message has the file, the array and what was expected.
+      OSError: if the file cannot be read.
+      ValueError: if the file is damaged, unpacks to far more than its size, or has arrays that do
+        not fit together; the message has the file, the array and the expected form.
     """
     try:
         arrays = _read_arrays(path)
@@ -74,14 +79,14 @@ def read_packed(path: Path) -> PackedPhotos:
     try:
         data, offsets = arrays['data'], arrays['offsets']
         if data.dtype != np.uint8 or data.ndim != 1:
-            raise ValueError(f'data is {_describe(data)}, not bytes: uint8 of shape (B,)')
+            raise ValueError(f'data is {_describe(data)}, expected bytes: uint8 of shape (B,)')
         names = _texts('names', arrays['names'])
         labels, class_names = _classes(arrays['labels'], arrays.get('class_names'))
         _check_offsets(offsets, len(data), len(labels), len(names))
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
     digests = [
-        # The bytes of the photos are not copied.
+        # The bytes of the photos are hashed without a copy.
         (key, hashlib.sha256(array.data if array is data else array.tobytes()).hexdigest())
         for key, array in sorted(arrays.items())
     ]
@@ -91,19 +96,21 @@ def read_packed(path: Path) -> PackedPhotos:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the file; no more of it is unpacked than their headers say."""
+    """Returns the arrays of the file; no more bytes are unpacked than their headers say."""
     limit = max(SMALL, MAX_EXPANSION * path.stat().st_size)
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix('.npy'): info for info in archive.infolist()}
         missing = set(_REQUIRED) - members.keys()
         if missing:
-            raise ValueError(f'{path} has no {", ".join(sorted(missing))}: not packed images')
+            raise ValueError(
+                f'{path} has no {", ".join(sorted(missing))}: it is not a file of packed photos'
+            )
         wanted = [key for key in (*_REQUIRED, *_OPTIONAL) if key in members]
         size = sum(members[key].file_size for key in wanted)
         if size > limit:
             raise ValueError(
-                f'{path} unpacks to {size:,} bytes, more than {limit:,}: {MAX_EXPANSION} times its '
-                f'size. Photos that are encoded do not compress: it is no file of photos'
+                f'{path} unpacks to {size:,} bytes, more than the limit of {limit:,}: encoded '
+                f'photos do not compress, so it is not a file of packed photos'
             )
         arrays = {}
         for key in wanted:
@@ -116,26 +123,28 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_array(file: IO[bytes], size: int) -> np.ndarray:
-    """An array of a member of so many bytes, which its header has to agree with."""
+    """Reads an array from a member of ``size`` bytes, to which its header must fit."""
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     version = np.lib.format.read_magic(file)
     if version not in read_header:
-        raise ValueError(f'version {version} of the format of NumPy is not known')
+        raise ValueError(f'version {version} of the NumPy format is unknown')
     shape, by_columns, dtype = read_header[version](file)
     if dtype.hasobject:
         raise ValueError('it has Python objects, which only pickle can read: store numbers or text')
     if by_columns and len(shape) > 1:
-        raise ValueError(f'shape {shape} in the order of Fortran: one dimension is expected')
-    # In whole numbers of Python: those of NumPy would overflow.
+        raise ValueError(f'it has shape {shape} in Fortran order, expected one dimension')
+    # Python integers do not overflow as NumPy's would.
     count = math.prod(shape)
     if file.tell() + count * dtype.itemsize != size:
-        raise ValueError(f'{size:,} bytes are not those of {dtype} of shape {shape}: it is damaged')
+        raise ValueError(
+            f'it has {size:,} bytes, which do not fit {dtype} of shape {shape}: it is damaged'
+        )
     content = file.read(count * dtype.itemsize)
     if len(content) != count * dtype.itemsize:
-        raise ValueError('it ends early')
+        raise ValueError('it is truncated')
     return np.frombuffer(content, dtype).reshape(shape) if content else np.zeros(shape, dtype)
 
 
@@ -144,24 +153,24 @@ def _describe(array: np.ndarray) -> str:
 
 
 def _texts(key: str, values: np.ndarray) -> list[str]:
-    """Names as text; numbers are names, too."""
+    """Returns names as text; integers are accepted as names."""
     if values.ndim != 1 or values.dtype.kind not in 'SUiu':
-        raise ValueError(f'{key} is {_describe(values)}, not text of shape (N,)')
+        raise ValueError(f'{key} is {_describe(values)}, expected text of shape (N,)')
     try:
         return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
     except UnicodeDecodeError as error:
-        raise ValueError(f'{key} is not text in UTF-8: {error}') from error
+        raise ValueError(f'{key} is not UTF-8 text: {error}') from error
 
 
 def _classes(labels: np.ndarray, names: np.ndarray | None) -> tuple[np.ndarray, list[str]]:
-    """Labels (N,) int64, and the name of each class."""
+    """Returns labels (N,) int64, and the name of each class."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not len(labels):
-        raise ValueError(f'labels is {_describe(labels)}, not one label a photo: shape (N,)')
+        raise ValueError(f'labels is {_describe(labels)}, expected one label per photo: shape (N,)')
     class_names = None if names is None else _texts('class_names', names)
     if class_names is not None and len(set(class_names)) != len(class_names):
-        raise ValueError('class_names has a name twice')
+        raise ValueError('class_names has a name twice: give each class its own name')
     if labels.dtype.kind in 'SU':
         texts = _texts('labels', labels)
         class_names = sorted(set(texts)) if class_names is None else class_names
@@ -175,32 +184,35 @@ def _classes(labels: np.ndarray, names: np.ndarray | None) -> tuple[np.ndarray, 
     if class_names is None:
         class_names = [str(number) for number in range(last + 1)]
     if last >= len(class_names):
-        raise ValueError(f'labels has a label {last}, and there are {len(class_names)} classes')
+        raise ValueError(
+            f'labels has label {last}, expected at most {len(class_names) - 1}, the last of '
+            f'class_names'
+        )
     return labels, class_names
 
 
 def _whole_numbers(labels: np.ndarray) -> np.ndarray:
-    """Labels (N,) as int64, if none of them would change."""
+    """Returns labels (N,) as int64, and raises ValueError if a value would change."""
     if labels.dtype.kind not in 'biuf':
-        raise ValueError(f'labels is {_describe(labels)}: whole numbers or names are expected')
+        raise ValueError(f'labels is {_describe(labels)}, expected integers or names')
     if labels.dtype.kind == 'f':
-        labels = labels.astype(np.float64)  # The largest class is too large for some.
+        labels = labels.astype(np.float64)  # float16 cannot represent the largest class.
     wrong = (labels < 0) | (labels >= MAX_CLASSES)
     if labels.dtype.kind == 'f':
         # NaN is not equal to itself.
         wrong |= labels != np.floor(labels)
     if wrong.any():
         raise ValueError(
-            f'labels has {labels[wrong.argmax()]!s} at index {wrong.argmax()}: labels are whole '
-            f'numbers from 0, below {MAX_CLASSES:,}'
+            f'labels has {labels[wrong.argmax()]!s} at index {wrong.argmax()}, expected integers '
+            f'from 0 to {MAX_CLASSES - 1:,}'
         )
     return labels.astype(np.int64)
 
 
 def _check_offsets(offsets: np.ndarray, size: int, count: int, names: int) -> None:
     if offsets.dtype.kind not in 'iu' or offsets.ndim != 1:
-        raise ValueError(f'offsets is {_describe(offsets)}: whole numbers of shape (N + 1,)')
-    # Compared, not subtracted: differences of unsigned numbers are never below zero.
+        raise ValueError(f'offsets is {_describe(offsets)}, expected integers of shape (N + 1,)')
+    # Compared instead of subtracted: differences of unsigned integers are never below zero.
     divides = (
         len(offsets) == count + 1
         and names == count
@@ -210,9 +222,9 @@ def _check_offsets(offsets: np.ndarray, size: int, count: int, names: int) -> No
     )
     if not divides:
         raise ValueError(
-            f'{len(offsets)} offsets that do not divide its {size:,} bytes into {count} images '
+            f'{len(offsets)} offsets do not divide the {size:,} bytes of data into {count} photos '
             f'with {names} names'
         )
     largest = int(np.diff(offsets).max())
     if largest > MAX_IMAGE_BYTES:
-        raise ValueError(f'a photo of {largest:,} bytes, more than {MAX_IMAGE_BYTES:,}')
+        raise ValueError(f'a photo has {largest:,} bytes, more than {MAX_IMAGE_BYTES:,}')

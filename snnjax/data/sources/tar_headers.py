@@ -1,4 +1,4 @@
-"""The headers of a tar file, or of one inside another, with bounds on what reading them takes."""
+"""Bounded reading of the headers of a tar file, which may be inside another tar file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO, Any
 
 
 class _Part:
-    """A part of a file that tarfile reads the headers of: they are small."""
+    """A part of a file as a file object for tarfile, which may read only small headers from it."""
 
     def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         self._file, self._start, self._size = file, start, size
@@ -26,18 +26,18 @@ class _Part:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= 2**20:
-            raise tarfile.ReadError(f'a header of {size:,} bytes')
+            raise tarfile.ReadError(f'a header of {size:,} bytes, more than {2**20:,}')
         self._file.seek(self._start + self._place)
         content = self._file.read(max(0, min(size, self._size - self._place)))
         self._place += len(content)
         return content
 
 
-_SPARSE = 'it has sparse files: pack it again without --sparse'
+_SPARSE = 'the archive has sparse files: pack it again without --sparse'
 
 
 class _TarInfo(tarfile.TarInfo):
-    """Refuses a sparse file at its header, where the list of its parts may go on without end."""
+    """A header that refuses sparse files, since the list of their parts may be endless."""
 
     def _refuse(self, *unused: Any) -> Any:
         raise tarfile.ReadError(_SPARSE)
@@ -46,29 +46,32 @@ class _TarInfo(tarfile.TarInfo):
 
 
 def read_headers(file: IO[bytes], start: int, size: int) -> Iterator[tarfile.TarInfo]:
-    """Yields the headers of a tar file; their ``offset_data`` counts from its start.
+    """Yields the headers of a tar file, with ``offset_data`` relative to its start.
 
     Args:
-      file: has the tar file in it.
-      start: the place in it where the tar file begins, in bytes.
+      file: a file that contains the tar file.
+      start: the offset of the tar file in ``file``, in bytes.
       size: the size of the tar file, in bytes.
 
     Raises:
-      tarfile.TarError: for an archive that is damaged or ends early, and for a sparse file, whose
-        bytes in the archive are not those of the file.
+      tarfile.TarError: if the archive is damaged or truncated, or has a sparse file. The bytes of a
+        sparse file in the archive are not its content.
     """
     part = _Part(file, start, size)
     with tarfile.open(fileobj=part, mode='r:', tarinfo=_TarInfo) as tar:  # type: ignore[call-overload]
         for info in tar:
-            tar.members.clear()  # It would keep them all.
+            tar.members.clear()  # tarfile would keep all headers in memory.
             if info.size < 0:
-                raise tarfile.ReadError(f'{info.name} has {info.size} bytes')
-            # Also what becomes known of later formats.
+                raise tarfile.ReadError(f'{info.name} has a negative size, {info.size} bytes')
+            # The second test also catches later formats of sparse files.
             if info.issparse() or any(key.startswith('GNU.sparse.') for key in info.pax_headers):
                 raise tarfile.ReadError(_SPARSE)
             yield info
-        # An archive ends with two blocks of zeros; where it does not, tarfile stops without a word.
+        # An archive ends with two blocks of zeros; if they are missing, tarfile raises no error.
         part.seek(tar.offset)
         end = part.read(2 * tarfile.BLOCKSIZE)
         if not end or end.strip(b'\0'):
-            raise tarfile.ReadError(f'it breaks off or is damaged at byte {start + tar.offset:,}')
+            raise tarfile.ReadError(
+                f'the archive is truncated or damaged at byte {start + tar.offset:,}: download or '
+                f'pack it again'
+            )

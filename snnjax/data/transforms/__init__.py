@@ -1,1 +1,1 @@
-"""What is done to the pixels and events of an example."""
+"""Transforms of the pixels and events of an example."""

@@ -1,4 +1,4 @@
-"""Random changes of training images."""
+"""Random augmentation of training images."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from snnjax.data.transforms.auto_augment import auto_augment, rand_augment
 
 
 def draw_offsets(count: int, padding: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns random offsets for `crop`, rows and columns, as an int32 array (B, 2)."""
+    """Draws offsets for `crop`, rows and columns, as an int32 array of shape (B, 2)."""
     offsets = rng.integers(0, 2 * padding, (2, count), endpoint=True)
     return offsets.T.astype(np.int32)
 
 
 def crop(images: np.ndarray, offsets: np.ndarray, padding: int) -> np.ndarray:
-    """Moves each image (B, H, W, C) by up to ``padding`` pixels each way; black comes in.
+    """Pads images with zeros on every side, and crops each back to its size at an offset.
 
-    The same as padding with zeros on every side and cropping back to the old size.
+    Each image moves by up to ``padding`` pixels, vertically and horizontally.
 
     Args:
-      images: The images.
-      offsets: int array (B, 2), the row and column of the padded image at which the crop begins.
-      padding: The number of pixels that are added on every side.
+      images: array of shape (B, H, W, C).
+      offsets: int array of shape (B, 2), the first row and column of each crop in the padded image.
+      padding: the number of pixels that are added on every side.
     """
     batch, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -35,22 +35,22 @@ def crop(images: np.ndarray, offsets: np.ndarray, padding: int) -> np.ndarray:
 
 
 def draw_flips(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns a bool array (B,) of the images to mirror, each with probability one half."""
+    """Draws the images to mirror, each with probability one half, as a bool array of shape (B,)."""
     return rng.integers(0, 2, count).astype(bool)
 
 
 def flip(images: np.ndarray, flipped: np.ndarray) -> np.ndarray:
-    """Mirrors the images (B, H, W, C) left to right whose ``flipped`` (B,) is true."""
+    """Mirrors the images (B, H, W, C) left to right for which ``flipped`` (B,) is true."""
     return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
 class Erased(NamedTuple):
-    """Holds a rectangle of an image and its new pixels.
+    """A rectangle of an image and its new pixels.
 
     Attributes:
-      top: The first row.
-      left: The first column.
-      pixels: uint8 array (h, w, C).
+      top: the first row.
+      left: the first column.
+      pixels: uint8 array of shape (h, w, C).
     """
 
     top: int
@@ -59,7 +59,7 @@ class Erased(NamedTuple):
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Returns the first row, the row after the last, and the same for columns."""
+        """Returns first row, row after the last, first column and column after the last."""
         height, width = self.pixels.shape[:2]
         return self.top, self.top + height, self.left, self.left + width
 
@@ -69,13 +69,15 @@ def draw_erased(
 ) -> Erased | None:
     """Draws a rectangle of random pixels for random erasing (Zhong et al. 2020).
 
-    The rectangle has 2 to 33 % of the area and an aspect ratio from 0.3 to 3.3. If ten draws do not
-    fit into the image, nothing is erased, and the result is None.
+    The rectangle has 2 to 33 % of the area and an aspect ratio from 0.3 to 3.3.
 
     Args:
-      shape: The shape of the image, (H, W, C).
-      rng: The generator of the rectangle and its pixels.
-      max_pixel: The largest value of a pixel.
+      shape: the shape of the image, (H, W, C).
+      rng: the generator of the rectangle and its pixels.
+      max_pixel: the largest value of a pixel.
+
+    Returns:
+      The rectangle, or None if ten draws did not fit into the image.
     """
     height, width, channels = shape
     for _ in range(10):
@@ -94,11 +96,12 @@ class ImageAugmentation:
     """Random changes of an RGB image that keep its size.
 
     Attributes:
-      flip: mirror left to right with probability one half.
-      auto_augment: name of a policy, see `snnjax.data.transforms.auto_augment.policy`; '' for none.
-      rand_augment: changes of RandAugment; 0 for none.
-      rand_augment_magnitude: 0 to 30.
-      random_erasing: probability that `draw_erased` erases a part.
+      flip: true to mirror left to right with probability one half.
+      auto_augment: the name of a policy, as in `snnjax.data.transforms.auto_augment.policy`; '' for
+        none.
+      rand_augment: the number of RandAugment changes; 0 for none.
+      rand_augment_magnitude: the magnitude of the RandAugment changes, 0 to 30.
+      random_erasing: the probability that a rectangle is erased.
       max_pixel: the largest value of a pixel.
     """
 
@@ -110,7 +113,12 @@ class ImageAugmentation:
     max_pixel: int = 255
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The changed image; both are (H, W, 3) uint8."""
+        """Returns the changed image, (H, W, 3) uint8.
+
+        Args:
+          pixels: uint8 array of shape (H, W, 3).
+          rng: the generator of the changes.
+        """
         if self.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         if self.needs_pillow:
@@ -129,11 +137,11 @@ class ImageAugmentation:
 
     @property
     def needs_pillow(self) -> bool:
-        """Returns whether Pillow makes some changes: AutoAugment or RandAugment."""
+        """Returns true if Pillow makes some of the changes: with AutoAugment or RandAugment."""
         return bool(self.auto_augment or self.rand_augment)
 
     def draw_erased(self, shape: tuple[int, ...], rng: np.random.Generator) -> Erased | None:
-        """Draws the rectangle to erase from an image of shape (H, W, C), or None for none."""
+        """Draws the rectangle to erase from an image of ``shape`` (H, W, C), or None for none."""
         if self.random_erasing and rng.random() < self.random_erasing:
             return draw_erased(shape, rng, self.max_pixel)
         return None

@@ -1,6 +1,6 @@
-"""Learned and random policies of image changes: AutoAugment and RandAugment.
+"""AutoAugment and RandAugment: learned and random policies of image changes.
 
-AutoAugment is of Cubuk et al. 2019 (tables 7 and 9), RandAugment of Cubuk et al. 2020.
+Sources: Cubuk et al. 2019 (tables 7 and 9) for AutoAugment, Cubuk et al. 2020 for RandAugment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-# What an image is filled up with where nothing of it is left.
+# The gray that fills the parts which a change moves into an image.
 _FILL = (128, 128, 128)
 
 
@@ -34,7 +34,7 @@ def _shear_y(image: Image.Image, strength: float) -> Image.Image:
     return _affine(image, 1, 0, 0, 0.3 * strength, 1, 0)
 
 
-# The paper's 150 pixels were of images of 331.
+# The paper moves images of 331 pixels by up to 150.
 def _translate_x(image: Image.Image, strength: float) -> Image.Image:
     return _affine(image, 1, 0, int(150 / 331 * image.width * strength), 0, 1, 0)
 
@@ -52,7 +52,7 @@ def _posterize(image: Image.Image, strength: float) -> Image.Image:
 
 
 def _solarize(image: Image.Image, strength: float) -> Image.Image:
-    # The highest threshold changes nothing, the lowest inverts everything.
+    # Strength 0 gives the highest threshold, which changes nothing; strength 1 inverts all pixels.
     return ImageOps.solarize(image, 255 * (1 - strength))  # type: ignore[arg-type]
 
 
@@ -71,7 +71,7 @@ SIGNED: Mapping[str, Callable[[Image.Image, float], Image.Image]] = {
     'Contrast': _enhance(ImageEnhance.Contrast),
     'Sharpness': _enhance(ImageEnhance.Sharpness),
 }
-"""Changes of a strength from -1 to 1."""
+"""Changes with a strength from -1 to 1, by name."""
 
 UNSIGNED: Mapping[str, Callable[[Image.Image, float], Image.Image]] = {
     'Posterize': _posterize,
@@ -81,10 +81,10 @@ UNSIGNED: Mapping[str, Callable[[Image.Image, float], Image.Image]] = {
     'Invert': lambda image, strength: ImageOps.invert(image),
     'Identity': lambda image, strength: image,
 }
-"""Changes of a strength from 0 to 1, or of none."""
+"""Changes with a strength from 0 to 1, or without a strength, by name."""
 
 
-# Each line is a sub-policy: two changes, one after the other, with probability and level (0 to 9).
+# Each line is a sub-policy: two changes in sequence, each with its probability and level (0 to 9).
 _POLICIES = {
     'imagenet': """
         Posterize 0.4 8     Rotate 0.6 9
@@ -147,7 +147,10 @@ Change = tuple[str, float, int]
 
 @functools.cache
 def policy(name: str) -> tuple[tuple[Change, Change], ...]:
-    """The 25 sub-policies of 'imagenet' or 'cifar10': (change, probability, level of 0 to 9)."""
+    """Returns the 25 sub-policies of 'imagenet' or 'cifar10'.
+
+    Each sub-policy has two changes in sequence: (change, probability, level from 0 to 9).
+    """
     lines = [line.split() for line in _POLICIES[name].strip().splitlines()]
     return tuple(
         ((a, float(p), int(level)), (b, float(q), int(other))) for a, p, level, b, q, other in lines
@@ -155,12 +158,18 @@ def policy(name: str) -> tuple[tuple[Change, Change], ...]:
 
 
 def apply(image: Image.Image, change: str, strength: float) -> Image.Image:
-    """One change of an RGB image; ``strength`` is signed for those that have two directions."""
+    """Applies a change to an RGB image.
+
+    Args:
+      image: the image.
+      change: the name of the change, a key of `SIGNED` or `UNSIGNED`.
+      strength: a number from -1 to 1 for a change of `SIGNED`, from 0 to 1 for one of `UNSIGNED`.
+    """
     return (SIGNED.get(change) or UNSIGNED[change])(image, strength)
 
 
 def auto_augment(image: Image.Image, name: str, rng: np.random.Generator) -> Image.Image:
-    """A sub-policy of `policy`, drawn at random, applied to an RGB image."""
+    """Applies a random sub-policy of the policy ``name`` to an RGB image."""
     sub_policies = policy(name)
     for change, probability, level in sub_policies[rng.integers(len(sub_policies))]:
         if rng.random() < probability:
@@ -174,7 +183,7 @@ _RAND_AUGMENT = [*sorted(SIGNED), *sorted(UNSIGNED.keys() - {'Invert'})]
 def rand_augment(
     image: Image.Image, number: int, magnitude: int, rng: np.random.Generator
 ) -> Image.Image:
-    """``number`` changes drawn at random, of a magnitude from 0 to 30, applied to an RGB image."""
+    """Applies ``number`` random changes of a ``magnitude`` from 0 to 30 to an RGB image."""
     for choice in rng.integers(len(_RAND_AUGMENT), size=number):
         change = _RAND_AUGMENT[choice]
         image = apply(image, change, _directed(change, magnitude / 30, rng))

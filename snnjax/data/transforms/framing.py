@@ -1,7 +1,7 @@
-"""Makes frames of recordings: counts of events, time surfaces or voxel grids.
+"""Frames of event recordings: event counts, time surfaces or voxel grids.
 
-Frames are uint8 on their way to the network, so values that are not whole are stored in units of a
-part of one: a stored value divided by the scale of its kind is what the network gets.
+Frames are stored as uint8. A stored value is the value times the scale of its kind, so that
+fractions can be stored; the network gets the stored value divided by the scale.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ from snnjax.data.transforms.frames import (
 )
 
 SCALES = {'counts': 1.0, 'time_surface': 255.0, 'voxel_grid': 16.0}
-"""Stored value of a value of 1, by the kind of frames."""
+"""The stored value that represents 1, by kind of frame."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Framing:
-    """Makes frames of recordings as the options of a configuration say.
+    """A conversion of event recordings to frames.
 
     Attributes:
-      num_frames: number of frames, T.
-      by: 'number' for frames of equally many events, 'time' for frames of equal length.
-      window: length of a frame in microseconds; 0 for a T-th of the recording.
-      values: content of a frame, a key of `SCALES`.
-      decay: microseconds in which a time surface falls to 1/e; 0 for the length of a frame.
-      downsample: pixels of the camera each way that become one pixel of a frame.
+      num_frames: the number of frames, T.
+      by: the way to divide a recording: 'number' for frames of equally many events, 'time' for
+        frames of equal length.
+      window: the length of a frame in microseconds; 0 divides the whole recording into T frames.
+      values: the content of a frame, a key of `SCALES`.
+      decay: the time in which a time surface decays to 1/e, in microseconds; 0 for the length of a
+        frame.
+      downsample: the side, in pixels of the camera, of the square that becomes one pixel.
     """
 
     num_frames: int
@@ -47,12 +49,12 @@ class Framing:
 
     @classmethod
     def of(cls, options: Any, num_frames: int) -> Framing:
-        """Returns the framing that options say.
+        """Builds the framing from the options of a configuration.
 
         Args:
-          options: object with ``frames_by``, ``frame_window``, ``frame_values``, ``frame_decay``
-            and ``frame_downsample``, as `snnjax.data.DataOptions`.
-          num_frames: number of frames, T.
+          options: an object with ``frames_by``, ``frame_window``, ``frame_values``,
+            ``frame_decay`` and ``frame_downsample``, such as `snnjax.data.DataOptions`.
+          num_frames: the number of frames, T.
         """
         return cls(
             num_frames,
@@ -65,11 +67,11 @@ class Framing:
 
     @property
     def scale(self) -> float:
-        """Returns the stored value of a value of 1."""
+        """Returns the stored value that represents 1."""
         return SCALES[self.values]
 
     def __call__(self, events: Events) -> np.ndarray:
-        """Returns frames, (T, H / downsample, W / downsample, 2) uint8."""
+        """Returns the frames of a recording, (T, H / downsample, W / downsample, 2) uint8."""
         if self.downsample > 1:
             events = downsample(events, self.downsample)
         if self.values == 'time_surface':
@@ -82,18 +84,18 @@ class Framing:
 
 
 def downsample(events: Events, factor: int) -> Events:
-    """Gives events to the pixels of a smaller camera, each in the place of several of this one.
+    """Converts events to those of a smaller camera, by merging squares of pixels.
 
     Args:
-      events: events of a recording.
-      factor: pixels each way that become one; divides the height and the width.
+      events: the events of a recording.
+      factor: the side of a square in pixels, a divisor of the height and the width.
 
     Raises:
-      ValueError: if it does not divide them.
+      ValueError: if ``factor`` does not divide the height and the width.
     """
     if events.height % factor or events.width % factor:
         raise ValueError(
-            f'pixels of {factor}x{factor} do not divide a camera of {events.height}x{events.width}'
+            f'factor={factor} must divide both sides of the camera, {events.height}x{events.width}'
         )
     return Events(
         events.x // np.uint16(factor),
@@ -108,21 +110,24 @@ def downsample(events: Events, factor: int) -> Events:
 def time_surfaces(
     events: Events, num_frames: int, by: str = 'number', window: int = 0, decay: int = 0
 ) -> np.ndarray:
-    """Makes frames of how long ago each pixel had its last event.
+    """Makes time surfaces, which decay with the time since the last event of each pixel.
 
-    The value is ``exp(-(t - t_last) / decay)``, with t the end of the frame, and 0 if there was no
-    event up to then. This is the time surface of Lagorce et al. 2017 for the whole camera.
+    The value is ``exp(-(t - t_last) / decay)``, with t the end of the frame, and 0 if the pixel has
+    had no event yet. This is the time surface of Lagorce et al. 2017 for the whole camera.
 
     Args:
-      events: events of a recording.
-      num_frames: number of frames, T.
-      by: 'number' for frames that end after equally many events each, at the last of them; 'time'
-        for frames of equal length.
-      window: length of frames by time in microseconds; 0 for a T-th of the recording.
-      decay: microseconds; 0 for the length of a frame, on average.
+      events: the events of a recording.
+      num_frames: the number of frames, T.
+      by: the way to divide the recording: 'number' for frames of equally many events, each ending
+        at its last event; 'time' for frames of equal length.
+      window: the length of frames by time in microseconds; 0 divides the whole recording into T
+        frames.
+      decay: the time in which a value decays to 1/e, in microseconds; 0 for the average length of a
+        frame.
 
     Returns:
-      (T, H, W, 2) uint8, 255 times the value; channel 0 for OFF events, 1 for ON events.
+      uint8 array of shape (T, H, W, 2), 255 times the value. Channel 0 is for OFF events, channel 1
+      for ON events.
     """
     events = in_order(events)
     times = times_of_frames(events, num_frames, window)
@@ -138,7 +143,7 @@ def time_surfaces(
     last = np.full(events.height * events.width * 2, never)
     frames = np.zeros((num_frames, len(last)), np.uint8)
     for frame, start, stop, end in zip(frames, bounds[:-1], bounds[1:], ends, strict=True):
-        # Of events at one pixel the last one stays.
+        # The last event at a pixel wins.
         last[pixels[start:stop]] = events.t[start:stop]
         fired = np.flatnonzero(last > never)
         values = np.exp((last[fired] - end) / np.float32(decay), dtype=np.float32)
@@ -147,19 +152,21 @@ def time_surfaces(
 
 
 def voxel_grid(events: Events, num_frames: int, window: int = 0) -> np.ndarray:
-    """Divides each event between the two frames nearest to its time.
+    """Makes voxel grids, which divide each event between the two frames nearest in time.
 
-    Frame k stands for one moment. An event adds ``max(0, 1 - |t - k|)`` to it, with t the time in
-    units of the distance of moments (Zhu et al. 2019, but polarities have channels of their own).
+    Frame k represents one moment. An event at time t adds ``max(0, 1 - |t - k|)`` to it, with t in
+    units of the distance between moments. Source: Zhu et al. 2019, but here the polarities have
+    separate channels.
 
     Args:
-      events: events of a recording.
-      num_frames: number of frames, T.
-      window: microseconds between two moments, the first one being that of the first event; 0 if
-        the last moment is that of the last event.
+      events: the events of a recording.
+      num_frames: the number of frames, T.
+      window: the distance between two moments in microseconds; the first moment is that of the
+        first event. 0 puts the last moment at the last event.
 
     Returns:
-      (T, H, W, 2) uint8, 16 times the sums, up to 255; channel 0 for OFF events, 1 for ON events.
+      uint8 array of shape (T, H, W, 2), 16 times the sums, clipped to 255. Channel 0 is for OFF
+      events, channel 1 for ON events.
     """
     size = events.height * events.width * 2
     sums = np.zeros(num_frames * size)

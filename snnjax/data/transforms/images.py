@@ -1,8 +1,8 @@
-"""Encoded photos -> RGB pixels: decoding, cropping, resizing.
+"""Decoding, cropping and resizing of encoded photos.
 
-Pillow says what a file is, and reads whatever it is. Sound JPEG files, nearly all there are, are
-decoded by simplejpeg to the very same pixels, and random parts are resized by OpenCV to nearly the
-same ones: both are faster.
+Pillow determines the format and can read every supported one. Two faster libraries do most of the
+work: simplejpeg decodes undamaged JPEG files to the same pixels as Pillow, and OpenCV resizes
+random crops to nearly the same pixels.
 """
 
 from __future__ import annotations
@@ -19,29 +19,34 @@ from PIL import Image, UnidentifiedImageError
 from snnjax.errors import UserError
 
 MAX_PIXELS = 2**27
-"""Larger images are refused before they are decoded; the largest of ImageNet has a quarter."""
+"""The largest number of pixels that is decoded: four times that of ImageNet's largest image."""
 
 DRAFT_MARGIN = 1.25
-"""See `random_resized_crop`; with less, the smaller image would be blurred already."""
+"""The margin of ``draft`` in `random_resized_crop`; a smaller one would blur the crop."""
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF')
-# Pillow finds a format by name only once all of its readers are loaded.
+# Pillow finds a format by name only after all of its readers have been loaded.
 Image.init()
-# Pillow's remarks on odd but readable files would come from any number of threads.
+# Pillow's warnings about unusual but readable files would come from many threads.
 warnings.filterwarnings('ignore', module='PIL')
-# Photos are what is done in parallel, not the pixels of one.
+# Photos are processed in parallel, so OpenCV needs no threads of its own.
 cv2.setNumThreads(0)
 
 
 class DecodeError(UserError, ValueError):
-    """Bytes that are no image, or one that is broken."""
+    """Bytes that are not an image, or a damaged image."""
 
 
 def decode(data: bytes) -> np.ndarray:
-    """An upright image (H, W, 3) uint8 of whatever was encoded: gray, CMYK, with transparency, …
+    """Decodes an image to upright RGB pixels, (H, W, 3) uint8.
+
+    Gray, CMYK and transparent images are converted to RGB, and the EXIF orientation is applied.
+
+    Args:
+      data: the encoded image.
 
     Raises:
-      DecodeError: where it is broken or ends early.
+      DecodeError: if the image is damaged, truncated, or larger than `MAX_PIXELS`.
     """
     image = _open(data)
     return _turn(_pixels(image, data), _orientation(image))
@@ -54,23 +59,23 @@ def random_resized_crop(
     min_scale: float = 0.08,
     draft: bool = True,
 ) -> np.ndarray:
-    """A random part of an image, brought to (size, size, 3) uint8 (Szegedy et al. 2015).
+    """Crops a random part of an image and resizes it to (size, size, 3) uint8.
 
-    Its area is a share of the image's between ``min_scale`` and 1, uniformly, and its aspect ratio
-    between 3/4 and 4/3, uniformly in its logarithm; where that does not fit ten times, the largest
-    part of the centre is taken that does.
+    The share of the area is uniform between ``min_scale`` and 1, and the logarithm of the aspect
+    ratio is uniform between those of 3/4 and 4/3 (Szegedy et al. 2015). If ten draws do not fit
+    into the image, the crop is the largest centered part with an aspect ratio in that range.
 
     Args:
-      data: an encoded image.
-      size: of the result.
-      rng: for the part.
-      min_scale: 1 for as much as the aspect ratio lets be.
-      draft: decode a JPEG at a half, a quarter or an eighth of its size where the part still has
-        `DRAFT_MARGIN` times ``size`` pixels each way then. It changes pixels by less than 2 of 255
-        in the mean.
+      data: the encoded image.
+      size: the side of the result in pixels.
+      rng: the generator of the crop.
+      min_scale: the smallest share of the area, above 0 and at most 1.
+      draft: true to decode a JPEG file at a half, a quarter or an eighth of its size if the crop
+        then still has `DRAFT_MARGIN` times ``size`` pixels on each side. This changes pixels by
+        less than 2 of 255 on average.
 
     Raises:
-      DecodeError: where the image is broken or ends early.
+      DecodeError: if the image is damaged, truncated, or larger than `MAX_PIXELS`.
     """
     image = _open(data)
     orientation = _orientation(image)
@@ -78,7 +83,7 @@ def random_resized_crop(
     left, top, right, bottom = _random_box(width, height, rng, min_scale)
     short = min(right - left, bottom - top)
     factor = next(f for f in (8, 4, 2, 1) if f == 1 or short >= DRAFT_MARGIN * f * size)
-    # To whole pixels at the scale that is decoded.
+    # Rounded down to whole pixels at the decoded scale.
     left, top, right, bottom = (side // factor for side in (left, top, right, bottom))
     pixels = _turn(_pixels(image, data, factor if draft else 1), orientation)
     if factor > 1 and pixels.shape[:2] == (height, width):
@@ -87,28 +92,39 @@ def random_resized_crop(
     return _resize(pixels[top:bottom, left:right], size, factor)
 
 
-def centre_crop(data: bytes, resize: int, size: int) -> np.ndarray:
-    """The centre (size, size, 3) uint8 of an image whose shorter side is brought to ``resize``.
-
-    Raises:
-      DecodeError: where the image is broken or ends early.
-    """
-    return crop_centre(decode(data), resize, size, size)
-
-
-def crop_centre(pixels: np.ndarray, resize: int, height: int, width: int) -> np.ndarray:
-    """Returns the centre of an image whose shorter side is brought to ``resize``.
+def center_crop(data: bytes, resize: int, size: int) -> np.ndarray:
+    """Decodes an image, resizes its shorter side, and crops the center.
 
     Args:
-      pixels: array (H, W, 3) of uint8.
-      resize: pixels of the shorter side.
-      height: rows of the result.
-      width: columns of the result.
+      data: the encoded image.
+      resize: the shorter side of the resized image in pixels.
+      size: the side of the crop in pixels.
+
+    Returns:
+      uint8 array of shape (size, size, 3).
+
+    Raises:
+      DecodeError: if the image is damaged, truncated, or larger than `MAX_PIXELS`.
+    """
+    return crop_center(decode(data), resize, size, size)
+
+
+def crop_center(pixels: np.ndarray, resize: int, height: int, width: int) -> np.ndarray:
+    """Resizes the shorter side of an image and crops the center.
+
+    Args:
+      pixels: uint8 array of shape (H, W, 3).
+      resize: the shorter side of the resized image in pixels.
+      height: the number of rows of the crop.
+      width: the number of columns of the crop.
+
+    Returns:
+      uint8 array of shape (height, width, 3).
     """
     old_height, old_width = pixels.shape[:2]
     short = min(old_height, old_width)
-    # The whole image would have these sides; only the part of it that is seen is made. Resized by
-    # Pillow, as nearly all published accuracies were evaluated.
+    # The resized image would have these sides; only the crop is computed. Pillow resizes it, as in
+    # the evaluation of nearly all published accuracies.
     new_height, new_width = (
         max(resize, int(side * resize / short)) for side in (old_height, old_width)
     )
@@ -119,7 +135,7 @@ def crop_centre(pixels: np.ndarray, resize: int, height: int, width: int) -> np.
     return np.asarray(image)
 
 
-# Whatever a parser may trip over in bytes of any kind.
+# The exceptions that Pillow's parsers may raise for arbitrary bytes.
 _BROKEN = (
     Image.DecompressionBombError,
     EOFError,
@@ -136,7 +152,7 @@ _BROKEN = (
 
 
 def _open(data: bytes) -> Image.Image:
-    """Reads what comes before the pixels, whatever the file is called."""
+    """Opens an image and reads its header; the format is that of the bytes, not of a file name."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except _BROKEN as error:
@@ -147,12 +163,16 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _pixels(image: Image.Image, data: bytes, factor: int = 1) -> np.ndarray:
-    """RGB pixels (H, W, 3) uint8 as they are stored, or (⌈H / factor⌉, ⌈W / factor⌉, 3).
+    """Returns RGB pixels in their stored orientation.
 
     Args:
-      image: opened, for what it is.
-      data: the same, encoded.
-      factor: 2, 4 or 8 for a smaller image, where that is possible: of a JPEG.
+      image: the opened image.
+      data: the encoded image.
+      factor: 1, 2, 4 or 8; the divisor of the sides, which only JPEG files support.
+
+    Returns:
+      uint8 array of shape (⌈H / factor⌉, ⌈W / factor⌉, 3), or (H, W, 3) if ``factor`` is not
+      supported.
     """
     if image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L'):
         rows, columns = (-(-side // factor) for side in (image.height, image.width))
@@ -163,11 +183,11 @@ def _pixels(image: Image.Image, data: bytes, factor: int = 1) -> np.ndarray:
             if pixels.shape[:2] == (rows, columns):
                 return pixels
         except ValueError:
-            pass  # Anything out of the ordinary is for Pillow to judge.
+            pass  # Pillow handles every JPEG file that simplejpeg refuses.
     try:
         image.load()
         if image.mode.startswith('I;16') or (image.mode == 'I' and image.format == 'PNG'):
-            # 16 bits a pixel, of which a conversion would keep the values and cut off the rest.
+            # Pillow's conversion would clip 16-bit values to 255 instead of scaling them.
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         return np.asarray(image.convert('RGB'))
     except _BROKEN as error:
@@ -179,15 +199,15 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 def _orientation(image: Image.Image) -> int:
-    """How EXIF data says that the camera was held; damaged EXIF data says nothing."""
+    """Returns the EXIF orientation, 1 for upright; 1 if there is none or the data is damaged."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Whatever a parser trips over in a part that pixels do not depend on.
+    except Exception:  # The pixels do not depend on the EXIF data, so no error in it matters.
         return 1
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The upright image; a value that EXIF does not have changes nothing."""
+    """Returns the upright image; an orientation that EXIF does not define changes nothing."""
     if orientation in _ON_ITS_SIDE:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -198,7 +218,7 @@ def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _random_box(
     width: int, height: int, rng: np.random.Generator, min_scale: float
 ) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom."""
+    """Draws the left, top, right and bottom of a crop; see `random_resized_crop`."""
     lowest, highest = np.log(3 / 4), np.log(4 / 3)
     for _ in range(10):
         area = width * height * rng.uniform(min_scale, 1)
@@ -214,10 +234,11 @@ def _random_box(
 
 
 def _resize(pixels: np.ndarray, size: int, factor: int = 1) -> np.ndarray:
-    """Brings a part (h, w, 3) of an image, decoded at 1 / ``factor``, to (size, size, 3).
+    """Resizes a crop (h, w, 3) of an image that was decoded at 1 / ``factor`` to (size, size, 3).
 
-    Blurs as much as Pillow's bilinear filter, whose variance is s²/6 for s pixels in one, beyond
-    what decoding at 1/f and linear interpolation blur already: (f² - 1)/12 and f²/6.
+    The total blur equals that of Pillow's bilinear filter, a variance of s²/6 for s pixels per new
+    pixel. Decoding at 1/f and linear interpolation contribute variances of (f² - 1)/12 and f²/6; a
+    Gaussian filter contributes the rest.
     """
     f2 = factor**2
     spread_y, spread_x = (
@@ -233,9 +254,9 @@ def _resize(pixels: np.ndarray, size: int, factor: int = 1) -> np.ndarray:
 
 
 def _gaussian_sigma(variance: float) -> float:
-    """Of a Gaussian whose samples at whole numbers have about this variance."""
+    """Returns the sigma of a Gaussian whose samples at integers have about this variance."""
     if variance > 0.5:
         return float(np.sqrt(variance))
-    # Three samples, of which the outer ones have half of the variance each.
+    # Three samples; each of the two outer ones contributes half of the variance.
     outer = max(variance, 0.001) / 2
     return float(1 / np.sqrt(-2 * np.log(outer / (1 - 2 * outer))))

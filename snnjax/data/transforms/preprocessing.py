@@ -1,6 +1,6 @@
-"""Files and pixels of any size as test images, the way an evaluation makes them.
+"""Preprocessing of files and pixels to test images, as in an evaluation.
 
-What is needed for it fits in ``model.json``, so that weights can be used without their data set.
+The settings are stored in ``model.json``, so that weights can be used without their data set.
 """
 
 from __future__ import annotations
@@ -22,37 +22,39 @@ from snnjax.data.sources.event_sets import MAX_RECORDING_BYTES
 from snnjax.data.sources.packed_photos import MAX_IMAGE_BYTES
 from snnjax.data.splits import ArraySplit, EventSplit, PhotoSplit, Split
 from snnjax.data.transforms.framing import Framing
-from snnjax.data.transforms.images import DecodeError, crop_centre, decode
+from snnjax.data.transforms.images import DecodeError, crop_center, decode
 from snnjax.errors import UserError
 
-# A file from elsewhere may ask for images of any size.
+# These limit the memory that a file from an untrusted source can ask for.
 _MAX_NUMBERS = 2**24
 _MAX_SIDE = 8192
 _FRAMING = ('frames_by', 'frame_window', 'frame_values', 'frame_decay', 'frame_downsample')
 
 
 class InputError(UserError, ValueError):
-    """An input of a network that cannot be read; the message says which and why."""
+    """An input that cannot be read; the message names it and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Makes a test image of a photo, or frames of a recording of events.
+    """The conversion of a photo to a test image, or of an event recording to frames.
 
     Attributes:
-      shape: (H, W, C) of an image, or (T, H, W, 2) of frames.
-      mean: mean of the stored pixels by channel.
-      std: standard deviation of the stored pixels by channel.
-      resize: pixels that the shorter side of a photo is brought to before its center is cut out.
-      white: stored value of a white pixel.
-      frames_by: way to divide a recording into frames, see `snnjax.data.DataOptions`.
-      frame_window: length of a frame in microseconds, likewise.
-      frame_values: what a frame holds, likewise.
-      frame_decay: time in which a time surface falls to 1/e, in microseconds, likewise.
-      frame_downsample: pixels of the camera each way that become one pixel of a frame.
+      shape: the shape of an image, (H, W, C), or of frames, (T, H, W, 2).
+      mean: the mean of the stored pixels by channel.
+      std: the standard deviation of the stored pixels by channel.
+      resize: the shorter side of a photo, in pixels, before its center is cropped.
+      white: the stored value of a white pixel.
+      frames_by: the way to divide a recording into frames, as in `snnjax.data.DataOptions`.
+      frame_window: the length of a frame in microseconds, as in `snnjax.data.DataOptions`.
+      frame_values: the content of a frame, as in `snnjax.data.DataOptions`.
+      frame_decay: the time in which a time surface decays to 1/e, in microseconds, as in
+        `snnjax.data.DataOptions`.
+      frame_downsample: the side, in pixels of the camera, of the square that becomes one pixel of a
+        frame.
 
     Raises:
-      ValueError: when built with sizes, statistics or a framing that cannot be.
+      ValueError: if the sizes, statistics or framing are invalid.
     """
 
     shape: tuple[int, ...]
@@ -88,15 +90,18 @@ class Preprocessing:
             and (self.is_events or min(self.shape[:2]) <= self.resize <= _MAX_SIDE)
         )
         if not sound:
-            raise ValueError(f'images cannot be made as {self.to_json()} says')
+            raise ValueError(
+                f'invalid preprocessing {self.to_json()}: check the shape, the statistics and the '
+                f'framing'
+            )
 
     @property
     def is_events(self) -> bool:
-        """True for recordings of events, false for photos."""
+        """Returns true for event recordings, false for photos."""
         return len(self.shape) == 4
 
     def to_json(self) -> dict[str, Any]:
-        """Returns ``images``, the form of the images, and ``preprocessing``, how they are made."""
+        """Returns the JSON entries ``images`` (shape and statistics) and ``preprocessing``."""
         form = ('shape', 'mean', 'std')
         made = _FRAMING if self.is_events else ('resize', 'white')
         return {
@@ -105,10 +110,13 @@ class Preprocessing:
         }
 
     def read(self, path: Path) -> np.ndarray:
-        """Reads a photo or a recording as an array of uint8 of `shape`.
+        """Reads a photo or an event recording as a uint8 array of `shape`.
+
+        Args:
+          path: the file.
 
         Raises:
-          InputError: for a file that is missing, too large, or neither.
+          InputError: if the file is missing, too large, or not a photo or recording as expected.
         """
         limit = MAX_RECORDING_BYTES if self.is_events else MAX_IMAGE_BYTES
         try:
@@ -128,14 +136,14 @@ class Preprocessing:
             raise InputError(f'{path}: {error.strerror}') from error
 
     def convert(self, pixels: Any) -> np.ndarray:
-        """Converts pixels to an array of uint8 of `shape`.
+        """Converts pixels to a uint8 array of `shape`.
 
         Args:
-          pixels: array of uint8. One of `shape` is taken as it is, in the units of the data set;
-            another one is a photo, (H, W, 3) or (H, W) of 0 to 255.
+          pixels: uint8 array. An array of `shape` is returned unchanged; it must be in the units of
+            the data set. Any other array is a photo of shape (H, W, 3) or (H, W), 0 to 255.
 
         Raises:
-          InputError: for an array of another dtype or shape.
+          InputError: if the array has another dtype or shape.
         """
         pixels = np.asarray(pixels)
         if pixels.dtype != np.uint8:
@@ -153,7 +161,7 @@ class Preprocessing:
 
     def _image(self, photo: np.ndarray) -> np.ndarray:
         height, width, channels = self.shape
-        image = crop_centre(photo, self.resize, height, width)
+        image = crop_center(photo, self.resize, height, width)
         if channels == 1:
             image = np.asarray(Image.fromarray(image).convert('L'))[..., None]
         if self.white != 255:
@@ -165,15 +173,15 @@ class Preprocessing:
 
 
 def preprocessing_of(dataset: Dataset, examples: Split, options: DataOptions) -> Preprocessing:
-    """Returns how the test images of a data set are made.
+    """Returns the preprocessing of the test images of a data set.
 
     Args:
       dataset: the data set.
-      examples: its test examples.
-      options: options that the data set was opened with.
+      examples: the test examples.
+      options: the options that the data set was opened with.
 
     Raises:
-      ValueError: for examples of a kind that is not known.
+      ValueError: if the examples are of an unknown kind.
     """
     shape: tuple[int, ...]
     how: dict[str, Any]
@@ -188,15 +196,24 @@ def preprocessing_of(dataset: Dataset, examples: Split, options: DataOptions) ->
             shape = dataset.image_shape
             how = {key: getattr(options, key) for key in _FRAMING}
         case _:
-            raise ValueError(f'{dataset.name} has examples of no kind that files are read as')
+            raise ValueError(
+                f'{dataset.name} has examples of type {type(examples).__name__}, expected '
+                f'PhotoSplit, ArraySplit or EventSplit'
+            )
     return Preprocessing(tuple(map(int, shape)), dataset.mean, dataset.std, **how)
 
 
 def read_preprocessing(description: Mapping[str, Any]) -> Preprocessing | None:
-    """Returns what a ``model.json`` says of images; None if it does not.
+    """Reads the preprocessing from a ``model.json``.
+
+    Args:
+      description: the content of the file.
+
+    Returns:
+      The preprocessing, or None if the file has none.
 
     Raises:
-      ValueError: if it says what cannot be.
+      ValueError: if the entries are invalid.
     """
     match description:
         case {'images': None} | {'preprocessing': None}:
@@ -212,11 +229,15 @@ def read_preprocessing(description: Mapping[str, Any]) -> Preprocessing | None:
             pass
         case _:
             return None
-    raise ValueError('what it says of images and their preprocessing cannot be read')
+    raise ValueError('invalid preprocessing: the entries images and preprocessing cannot be read')
 
 
 def _read_events(content: bytes, suffix: str, size: tuple[int, ...]) -> Events:
-    """Raises EventFileError for a format that is not known, or a camera of another size."""
+    """Reads an event recording of a known format.
+
+    Raises:
+      EventFileError: if the format is unknown, or the camera has another ``size`` (H, W).
+    """
     height, width = size
     if content.startswith(b'#!AER-DAT2'):
         events = event_files.read_aedat2(content)
@@ -225,10 +246,12 @@ def _read_events(content: bytes, suffix: str, size: tuple[int, ...]) -> Events:
     elif suffix.lower() == '.bin':
         events = event_files.read_nmnist(content, height=height, width=width)
     else:
-        raise EventFileError('no recording of AEDAT 2.0, AEDAT 3.1 or 40 bits an event (.bin)')
+        raise EventFileError(
+            'not an event recording: expected AEDAT 2.0, AEDAT 3.1, or 40 bits per event (.bin)'
+        )
     if (events.height, events.width) != (height, width):
         raise EventFileError(
-            f'a camera of {events.width} columns and {events.height} rows; the network was trained '
-            f'on {width} columns and {height} rows'
+            f'the camera has {events.width} columns and {events.height} rows, but the network was '
+            f'trained on {width} columns and {height} rows'
         )
     return events

@@ -85,9 +85,9 @@ def test_more_members_than_expected_are_refused(tmp_path, monkeypatch):
 
 
 def test_nothing_found_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no files \*\\\.jpg in'):
+    with pytest.raises(FileNotFoundError, match=r'no files match \*\\\.jpg in'):
         find_members(lay_out('zip', tmp_path), r'\.jpg', max_size=10)
-    with pytest.raises(FileNotFoundError, match=r'no .*elsewhere'):
+    with pytest.raises(FileNotFoundError, match='elsewhere does not exist'):
         find_members(tmp_path / 'elsewhere', '', max_size=10)
 
 
@@ -110,7 +110,7 @@ def test_links_and_devices_in_the_place_of_files_are_refused(kind, tmp_path):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, '/etc/passwd'
             tar.addfile(info)
-    with pytest.raises(ArchiveError, match=r'a/2\.bin in .*it\.tar is a link, or no file'):
+    with pytest.raises(ArchiveError, match=r'a/2\.bin in .*it\.tar is a link or not a file'):
         find_members(path, r'\.bin', max_size=10)
     # They do not matter elsewhere.
     assert len(find_members(path, r'1\.bin', max_size=10)) == 1
@@ -121,7 +121,7 @@ def test_links_in_zips_and_broken_links_in_folders_are_refused(tmp_path):
         info = zipfile.ZipInfo('a/1.bin')
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(info, 'elsewhere.bin')
-    with pytest.raises(ArchiveError, match=r'a/1\.bin in .* is a link, or no file'):
+    with pytest.raises(ArchiveError, match=r'a/1\.bin in .* is a link or not a file'):
         find_members(tmp_path / 'it.zip', r'\.bin', max_size=100)
     folder = write_all(tmp_path / 'folder', {'a/1.bin': b''})
     (folder / 'a/2.bin').symlink_to('elsewhere.bin')
@@ -196,7 +196,7 @@ def test_a_zip_that_lies_about_its_sizes_is_broken(tmp_path):
     (member,) = find_members(path, r'\.bin', max_size=100)
     tracemalloc.start()
     try:
-        with pytest.raises(ArchiveError, match=r'CRC|ends early'):
+        with pytest.raises(ArchiveError, match=r'CRC|is truncated'):
             member.read()
         assert tracemalloc.get_traced_memory()[1] < 10**6
     finally:
@@ -266,7 +266,7 @@ def test_a_tar_file_with_a_damaged_header_is_not_taken_for_whole(tmp_path, damag
     content[10 * 1024 : 10 * 1024 + 512] = damage
     path = tmp_path / 'it.tar'
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match='breaks off or is damaged at byte 10,240'):
+    with pytest.raises(ArchiveError, match='truncated or damaged at byte 10,240'):
         find_members(path, r'\.bin', max_size=600)
 
 
@@ -341,7 +341,7 @@ PETS = {'cat/1.bin': b'cat', 'dog/1.bin': b'dog', 'dog/2.bin': b'dogs'}
     ],
 )
 def test_an_archive_beside_what_was_unpacked_from_it_is_refused(files, tmp_path):
-    with pytest.raises(ArchiveError, match=r'has files in .* and beside it .*: move the one or'):
+    with pytest.raises(ArchiveError, match=r'has files in .* and next to it .*: move one of them'):
         find_members(write_all(tmp_path, files), r'\.bin', max_size=10)
 
 
@@ -387,7 +387,7 @@ def test_what_is_hidden_does_not_count(kind, tmp_path):
 
 def test_a_zip_that_would_become_a_hundred_times_as_large_is_refused(tmp_path):
     write_all(tmp_path, {'it.zip': zip_of({'a/1.bin': bytes(2**25)})})
-    with pytest.raises(ArchiveError, match=r'a/1\.bin .* would become 33,554,432 bytes'):
+    with pytest.raises(ArchiveError, match=r'a/1\.bin .* decompresses to 33,554,432 bytes'):
         find_members(tmp_path, r'\.bin', max_size=2**30)
 
 
@@ -404,7 +404,9 @@ def test_published_checksums_are_checked(tmp_path):
     check_archives(tmp_path / 'it.tar', right)
     check_archives(tmp_path / 'another.tar', right)
     for source in (tmp_path, tmp_path / 'it.tar'):
-        with pytest.raises(ArchiveError, match=r'it\.tar has MD5 \w+, the official one has 0:'):
+        with pytest.raises(
+            ArchiveError, match=r'it\.tar has MD5 \w+, but the official file has 0:'
+        ):
             check_archives(source, {'it.tar': '0'})
 
 

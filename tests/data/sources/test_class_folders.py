@@ -81,7 +81,7 @@ def test_archives_may_be_splits_or_classes(tmp_path):
 def test_test_is_the_test_split_where_there_is_val_too(tmp_path):
     grouped = group(write_all(tmp_path, files_of('train', 'val', 'test')))
     assert contents(grouped)['test', 'cat'] == ['test cat 0', 'test cat 1']
-    assert grouped.notes == ['test is the test split; the 4 files of val are left out']
+    assert grouped.notes == ['test is the test split; unused files of val: 4']
     assert len(grouped.splits['train']) == 4
 
 
@@ -93,18 +93,18 @@ def test_a_class_of_a_split_may_be_named_as_a_split_is(tmp_path):
 def test_one_split_is_undivided(tmp_path):
     grouped = group(write_all(tmp_path, files_of('pets/train')))
     assert list(grouped.splits) == ['undivided']
-    assert grouped.notes == ['train is the only split: data.split says how to divide it']
+    assert grouped.notes == ['train is the only split: divide it with data.split']
 
 
 @pytest.mark.parametrize(
     ('files', 'message'),
     [
-        (files_of('train') | {'owl/1.bin': b''}, 'has train, named as a split is, beside owl'),
-        ({'cat/1.bin': b'', 'test/1.bin': b''}, 'has test, named as a split is, beside cat'),
-        (files_of('train', 'vaild'), 'has train, named as a split is, beside vaild'),
-        (files_of('train', 'Train', 'test'), 'Train, train, all named as the train split is'),
-        (files_of('train', 'val', 'dev'), 'dev, val, all named as the val split is'),
-        (files_of('val', 'test'), 'train and one of test and val are needed'),
+        (files_of('train') | {'owl/1.bin': b''}, 'has train, named like a split, next to owl'),
+        ({'cat/1.bin': b'', 'test/1.bin': b''}, 'has test, named like a split, next to cat'),
+        (files_of('train', 'vaild'), 'has train, named like a split, next to vaild'),
+        (files_of('train', 'Train', 'test'), 'Train, train, all named like the train split'),
+        (files_of('train', 'val', 'dev'), 'dev, val, all named like the val split'),
+        (files_of('val', 'test'), 'train and one of test and val are required'),
         (files_of('cat', 'dog', classes=('train', 'test')), 'is not above all classes'),
         (files_of('data/train', 'data/test', 'more'), 'is not above all classes'),
         (files_of('train/train', 'train/val', 'test'), 'is not above all classes'),
@@ -119,7 +119,7 @@ def test_one_split_is_undivided(tmp_path):
                 'cat.zip': zip_of({'1.bin': b'a', '3.bin': b'c'}),
                 'pets.zip': zip_of({'cat/1.bin': b'a', 'b/2.bin': b''}),
             },
-            r'pets\.zip in .* has folders b, cat in it: give the archive alone',
+            r'pets\.zip in .* has the folders b, cat in it: give the archive alone',
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_names_that_differ_between_splits_are_refused(names, others, tmp_path):
 def test_letters_may_be_classes_in_both_cases(tmp_path):
     grouped = group(write_all(tmp_path, files_of('train', 'test', classes=('A', 'a'))))
     assert grouped.class_names == ['A', 'a']
-    assert grouped.notes == ['A, a differ in case only, and are classes of their own']
+    assert grouped.notes == ['A, a differ only in case and are separate classes']
 
 
 def test_accents_written_in_two_ways_are_not_two_classes(tmp_path):
@@ -151,5 +151,5 @@ def test_accents_written_in_two_ways_are_not_two_classes(tmp_path):
 
 def test_a_class_of_one_file_cannot_be_divided(tmp_path):
     write_all(tmp_path, files_of('.') | {'owl/1.bin': b'', 'emu/1.bin': b''})
-    with pytest.raises(ValueError, match='has one file of emu, owl: each class needs two'):
+    with pytest.raises(ValueError, match='has one file of emu, owl: each class needs at least two'):
         group(tmp_path)

@@ -132,7 +132,7 @@ def test_40_bits_an_event_are_read_of_larger_cameras():
     with pytest.raises(EventFileError, match=r'column 231, row 170 is outside .* --sensor_size'):
         read_nmnist(content)
     for size in ((241, 240), (180, 257), (0, 1), (34.0, 34)):
-        with pytest.raises(ValueError, match='40 bits an event have room for'):
+        with pytest.raises(ValueError, match='40 bits per event have room for'):
             read_nmnist(content, height=size[0], width=size[1])
 
 
@@ -151,7 +151,7 @@ ONE = np.ones(1, np.uint16)
     [
         ({'x': np.array([-1])}, 'column -1, row 1 is outside'),
         ({'y': np.array([34], np.uint16)}, 'column 1, row 34 is outside'),
-        ({'on': np.array([-1])}, 'polarities of int64: they must be bool'),
+        ({'on': np.array([-1])}, 'polarities are int64: they must be bool'),
         ({'t': np.zeros(2, int)}, 'all must be'),
         ({'x': np.zeros((1, 1), int)}, 'all must be'),
     ],
@@ -203,10 +203,10 @@ def test_gesture_labels_that_cannot_be_are_refused(rows):
 @pytest.mark.parametrize(
     ('reader', 'content', 'message'),
     [
-        ('aedat2', b'', 'no format known here, not AEDAT 2.0'),
+        ('aedat2', b'', 'an unknown format, not AEDAT 2.0'),
         ('aedat2', b'#!AER-DAT2.0', 'header has no end'),
         ('aedat2', aedat2([(0, 0)])[:-1], 'truncated'),
-        ('aedat2', aedat2([(1 << 20, 0)]), 'address 0x00100000 of event 0 is none of a DVS128'),
+        ('aedat2', aedat2([(1 << 20, 0)]), 'address 0x00100000 of event 0 is not one of a DVS128'),
         (
             'aedat2',
             aedat2([], '#!AER-DAT2.0\r\n# AEChip: eu.seebetter.ini.chips.davis.DAVIS240C\r\n'),
@@ -216,9 +216,9 @@ def test_gesture_labels_that_cannot_be_are_refused(rows):
         ('aedat3', aedat2([]), 'this is AEDAT 2.0, not AEDAT 3.1'),
         ('aedat3', b'#!AER-DAT3.1\r\n', 'header has no end'),
         ('aedat3', aedat3([(1, 0, [(1, 1, 1, 1, 1)])])[:-1], 'ends within a packet'),
-        ('aedat3', aedat3([])[:] + b'\1\0', 'ends within the header of a packet'),
+        ('aedat3', aedat3([])[:] + b'\1\0', 'ends within a packet header'),
         ('aedat3', aedat3([(1, 0, [(128, 0, 1, 1, 1)])]), 'column 128, row 0 is outside'),
-        ('nmnist', bytes(7), 'no whole number of events'),
+        ('nmnist', bytes(7), '7 bytes are not a multiple of 5'),
         ('nmnist', bytes([34, 0, 0, 0, 0]), 'column 34, row 0 is outside'),
     ],
 )
@@ -301,8 +301,8 @@ SAMPLES = {
     ('aedat2', 'tonic_stmnist.mat'): 'MATLAB',
     ('aedat3', 'aedat2_dvs128_walking.aedat'): 'this is AEDAT 2.0, not AEDAT 3.1',
     ('nmnist', 'tonic_nmnist.bin'): None,
-    ('nmnist', 'aedat2_dvs128_walking.aedat'): 'no whole number|outside',
-    ('nmnist', 'tonic_sample.aedat4'): 'no whole number|outside',
+    ('nmnist', 'aedat2_dvs128_walking.aedat'): 'not a multiple of 5|outside',
+    ('nmnist', 'tonic_sample.aedat4'): 'not a multiple of 5|outside',
 }
 
 

@@ -281,7 +281,7 @@ def test_recordings_without_a_division_are_divided_by_the_configuration(tmp_path
 @pytest.mark.parametrize(
     ('files', 'message'),
     [
-        ({'a/1.bin': nmnist_file(1), 'b/1.aedat': aedat2_file(1)}, 'prepare them one by one'),
+        ({'a/1.bin': nmnist_file(1), 'b/1.aedat': aedat2_file(1)}, 'prepare them separately'),
         ({'1.bin': nmnist_file(1)}, 'not in a folder of its class'),
         ({'a/1.txt': b''}, 'no files'),
         ({'a/1.bin': nmnist_file(1)[:-1]}, r'a/1\.bin: .* truncated'),

@@ -94,8 +94,8 @@ def test_classes_and_what_is_left_out_are_said(tmp_path, capsys):
     ]
     assert lines[5:-1] == [
         'note: val is the test split',
-        'note: folders without a file to read: val/fox, val/owl',
-        'note: left out by their endings: 3 .tif, 1 .txt',
+        'note: folders without files of a supported type: val/fox, val/owl',
+        'note: files skipped because of their suffix: 3 .tif, 1 .txt',
     ]
     # Again, for what is there.
     assert run('folder', source, tmp_path, '--name=pets') == 0
@@ -203,13 +203,13 @@ def test_packed_photos(tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'offsets': None}, 'has no offsets: not packed images'),
+        ({'offsets': None}, 'has no offsets: it is not a file of packed photos'),
         ({'class_names': np.array([b'dog', b'cat'])}, 'has other classes than'),
-        ({'offsets': np.array([0, 10**9])}, 'offsets that do not divide its'),
-        ({'offsets': np.array([0, -1])}, 'offsets that do not divide its'),
-        ({'labels': np.array([7])}, 'has a label 7'),
-        ({'labels': np.array([0, 0])}, 'offsets that do not divide its'),
-        ({'names': np.array([b'x', b'y'])}, 'offsets that do not divide its'),
+        ({'offsets': np.array([0, 10**9])}, 'offsets do not divide the'),
+        ({'offsets': np.array([0, -1])}, 'offsets do not divide the'),
+        ({'labels': np.array([7])}, 'has label 7'),
+        ({'labels': np.array([0, 0])}, 'offsets do not divide the'),
+        ({'names': np.array([b'x', b'y'])}, 'offsets do not divide the'),
         ({'names': np.array([object()], object)}, 'pickle'),
     ],
 )
@@ -278,8 +278,11 @@ def test_complete_data_is_required_by_its_counts(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('files', 'message'),
     [
-        ({'train/n00000000/1.JPEG': photo(0), 'val/1.JPEG': photo(0)}, 'in no folder of a class'),
-        ({'train/n01440764/1.JPEG': photo(0), 'val/x_50001.JPEG': photo(0)}, 'to _00050000.JPEG'),
+        ({'train/n00000000/1.JPEG': photo(0), 'val/1.JPEG': photo(0)}, 'not in a class folder'),
+        (
+            {'train/n01440764/1.JPEG': photo(0), 'val/x_50001.JPEG': photo(0)},
+            'to ILSVRC2012_val_00050000.JPEG',
+        ),
         ({'val/1.JPEG': photo(0)}, 'no ILSVRC2012_img_train.tar or train in'),
         ({'trainval/n01440764/1.JPEG': photo(0)}, 'no ILSVRC2012_img_train.tar or train in'),
     ],

@@ -115,7 +115,7 @@ def test_smaller_frames_have_the_events_of_all_their_pixels():
         whole = dataclasses.replace(make, downsample=1)(events).astype(int)
         expected = whole.reshape(3, 3, 2, 4, 2, 2).sum((2, 4))
         np.testing.assert_array_equal(make(events), expected)
-    with pytest.raises(ValueError, match='pixels of 4x4 do not divide a camera of 6x8'):
+    with pytest.raises(ValueError, match='factor=4 must divide both sides of the camera, 6x8'):
         downsample(events, 4)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from snnjax.data.sources.fake_photos import fake_photo
 from snnjax.data.transforms import images
-from snnjax.data.transforms.images import DecodeError, centre_crop, decode, random_resized_crop
+from snnjax.data.transforms.images import DecodeError, center_crop, decode, random_resized_crop
 from tests.data.files import damaged
 
 
@@ -63,7 +63,7 @@ def test_images_are_turned_upright(gradient, orientation):
     upright = encode(gradient)
     crops = [random_resized_crop(d, 16, np.random.default_rng(3)) for d in (data, upright)]
     np.testing.assert_array_equal(*crops)
-    np.testing.assert_array_equal(centre_crop(data, 40, 32), centre_crop(upright, 40, 32))
+    np.testing.assert_array_equal(center_crop(data, 40, 32), center_crop(upright, 40, 32))
 
 
 def test_a_random_crop_shows_parts_of_all_sizes_from_everywhere(gradient):
@@ -95,7 +95,7 @@ def test_a_part_that_cannot_be_is_taken_from_the_centre():
 def test_the_centre_of_any_size(resize, size):
     rows, columns = np.mgrid[:400, :600]
     pixels = np.stack([columns * 255 / 599, rows * 255 / 399, rows * 0], -1).astype(np.uint8)
-    crop = np.asarray(centre_crop(encode(pixels), resize, size), float)
+    crop = np.asarray(center_crop(encode(pixels), resize, size), float)
     assert crop.shape == (size, size, 3)
     seen = np.ptp(crop[..., 1]) / 255
     np.testing.assert_allclose(seen, size / resize, atol=0.02)
@@ -164,14 +164,14 @@ def test_the_centre_is_that_of_the_whole_image_resized(shape):
         left, top = (round((side - size) / 2) for side in sides)
         expected = np.asarray(whole.crop((left, top, left + size, top + size)), int)
         # Each of Pillow's two passes rounds.
-        assert np.abs(centre_crop(encode(pixels), resize, size) - expected).max() <= 2
+        assert np.abs(center_crop(encode(pixels), resize, size) - expected).max() <= 2
 
 
 def test_a_thin_image_takes_no_more_memory_than_others():
     data = encode(np.zeros((20_000, 1, 3), np.uint8))
     tracemalloc.start()
     try:
-        assert centre_crop(data, 256, 224).shape == (224, 224, 3)
+        assert center_crop(data, 256, 224).shape == (224, 224, 3)
         assert random_resized_crop(data, 224, np.random.default_rng(0)).shape == (224, 224, 3)
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
@@ -272,13 +272,13 @@ def test_no_odd_image_is_forgotten(real_data_dir):
 def test_odd_images_are_read_or_refused(real_data_dir, name):
     data = (real_data_dir / 'odd_images' / name).read_bytes()
     if ODD_IMAGES[name] is None:
-        for read in (decode, lambda d: centre_crop(d, 40, 32)):
+        for read in (decode, lambda d: center_crop(d, 40, 32)):
             with pytest.raises(DecodeError, match='truncated'):
                 read(data)
         return
     pixels = decode(data)
     assert pixels.shape == (*ODD_IMAGES[name], 3)
-    assert np.asarray(centre_crop(data, 40, 32)).shape == (32, 32, 3)
+    assert np.asarray(center_crop(data, 40, 32)).shape == (32, 32, 3)
     rng = np.random.default_rng(0)
     assert np.asarray(random_resized_crop(data, 32, rng)).shape == (32, 32, 3)
     if name in LIKE:

@@ -147,5 +147,5 @@ def test_what_older_weights_say_is_nothing():
     ],
 )
 def test_what_cannot_be_is_refused(change):
-    with pytest.raises(ValueError, match='cannot be'):
+    with pytest.raises(ValueError, match='invalid preprocessing'):
         read_preprocessing(PHOTOS.to_json() | change)
