@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from etils.epath import gpath
 
-from snnjax.paths import PathError
+from snnjax.errors import PathError
 
 if TYPE_CHECKING:
     import tensorstore as ts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import io
@@ -30,6 +31,10 @@ class UserError(Exception):
 
     exit_status: int = EXIT_USAGE
     advice: str = ''
+
+
+class PathError(UserError, ValueError, argparse.ArgumentTypeError):
+    """A path that cannot be used; the message says why, also as that of an argument."""
 
 
 class ConfigError(UserError, ValueError):

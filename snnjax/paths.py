@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import re
 from pathlib import Path
 
-from snnjax.errors import UserError
-
-
-class PathError(UserError, ValueError, argparse.ArgumentTypeError):
-    """A path that cannot be used; the message says why, also as that of an argument."""
+from snnjax.errors import PathError
 
 
 def expand(path: str | Path) -> Path:

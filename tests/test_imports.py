@@ -10,13 +10,14 @@ import pytest
 from tests.conftest import ROOT
 
 # What each part of the package may import of the others.
-_BASE = {'errors', 'files', 'known', 'modules', 'paths', 'spelling', 'version'}
+_BASE = {'buckets', 'errors', 'files', 'known', 'modules', 'paths', 'spelling', 'version'}
 ALLOWED = {
     'version': set(),
     'errors': set(),
     'spelling': set(),
-    'paths': {'errors'},
-    'files': {'paths'},
+    'buckets': {'errors'},
+    'paths': {'buckets', 'errors'},
+    'files': {'buckets', 'paths'},
     'known': {'errors', 'paths'},
     'modules': {'errors', 'known', 'spelling'},
     'neurons': set(),

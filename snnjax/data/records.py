@@ -36,8 +36,8 @@ from snnjax.data.metadata import (
     shard_names,
 )
 from snnjax.data.sources.file_names import printable
-from snnjax.errors import UserError
-from snnjax.paths import PathError, expand, in_bucket, sync
+from snnjax.errors import PathError, UserError
+from snnjax.paths import expand, in_bucket, sync
 
 VERSION = '1.0.0'
 SHARD_BYTES = 128 * 2**20

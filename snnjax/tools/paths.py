@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from snnjax.paths import PathError, expand, in_bucket
+from snnjax.errors import PathError
+from snnjax.paths import expand, in_bucket
 
 
 def folder_name(text: str) -> str:

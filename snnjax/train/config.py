@@ -14,6 +14,7 @@ from snnjax.data import DataOptions
 from snnjax.errors import ConfigError
 from snnjax.models.registry import NETWORKS, option_fields
 from snnjax.spelling import did_you_mean
+from snnjax.train.renamed_keys import RenamingConfigDict
 
 # Keys that may change when a run is continued: they change nothing of what it computes from photos
 # that can be decoded and numbers that are finite.
@@ -40,7 +41,7 @@ def default_config() -> ml_collections.ConfigDict:
 
     Keys whose value is None are left to the model or the data set.
     """
-    return ml_collections.ConfigDict(
+    return RenamingConfigDict(
         {
             # Modules of your own that are imported before names are looked up, with commas between:
             # they add to `NEURONS`, `BLOCKS`, `OPTIMIZERS` and other tables.
@@ -71,12 +72,12 @@ def default_config() -> ml_collections.ConfigDict:
             'label_smoothing': 0.0,
             # Of an exponential average of the weights over the steps, which is then what is
             # evaluated; 0 for none.
-            'average_decay': 0.0,
+            'ema_decay': 0.0,
             # A folder of weights, or the work directory of another run, to start from instead of
             # initial parameters.
             'init_from': '',
             # Whether the classifier starts anew where those weights have another number of classes.
-            'new_classifier': False,
+            'reset_head': False,
             # Training that comes first, in phases by name and in the order in which they are
             # written: each is the run as configured here but for the keys of its own, as in
             # `earlier_phases.t1 = {'epochs': 200, 'model': {'num_steps': 1}}`, and begins with the
@@ -86,30 +87,7 @@ def default_config() -> ml_collections.ConfigDict:
             'model': _model_options() | {'name': 'ms_resnet20', 'num_steps': 4},
             # `snnjax.data.DataOptions`, explained there.
             'data': dataclasses.asdict(DataOptions()),
-            'optimizer': {
-                # A key of `snnjax.train.optimizers.OPTIMIZERS`: 'sgd', 'adam', 'adamw', 'lamb',
-                # 'lion', or one of your own.
-                'name': 'sgd',
-                # At its peak.
-                'learning_rate': 0.1,
-                # Epochs of linear increase from zero, before the schedule.
-                'warmup_epochs': 0.0,
-                # A key of `snnjax.train.optimizers.SCHEDULES`: 'cosine', which ends at zero,
-                # 'step' or 'constant', or one of your own; and further options of it, as
-                # {'epochs': (100, 150), 'factor': 0.1} of 'step'.
-                'schedule': 'cosine',
-                'schedule_options': {},
-                # Share of the mean gradient that a step keeps; the first beta of Adam and its kin.
-                'momentum': 0.9,
-                # Of 'sgd' and 'adam' half the factor of the squared norm of all parameters in the
-                # loss: `weight_decay * parameter` is added to the gradient. Of 'adamw', 'lamb' and
-                # 'lion' apart from the gradient, and of kernels only.
-                'weight_decay': 1e-4,
-                # Further options of the optimizer, as {'b2': 0.95} of 'adamw'.
-                'options': {},
-                # The norm that a gradient is scaled down to where it is larger; 0 for none.
-                'clip_norm': 0.0,
-            },
+            'optimizer': _optimizer(),
             # Steps between two lines of training metrics.
             'log_every': 50,
             # What they are sent to beside metrics.jsonl and TensorBoard: wandb, mlflow or trackio,
@@ -133,6 +111,35 @@ def default_config() -> ml_collections.ConfigDict:
                 # Checkpoints that are kept, beside the one of the best evaluation.
                 'keep': 2,
             },
+        }
+    )
+
+
+def _optimizer() -> ml_collections.ConfigDict:
+    return RenamingConfigDict(
+        {
+            # A key of `snnjax.train.optimizers.OPTIMIZERS`: 'sgd', 'adam', 'adamw', 'lamb',
+            # 'lion', or one of your own.
+            'name': 'sgd',
+            # At its peak.
+            'learning_rate': 0.1,
+            # Epochs of linear increase from zero, before the schedule.
+            'warmup_epochs': 0.0,
+            # A key of `snnjax.train.optimizers.SCHEDULES`: 'cosine', which ends at zero,
+            # 'step' or 'constant', or one of your own; and further options of it, as
+            # {'epochs': (100, 150), 'factor': 0.1} of 'step'.
+            'schedule': 'cosine',
+            'schedule_options': {},
+            # Share of the mean gradient that a step keeps; the first beta of Adam and its kin.
+            'momentum': 0.9,
+            # Of 'sgd' and 'adam' half the factor of the squared norm of all parameters in the
+            # loss: `weight_decay * parameter` is added to the gradient. Of 'adamw', 'lamb' and
+            # 'lion' apart from the gradient, and of kernels only.
+            'weight_decay': 1e-4,
+            # Further options of the optimizer, as {'b2': 0.95} of 'adamw'.
+            'options': {},
+            # The norm that a gradient is scaled down to where it is larger; 0 for none.
+            'grad_clip_norm': 0.0,
         }
     )
 
@@ -262,7 +269,7 @@ OPEN_KEYS = (
 )
 
 # Keys that matter until a run has a checkpoint of its own.
-START_KEYS = ('init_from', 'new_classifier')
+START_KEYS = ('init_from', 'reset_head')
 
 # Keys that a phase cannot have of its own.
 _OF_THE_RUN = (*START_KEYS, 'earlier_phases', 'checkpoint', 'fsdp', 'imports', 'loggers')

@@ -46,6 +46,7 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
     from ml_collections import config_flags
 
     from snnjax.train.config import flatten, optional_keys
+    from snnjax.train.renamed_keys import current_key
 
     path, arguments = split_config(given)
     config = ml_collections.ConfigDict(call_config_file(path, 'get_config', arguments))
@@ -54,6 +55,8 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
     for change in changes:
         match = CHANGE.fullmatch(change)
         key = match['key'] if match else change
+        if (current := current_key(key)) != key:
+            key, change = current, change.replace(key, current, 1)
         if key not in known and not _of_function(key):
             raise ConfigError(f'unknown config key {key!r}; {did_you_mean(key, known)}')
         last.pop(key, None)

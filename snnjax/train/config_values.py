@@ -103,10 +103,10 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
         'checkpoint.every_steps',
         'checkpoint.every_minutes',
         'optimizer.weight_decay',
-        'optimizer.clip_norm',
+        'optimizer.grad_clip_norm',
     ):
         require(key, 'at least 0', lambda value: value >= 0)
-    for key in ('label_smoothing', 'average_decay', 'optimizer.momentum'):
+    for key in ('label_smoothing', 'ema_decay', 'optimizer.momentum'):
         require(key, 'at least 0 and below 1', lambda value: 0 <= value < 1)
     require('optimizer.learning_rate', 'above 0', lambda value: 0 < value < math.inf)
     epochs = config.epochs

@@ -26,7 +26,7 @@ class NonFiniteError(UserError, ArithmeticError):
     advice = (
         'the step is in no checkpoint; to go on from the last one without the images of this step, '
         'add --config.on_non_finite=skip, or =rollback; a new run may need a lower '
-        'optimizer.learning_rate, or optimizer.clip_norm'
+        'optimizer.learning_rate, or optimizer.grad_clip_norm'
     )
 
     def __init__(

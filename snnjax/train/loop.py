@@ -236,13 +236,13 @@ def _begin(
             program.model,
             state.variables,
             load_weights(source),
-            new_classifier=config.new_classifier,
+            reset_head=config.reset_head,
         )
     except WeightsError as error:
         # The first line says that they do not fit, the others where.
         _, *places = str(error).splitlines()
         only_classifier = places and all(f' {CLASSIFIER}' in place for place in places)
-        hint = '\nto start the classifier anew, add --config.new_classifier=true'
+        hint = '\nto start the classifier anew, add --config.reset_head=true'
         raise ConfigError(
             f'init_from={source}: {error}{hint if only_classifier else ""}'
         ) from error

@@ -169,17 +169,17 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Builds the optimizer that a configuration describes.
 
-    First the gradient is scaled to a norm of at most ``clip_norm``, unless that is 0. An optimizer
-    that has no decay of its own gets an L2 penalty through the gradient, on every parameter, before
-    momentum. That is what the paper's "L2 penalty" of 1e-4 (B.2) is in the authors' framework;
-    decay apart from the gradient is another method.
+    The gradient is first scaled to a norm of at most ``grad_clip_norm``, unless that is 0. An
+    optimizer that has no decay of its own gets an L2 penalty through the gradient, on every
+    parameter, before momentum. The authors' framework does the same for the paper's "L2 penalty" of
+    1e-4 (B.2); decoupled weight decay is another method.
     """
     make = OPTIMIZERS[config.name]
     known = _options_of(make, 1)
     options = {key: config[key] for key in _OF_ALL if key in known}
     penalty = optax.add_decayed_weights(config.weight_decay)
     return optax.chain(
-        *([clip_by_norm(config.clip_norm)] if config.clip_norm else []),
+        *([clip_by_norm(config.grad_clip_norm)] if config.grad_clip_norm else []),
         *([] if 'weight_decay' in known else [penalty]),
         make(schedule, **options, **config.options),
     )

@@ -157,7 +157,7 @@ def build_program(
         optimizer,
         dataset.image_shape,
         config.seed,
-        average=config.average_decay > 0,
+        average=config.ema_decay > 0,
     )
     of_state = sharding.parameter_shardings(jax.eval_shape(init), mesh)
     inference = _inference(model, dataset, mesh, loss, of_state.variables, config.deterministic)
@@ -165,7 +165,7 @@ def build_program(
         loss=loss,
         label_smoothing=config.label_smoothing,
         microbatches=config.microbatches,
-        average_decay=config.average_decay,
+        ema_decay=config.ema_decay,
         gradient_norms=config.gradient_norms,
         keep_finite=config.on_non_finite != 'stop',
         seed=config.seed,

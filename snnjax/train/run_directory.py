@@ -32,6 +32,7 @@ from snnjax.train.config import (
 )
 from snnjax.train.lease import lease
 from snnjax.train.progress import warn
+from snnjax.train.renamed_keys import with_current_keys
 from snnjax.version import __version__
 from snnjax.weights.folder import describe_weights
 from snnjax.weights.steps import checkpoint_steps
@@ -90,7 +91,7 @@ def lock(workdir: Path) -> Iterator[None]:
 def check_config(workdir: Path | None, config: ml_collections.ConfigDict) -> None:
     """Checks that a configuration is that of the run in ``workdir``, or can begin one.
 
-    Once the run has a checkpoint, ``init_from`` and ``new_classifier`` do not matter any more.
+    Once the run has a checkpoint, ``init_from`` and ``reset_head`` do not matter any more.
 
     Raises:
       ConfigError: if it has another one; the message lists the keys. Or one that is damaged, or if
@@ -130,7 +131,9 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
         if not text.strip('\0 \n'):
             warn(f'warning: {path} is empty, as a power loss may leave it')
             return None
-        return _complete(json.loads(text), json.loads(default_config().to_json()))
+        defaults = json.loads(default_config().to_json())
+        kept = json.loads(text)
+        return _complete(with_current_keys(kept) if isinstance(kept, dict) else kept, defaults)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

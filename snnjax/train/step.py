@@ -54,7 +54,7 @@ class StepOptions:
       label_smoothing: probability that is spread over all classes.
       microbatches: parts of a batch, computed one after the other; the gradient is that of the
         mean over the images of all of them, and the running statistics are updated by each.
-      average_decay: share of the average that each step keeps; 0 for no average.
+      ema_decay: share of the average that each step keeps; 0 for no average.
       gradient_norms: whether the sums have the norms of the gradient by block, too.
       keep_finite: whether a step with a fault changes nothing but the number of the step, so that
         training can go on after it.
@@ -64,7 +64,7 @@ class StepOptions:
     loss: Loss = cross_entropy
     label_smoothing: float = 0.0
     microbatches: int = 1
-    average_decay: float = 0.0
+    ema_decay: float = 0.0
     gradient_norms: bool = False
     keep_finite: bool = False
     seed: int = 0
@@ -192,10 +192,8 @@ def make_train_step(
             updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(state.step + 1, params, batch_stats, opt_state)
-        if options.average_decay:
-            average = optax.incremental_update(
-                new.variables, state.average, 1 - options.average_decay
-            )
+        if options.ema_decay:
+            average = optax.incremental_update(new.variables, state.average, 1 - options.ema_decay)
             new = new._replace(average=average)
         fault = finite.first_fault(*jax.lax.optimization_barrier((new, sums['loss'])))
         if options.keep_finite:

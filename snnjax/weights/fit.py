@@ -17,7 +17,7 @@ def fit_weights(
     like: Mapping[str, Any],
     variables: Mapping[str, Any],
     *,
-    new_classifier: bool = False,
+    reset_head: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Brings weights into the form of a model.
 
@@ -25,7 +25,7 @@ def fit_weights(
       model: the network.
       like: its variables, for their shapes, dtypes and, where kept, the classifier.
       variables: of `load_weights`.
-      new_classifier: keep the classifier of ``like`` where the weights have another number of
+      reset_head: keep the classifier of ``like`` where the weights have another number of
         classes.
 
     Returns:
@@ -39,7 +39,7 @@ def fit_weights(
     kept = [
         key
         for key in sorted(expected.keys() & given.keys())
-        if new_classifier and key.startswith(CLASSIFIER) and given[key].shape != expected[key].shape
+        if reset_head and key.startswith(CLASSIFIER) and given[key].shape != expected[key].shape
     ]
     if problems := differences(expected, given, kept):
         raise WeightsError('the weights do not fit the model:\n  ' + '\n  '.join(problems))

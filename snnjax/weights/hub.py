@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from snnjax.paths import PathError
+from snnjax.errors import PathError
 
 HUB = 'hf://'
 """What the name of weights on the Hub begins with."""

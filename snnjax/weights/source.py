@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snnjax.paths import PathError, expand
+from snnjax.errors import PathError
+from snnjax.paths import expand
 from snnjax.spelling import did_you_mean, natural_order
 from snnjax.weights import hub
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from snnjax.errors import UserError
+from snnjax.errors import PathError, UserError
 from snnjax.paths import expand
-from snnjax.tools.paths import PathError, figure_file, output_file, output_path
+from snnjax.tools.paths import figure_file, output_file, output_path
 
 
 @pytest.fixture

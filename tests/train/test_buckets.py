@@ -15,7 +15,8 @@ import PIL.Image
 import pytest
 
 from snnjax.data.records import Prepared
-from snnjax.paths import PathError, expand
+from snnjax.errors import PathError
+from snnjax.paths import expand
 from snnjax.tools import evaluate, inspect, prepare
 from snnjax.train import bucket_file, lease
 from snnjax.train.bucket_file import BucketFile

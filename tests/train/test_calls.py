@@ -33,7 +33,7 @@ def configured():
     config.epochs = 1
     config.earlier_phases = {'t1': {'model': {'num_steps': 1}}}
     config.microbatches = 2
-    config.average_decay = 0.9
+    config.ema_decay = 0.9
     config.gradient_norms = True
     config.log_every = 4
     config.checkpoint.every_steps = 5

@@ -7,7 +7,7 @@ import ml_collections
 import pytest
 
 from snnjax.data import DatasetNotPreparedError
-from snnjax.paths import PathError
+from snnjax.errors import PathError
 from snnjax.train.config import (
     ConfigError,
     choose,
@@ -67,7 +67,7 @@ def test_a_wrong_choice_gets_the_near_ones():
             'batch_size=16 must be a multiple of microbatches=3 times the 8 devices',
         ),
         ('fsdp', 3, 'fsdp=3 must be a divisor of the 8 devices'),
-        ('average_decay', 1.0, 'average_decay=1.0 must be at least 0 and below 1'),
+        ('ema_decay', 1.0, 'ema_decay=1.0 must be at least 0 and below 1'),
         (
             'eval_batch_size',
             9,
@@ -186,10 +186,10 @@ def test_differences_leave_out_what_changes_no_result():
 
 def test_a_key_that_an_older_run_had_not_is_at_its_default():
     old, new = default_config().to_dict(), default_config()
-    del old['average_decay']
+    del old['ema_decay']
     assert differences(old, new) == []
-    new.average_decay = 0.5
-    assert differences(old, new) == ['average_decay: 0.0 -> 0.5']
+    new.ema_decay = 0.5
+    assert differences(old, new) == ['ema_decay: 0.0 -> 0.5']
 
 
 @pytest.mark.parametrize('locked', [True, False])

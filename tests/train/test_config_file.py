@@ -2,8 +2,7 @@
 
 import pytest
 
-from snnjax.errors import ConfigError
-from snnjax.paths import PathError
+from snnjax.errors import ConfigError, PathError
 from snnjax.tools.config_arguments import ConfigParser
 from snnjax.train.config_file import read_config, split_config
 

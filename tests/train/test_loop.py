@@ -89,9 +89,9 @@ def test_weights_of_other_classes_are_refused_with_the_key_that_takes_them(
         return variables
 
     monkeypatch.setattr(loop, 'load_weights', of_five_classes)
-    with pytest.raises(ConfigError, match=r'expected \(10,\)\n(.*\n)*.*new_classifier=true'):
+    with pytest.raises(ConfigError, match=r'expected \(10,\)\n(.*\n)*.*reset_head=true'):
         train(config, tmp_path / 'run')
-    config.new_classifier = True
+    config.reset_head = True
     assert not train(config, tmp_path / 'run').finished
     assert 'params/classifier/bias starts anew' in capsys.readouterr().out
 

@@ -65,9 +65,9 @@ def test_schedule_warms_up(config):
     )
 
 
-@pytest.mark.parametrize(('clip_norm', 'factor'), [(0.0, 1.0), (2.5, 0.5), (100.0, 1.0)])
-def test_large_gradients_are_scaled_down(config, clip_norm, factor):
-    config.optimizer.clip_norm = clip_norm
+@pytest.mark.parametrize(('grad_clip_norm', 'factor'), [(0.0, 1.0), (2.5, 0.5), (100.0, 1.0)])
+def test_large_gradients_are_scaled_down(config, grad_clip_norm, factor):
+    config.optimizer.grad_clip_norm = grad_clip_norm
     config.optimizer.weight_decay = 0.0
     optimizer = make_optimizer(config.optimizer, lambda step: 0.1)
     params = {'kernel': jnp.zeros(2), 'bias': jnp.zeros(1)}

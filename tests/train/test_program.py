@@ -87,7 +87,7 @@ def test_eight_devices_train_as_one_does(config, batch, fsdp):
 
 
 def test_shared_parameters_are_stored_once(config):
-    config.average_decay = 0.5
+    config.ema_decay = 0.5
     state = program_of(config, make_mesh(fsdp=8), steps_per_epoch=10).init()
     kernels = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim > 1]
     # Parameters, momentum and average.
@@ -268,7 +268,7 @@ def test_images_count_alike_in_every_microbatch(config, batch, skipped):
 
 def test_64_bit_mode_trains_float32_and_its_checkpoints_fit_both_modes(config, batch, tmp_path):
     config.optimizer.name = 'adam'
-    config.average_decay = 0.5
+    config.ema_decay = 0.5
 
     def step(state=None):
         program = program_of(config, make_mesh(jax.devices()[:1]), steps_per_epoch=10)
@@ -296,8 +296,8 @@ def test_64_bit_mode_trains_float32_and_its_checkpoints_fit_both_modes(config, b
 
 
 def test_a_step_needs_no_promotion_of_dtypes_or_ranks(config, batch):
-    config.optimizer.update({'name': 'adam', 'clip_norm': 1.0, 'warmup_epochs': 0.5})
-    config.update({'average_decay': 0.9, 'gradient_norms': True, 'label_smoothing': 0.1})
+    config.optimizer.update({'name': 'adam', 'grad_clip_norm': 1.0, 'warmup_epochs': 0.5})
+    config.update({'ema_decay': 0.9, 'gradient_norms': True, 'label_smoothing': 0.1})
     mixed = {'mixed_label': batch['label'], 'label_weight': np.ones(16, np.float32)}
     with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
         program = program_of(config, make_mesh(), steps_per_epoch=10)
@@ -310,7 +310,7 @@ def test_a_step_needs_no_promotion_of_dtypes_or_ranks(config, batch):
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated(config, batch):
-    config.average_decay = 0.75
+    config.ema_decay = 0.75
     program = program_of(config, make_mesh(), steps_per_epoch=10)
     placed = put_batch(batch, program.batch_sharding)
     state = program.init()

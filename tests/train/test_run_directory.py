@@ -91,12 +91,12 @@ def test_weights_to_begin_with_matter_until_the_first_checkpoint(tmp_path, confi
         check_config(tmp_path, config)
     (tmp_path / 'checkpoints' / '3' / 'state').mkdir(parents=True)
     for config.init_from in ('', str(tmp_path / 'moved'), str(tmp_path / 'elsewhere')):
-        for config.new_classifier in (False, True):
+        for config.reset_head in (False, True):
             check_config(tmp_path, config)
             write_config(tmp_path, config)
             kept = json.loads((tmp_path / 'config.json').read_text())
             assert kept['init_from'] == str(tmp_path / 'moved')
-            assert not kept['new_classifier']
+            assert not kept['reset_head']
     config.seed = 1
     with pytest.raises(ConfigError, match=r'configuration:\n  seed: 0 -> 1\n'):
         check_config(tmp_path, config)

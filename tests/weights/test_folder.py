@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from snnjax import create_model
-from snnjax.errors import WeightsError
+from snnjax.errors import PathError, WeightsError
 from snnjax.models.params import forward_order, stack_layers
-from snnjax.paths import PathError
 from snnjax.weights import folder as module
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import (
@@ -80,7 +79,7 @@ def test_a_classifier_of_other_classes_may_start_anew(tmp_path):
     _, variables = random_variables()
     save_weights(tmp_path, variables, 'ms_resnet20', OPTIONS)
     model, like = random_variables(num_classes=6)
-    fitted, kept = fit_weights(model, like, load_weights(tmp_path), new_classifier=True)
+    fitted, kept = fit_weights(model, like, load_weights(tmp_path), reset_head=True)
     assert kept == ['params/classifier/bias', 'params/classifier/kernel']
     chex.assert_trees_all_equal(fitted['params']['classifier'], like['params']['classifier'])
     chex.assert_trees_all_equal(fitted['params']['stem'], variables['params']['stem'])

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from snnjax.errors import PathError
 from snnjax.export.hub import describe
-from snnjax.paths import PathError
 from snnjax.weights.hub import split_name
 from snnjax.weights.source import find_weights
 from tests import processes

@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 import snnjax
-from snnjax.paths import PathError
+from snnjax.errors import PathError
 from snnjax.weights.source import find_weights
 from tests.models import numpy_networks
 from tests.models.numpy_networks import Node, Parameters
