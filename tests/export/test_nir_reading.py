@@ -113,7 +113,7 @@ def another_order(graph):
     [
         (another_type, 'stage1_block1_spike1 is a node of type IF'),
         (another_threshold, 'the same in all layers, but .* and .* differ'),
-        (another_order, 'in no order that is known'),
+        (another_order, 'order matches no network'),
     ],
 )
 def test_other_graphs_are_refused_by_name(change, reason):

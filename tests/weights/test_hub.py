@@ -186,7 +186,7 @@ def damage(folder):
     ('change', 'reason'),
     [
         (add_pickle, r'no folder of safetensors: it has weights\.pth'),
-        (forget_licence, 'has no licence'),
+        (forget_licence, 'has no license'),
         (damage, 'cannot be read'),
     ],
 )
