@@ -1,4 +1,4 @@
-"""Paths that a user gives."""
+"""Paths given by a user."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from snnjax.errors import UserError
 
 
 class PathError(UserError, ValueError, argparse.ArgumentTypeError):
-    """A path that cannot be used; the message says why, also as that of an argument."""
+    """An invalid path, also as an argument of argparse; the message gives the reason."""
 
 
 def expand(path: str | Path) -> Path:
-    """Returns a path with the home folder in the place of ``~`` or ``~user``.
+    """Returns a path with ``~`` or ``~user`` replaced by the home folder.
 
     Raises:
       PathError: if there is no such user.
@@ -27,12 +27,12 @@ def expand(path: str | Path) -> Path:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a power loss."""
+    """Waits until a file, or the names in a folder, are on disk and would survive a power loss."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems know nothing of it, for folders or at all.
+        # Some file systems do not support fsync, for folders or at all.
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS):
             raise
     finally:
