@@ -40,7 +40,7 @@ def test_a_module_that_cannot_be_imported_is_an_error_of_the_user(folder, names,
 
 
 def test_what_weights_name_is_imported_only_if_one_has_trained_with_it(folder):
-    with pytest.raises(ImportsError, match=r'Modules of others need a flag: .* give --imports=a_neuron'):
+    with pytest.raises(ImportsError, match=r'need a flag: .* give --imports=a_neuron'):
         load_modules_of_weights('a_neuron', folder)
     assert 'a_neuron' not in sys.modules
     note_modules('a_neuron')
