@@ -280,7 +280,7 @@ def _check_arrays(
     if size > max(_ALWAYS_READ, _MOST_COMPRESSED * on_disk):
         raise WeightsError(
             f'{path} should have {size:,} bytes of arrays in {on_disk:,} bytes of files: '
-            'these are no trained weights'
+            'these cannot be trained weights'
         )
     shapes = {key: jax.ShapeDtypeStruct(a.shape, a.dtype) for key, a in arrays.items()}
     given = jax.tree.unflatten(jax.tree.structure(described), shapes.values())
