@@ -114,8 +114,8 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
         has_weights = any(p.exists() for p in kept) or checkpoint_steps(directory / 'checkpoints')
         if not (path.exists() and has_weights):
             raise WeightsError(
-                f'{directory} has no weights: a folder of weights has model.json and variables, '
-                f'a run has model.json and a checkpoint'
+                f'{directory} has no weights: model.json and variables are needed (a folder of '
+                f'weights), or model.json and a checkpoint (a run)'
             )
         description = json.loads(path.read_text())
     except OSError as error:

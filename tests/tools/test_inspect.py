@@ -146,7 +146,7 @@ def test_stacked_blocks_are_in_their_place():
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('nothing', 'has no weights: a folder of weights has'),
+        ('nothing', 'has no weights: model.json and'),
         ('model.json', 'is not JSON: '),
         ('variables/_METADATA', 'is damaged: '),
     ],
