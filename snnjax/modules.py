@@ -63,7 +63,7 @@ def load_modules_of_weights(names: str, source: Path) -> None:
         if name not in sys.modules and not known.is_noted('modules', _identity(name)):
             raise ImportsError(
                 f'{source} needs the module {name!r}, which you have not trained with on this '
-                f'machine. Modules of others need a flag: if you trust it, give --imports={name}'
+                f'machine. It is only imported with a flag: if you trust it, give --imports={name}'
             )
     load_modules(names)
 
