@@ -101,7 +101,7 @@ def test_one_split_is_undivided(tmp_path):
     [
         (files_of('train') | {'owl/1.bin': b''}, 'has train, named as a split is, beside owl'),
         ({'cat/1.bin': b'', 'test/1.bin': b''}, 'has test, named as a split is, beside cat'),
-        (files_of('train', 'valit'), 'has train, named as a split is, beside valit'),
+        (files_of('train', 'vaild'), 'has train, named as a split is, beside vaild'),
         (files_of('train', 'Train', 'test'), 'Train, train, all named as the train split is'),
         (files_of('train', 'val', 'dev'), 'dev, val, all named as the val split is'),
         (files_of('val', 'test'), 'train and one of test and val are needed'),
