@@ -1,8 +1,8 @@
-# These do their whole set-up: an environment of their own in .venv, with tested versions.
-#   make demo   train MS-ResNet on handwritten digits, about a minute
+# These targets also install their environment, with tested versions, in .venv.
+#   make demo   train MS-ResNet on handwritten digits, which takes about a minute
 #   make test   run the tests
-#   make docs   make the site of docs, in docs/_build/html
-# PYTHON=python3.12 chooses another Python (3.11 or newer).
+#   make docs   build the documentation in docs/_build/html
+# PYTHON=python3.12 selects another Python (3.11 or newer).
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,8 +15,8 @@ demo: $(VENV)/.plots
 	rm -rf runs/demo
 	$(BIN)/python -m snnjax.main --config=configs/digits.py --workdir=runs/demo
 
-# Two processes: most of it is compiling, of which one process keeps little more than one core busy.
-# Tests that compute little come first, for themselves: they are compiled in another way.
+# Two processes: most of the time is compilation, and one process uses little more than one core.
+# Tests in COMPILING compute little. They run first and separately, with other compiler options.
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 COMPILING := $(addprefix tests/,conversion export models neurons weights)
 
@@ -28,21 +28,22 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/shellcheck launch/*.sh launch/slurm.sbatch
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The site, in docs/_build/html.
+# Builds the documentation in docs/_build/html.
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-# Whether links to other sites lead somewhere.
+# Checks the links to other sites.
 linkcheck: $(VENV)/.docs
 	$(BIN)/sphinx-build -b linkcheck -q docs docs/_build/linkcheck
 
-# Versions that are not in the database count as failures, or else an audit of nothing would pass.
+# Versions that are missing in the database count as failures: an audit of nothing must not pass.
 audit: $(VENV)/.audit
 	@status=0; for file in constraints/*.txt; do \
 	  $(BIN)/pip-audit --strict --no-deps --disable-pip --requirement $$file || status=1; \
@@ -51,14 +52,14 @@ audit: $(VENV)/.audit
 clean:
 	rm -rf $(VENV) docs/_build runs/demo .mypy_cache .pytest_cache .ruff_cache
 
-# .venv/.plots and .venv/.dev stand for an environment with that extra installed.
+# The file .venv/.dev marks an environment in which the extra dev is installed; likewise for others.
 $(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$*]'
 	touch $@
 
 $(VENV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo 'snnjax needs Python 3.11 or newer; give one with PYTHON=python3.11'; exit 1; }
+	  || { echo 'snnjax needs Python 3.11 or newer; select one with PYTHON=python3.11'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 

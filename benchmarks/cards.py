@@ -1,7 +1,8 @@
-"""Describes the device that a benchmark runs on, and measures its two speeds.
+"""Descriptions of the device that a benchmark runs on, with its two measured speeds.
 
-A time says little without them: operations a second of a matrix product in bfloat16, and bytes a
-second of a copy, both measured in the process that asks, with the software that the rest runs on.
+Times are hard to compare without these speeds: operations per second of a bfloat16 matrix product,
+and bytes per second of a copy. Both are measured in the same process and with the same software as
+the benchmark.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'torch', 'triton', 'spikingjelly', 'snntorch')
-# Sides of the matrices, and bytes of the array that is copied.
+# Side length of the matrices, and size in bytes of the copied array.
 _SIZES = {'gpu': (8192, 2**30), 'tpu': (8192, 2**30), 'cpu': (512, 2**24)}
 
 
 def describe_card() -> dict[str, Any]:
-    """Returns the name, number and driver of the devices, and the versions of the software."""
+    """Returns the names, count and driver of the devices, and the versions of the software."""
     import jax
 
     device = jax.devices()[0]
@@ -36,7 +37,7 @@ def describe_card() -> dict[str, Any]:
 
 
 def query_nvidia() -> list[str]:
-    """Returns name, driver and memory of each GPU as ``nvidia-smi`` gives them; [] without it."""
+    """Returns name, driver and memory of each GPU from ``nvidia-smi``; [] if it is missing."""
     if not shutil.which('nvidia-smi'):
         return []
     query = ['nvidia-smi', '--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']
@@ -45,7 +46,7 @@ def query_nvidia() -> list[str]:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Returns the versions of those packages that are installed."""
+    """Returns the versions of the packages that are installed."""
     found = {}
     for package in packages:
         try:
@@ -56,14 +57,14 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def measure_speeds(dtype: str = 'bfloat16') -> dict[str, float]:
-    """Measures what the device does at most.
+    """Measures the peak compute and memory speeds of the device.
 
     Args:
-      dtype: of the matrices.
+      dtype: the dtype of the matrices.
 
     Returns:
-      ``flops``, operations a second of a square matrix product, and ``bandwidth``, bytes a second
-      that a copy reads and writes.
+      The dict of ``flops``, operations per second of a square matrix product, and ``bandwidth``,
+      bytes per second that a copy reads and writes.
     """
     import jax
     import jax.numpy as jnp
@@ -72,7 +73,7 @@ def measure_speeds(dtype: str = 'bfloat16') -> dict[str, float]:
     matrix = jnp.ones((side, side), dtype)
     array = jnp.zeros(size // 4, jnp.float32)
     product = jax.jit(lambda a: a @ a)
-    # An addition, since a plain copy might be left out.
+    # A plain copy might be optimized away, so this adds 1.
     copy = jax.jit(lambda a: a + 1)
     return {
         'flops': 2 * side**3 / seconds_of_calls(lambda: product(matrix)),
@@ -81,7 +82,7 @@ def measure_speeds(dtype: str = 'bfloat16') -> dict[str, float]:
 
 
 def seconds_of_calls(call: Callable[[], Any], calls: int = 10, rounds: int = 5) -> float:
-    """Returns the median seconds of a call, of rounds that wait for their last call only."""
+    """Returns the median seconds per call over rounds; each round waits for its last call only."""
     import jax
 
     jax.block_until_ready(call())
@@ -95,17 +96,17 @@ def seconds_of_calls(call: Callable[[], Any], calls: int = 10, rounds: int = 5) 
 
 
 def account(compiled: Any) -> dict[str, float]:
-    """Returns XLA's account of a compiled program.
+    """Returns XLA's cost estimate of a compiled program.
 
     Returns:
-      ``flops``, ``bytes`` moved, and ``array_bytes``: arguments, results and temporaries. What the
-      platform does not tell is 0.
+      The dict of ``flops``, ``bytes`` moved, and ``array_bytes``, the size of arguments, results
+      and temporaries. Values that the platform does not report are 0.
     """
     cost = compiled.cost_analysis() or {}
     cost = cost[0] if isinstance(cost, list) else cost
     usage = compiled.memory_analysis()
     names = ('argument_size_in_bytes', 'output_size_in_bytes', 'temp_size_in_bytes')
-    # Results that are written over arguments are counted once.
+    # Results that reuse the memory of arguments are counted once.
     arrays = sum(getattr(usage, name, 0) for name in names)
     arrays -= getattr(usage, 'alias_size_in_bytes', 0)
     return {
@@ -116,7 +117,7 @@ def account(compiled: Any) -> dict[str, float]:
 
 
 def floor_seconds(cost: dict[str, float], speeds: dict[str, float]) -> dict[str, float]:
-    """Returns the seconds that operations and bytes take at least at the measured speeds."""
+    """Returns the least seconds for the operations and for the bytes at the measured speeds."""
     return {
         'compute': cost['flops'] / speeds['flops'],
         'memory': cost['bytes'] / speeds['bandwidth'],
@@ -124,7 +125,7 @@ def floor_seconds(cost: dict[str, float], speeds: dict[str, float]) -> dict[str,
 
 
 def peak_bytes() -> int:
-    """Returns the most bytes that JAX ever held on the device; on a CPU, of the process."""
+    """Returns the peak bytes that JAX held on the device, or those of the process on a CPU."""
     import resource
 
     import jax

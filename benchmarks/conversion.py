@@ -1,13 +1,13 @@
-r"""Compares the simulation of a converted network with that of SpikingJelly's, on the same CPU.
+r"""Compares the simulation of a converted network with SpikingJelly's on the same CPU.
 
   python benchmarks/conversion.py --steps 32 256 --batch_size 16 --rounds 5
 
-Needs the extra ``bench``. Both convert a ResNet20 of ReLUs (He et al. 2016) with weights that were
-drawn, by the maximum of its activations on the same images, and simulate one batch. The two take
-turns, round by round, after a round that is not timed, so that what else the machine does is shared
-among them. Printed are medians in seconds, their ratios, and the ratios of each round.
+Needs the extra ``bench``. Both convert a ReLU ResNet20 (He et al. 2016) with random weights, by the
+maximum of its activations on the same images, and simulate one batch. They take turns, one round
+each after an untimed warm-up round, so that other work on the machine affects both alike. Printed
+are the medians in seconds, their ratios, and the range of the ratios of single rounds.
 
-SpikingJelly's network runs step by step, which is what its guide shows, and in its multi-step mode.
+SpikingJelly's network runs step by step, as its guide shows, and in its multi-step mode.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from snnjax.conversion import Ann, Batch, Calibration, convert, simulate
 
 
 def ours(images: np.ndarray) -> Callable[[int], Any]:
-    """Returns a function of the number of steps that simulates the images."""
+    """Returns a function that simulates the images for a number of time steps."""
     model = create_model('relu_resnet20')
     x = jnp.asarray(images)
     variables = jax.jit(model.init)(jax.random.key(0), x)
@@ -39,7 +39,7 @@ def ours(images: np.ndarray) -> Callable[[int], Any]:
 
 
 def theirs(images: np.ndarray, *, multi_step: bool) -> Callable[[int], Any]:
-    """Returns the same of SpikingJelly."""
+    """Returns the same function for SpikingJelly."""
     import torch
     from spikingjelly.activation_based import ann2snn, functional
     from spikingjelly.activation_based.ann2snn import recipes

@@ -1,10 +1,10 @@
-"""Events that DART describes in a second of a core, and replaces by words.
+"""Events per second of a core that DART describes and assigns to words.
 
 OPENBLAS_NUM_THREADS=1 python benchmarks/dart_descriptor.py
 
-Rendered recordings (`benchmarks/event_recordings.py`) of 128x128 pixels, and the same at 34x34 with
-the settings for N-MNIST. Seconds are those of the processor, so that other work beside counts
-little; each figure is the best of the rounds.
+The inputs are rendered recordings (`benchmarks/event_recordings.py`) of 128x128 pixels, and the
+same at 34x34 with the settings for N-MNIST. Times are CPU seconds, which other work on the machine
+affects little. Each figure is the best of the rounds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     )
     parser.add_argument('--events', type=int, default=20_000)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', type=Path, help='file for the results')
+    parser.add_argument('--json', type=Path, help='the output file for the results')
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from benchmarks.event_recordings import Scene, render

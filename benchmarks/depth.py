@@ -1,11 +1,12 @@
-r"""Seconds of a training step by depth and by time steps, on this machine.
+r"""Seconds per training step by depth and by number of time steps, on this machine.
 
 pip install '.[plots]'
 python benchmarks/depth.py
 python benchmarks/depth.py --depths 8 20 44 110 482 --json=out.json --plot=out.png
 
-CIFAR's form of MS-ResNet in float32. Depths take turns at two time steps, time steps take turns at
-depth 20; what counts are the medians. A straight line is fitted to each, by least squares.
+The networks are MS-ResNets for CIFAR in float32. Depths take turns with two time steps, and numbers
+of time steps take turns at depth 20. Figures are medians. A straight line is fitted to each series
+by least squares.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SIZE, NUM_STEPS, DEPTH = 32, 2, 20
 
 
 def seconds_of_a_step(cases: list[tuple[int, int]], batch: int, rounds: int) -> list[float]:
-    """Medians over the rounds, in each of which every (depth, time steps) has its turn."""
+    """Returns the median seconds per step of each case (depth, time steps); cases take turns."""
     images, labels = make_batch(batch, SIZE, num_classes=10)
     programs = []
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +45,7 @@ def seconds_of_a_step(cases: list[tuple[int, int]], batch: int, rounds: int) -> 
 
 
 def fit_line(x: list[int], y: list[float]) -> dict[str, float]:
-    """The straight line with the least relative errors, and the largest of them."""
+    """Returns the straight line with the least relative errors, and its largest relative error."""
     weights = 1 / np.array(y)
     slope, start = np.polyfit(x, y, 1, w=weights)
     errors = np.abs((slope * np.array(x) + start) * weights - 1)
@@ -52,7 +53,7 @@ def fit_line(x: list[int], y: list[float]) -> dict[str, float]:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Draws seconds over depth, and over time steps, with their lines."""
+    """Plots seconds over depth and over time steps, with their fitted lines."""
     figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout='constrained')
     for ax, (key, result) in zip(figure.subplots(1, 2), results['series'].items(), strict=True):
         x, line = np.array(result['x']), result['line']
@@ -60,7 +61,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         ax.plot(ends, line['slope'] * ends + line['start'], color='0.6', linewidth=1.2)
         ax.plot(x, result['seconds'], 'o', color='tab:blue')
         ax.set_xlabel({'depth': 'depth (layers)', 'time_steps': 'time steps T'}[key])
-        ax.set_ylabel('seconds a training step')
+        ax.set_ylabel('seconds per training step')
         ax.set_title(f'{result["fixed"]}, {results["batch"]} images', fontsize=10)
         ax.set_ylim(bottom=0)
         ax.set_xlim(left=0)

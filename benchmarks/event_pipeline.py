@@ -1,20 +1,20 @@
-r"""Event recordings of real size, from files to batches, with SpikingJelly's loader beside.
+r"""Event recordings of real size, from files to batches, compared with SpikingJelly's loader.
 
 python benchmarks/event_pipeline.py --each=100 --users=2
 python benchmarks/event_pipeline.py --each=1000 --users=122 --peer=~/spikingjelly/bin/python \
     --folder=/scratch --json=out.json
 
-Makes sets in the layouts of CIFAR10-DVS (--each recordings of each of ten classes) and DVS128
-Gesture (--users recordings of --seconds), see `benchmarks/event_recordings.py`, and prepares them
-with ``python -m snnjax.tools.prepare``. One preparation is killed in the middle, and continued; the
-files have to be the same, byte for byte.
+The program renders sets in the layouts of CIFAR10-DVS (--each recordings of each of ten classes)
+and DVS128 Gesture (--users recordings of --seconds) with `benchmarks/event_recordings.py`. It
+prepares them with ``python -m snnjax.tools.prepare``. One preparation is killed in the middle and
+resumed; its files must be the same, byte for byte.
 
-Then one core makes frames of recordings in memory, by this library and by SpikingJelly in turn, in
-processes of their own. SpikingJelly's ``_load_origin_data`` reads the same files, and its
-``integrate_events_by_fixed_frames_number`` frames them; the frames have to be the same. Last,
-``bench_data`` measures for which share of training steps a small network waits.
+Then this library and SpikingJelly take turns at making frames of recordings in memory, on one core
+and in processes of their own. SpikingJelly's ``_load_origin_data`` reads the same files, and its
+``integrate_events_by_fixed_frames_number`` makes the frames, which must be the same. Last,
+``bench_data`` measures the share of training time in which a small network waits for data.
 
-Times are seconds of the processor if they are for a core, so that other work beside counts little.
+Rates of a core are per CPU second, which other work on the machine affects little.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NUM_FRAMES = 10
 DATA_SETS = ('cifar10_dvs', 'dvs_gesture')
 ROOT = Path(__file__).resolve().parents[1]
 
-# SpikingJelly's part, in its own process and perhaps its own environment: a line in, a line out.
+# SpikingJelly's part runs in its own process and maybe its own environment: a line in, a line out.
 PEER = """
 import hashlib, json, sys, time
 import numpy as np
@@ -55,7 +55,7 @@ for line in sys.stdin:
         frames = utils.integrate_events_by_fixed_frames_number(r, how, num_frames, 128, 128)
         made.append(frames)
     seconds = time.process_time() - start
-    # Its axes are turned: back to rows, columns and polarities.
+    # Its axes have another order; this restores rows, columns and polarities.
     turned = [np.flip(f, 2).transpose(0, 3, 2, 1) for f in made]
     flat = np.stack(turned).clip(0, 255).astype(np.uint8)
     digest = hashlib.sha256(np.ascontiguousarray(flat).tobytes()).hexdigest()
@@ -67,13 +67,13 @@ def prepare(dataset: str, source: Path, data_dir: Path, stop_after: int = 0) -> 
     """Prepares a data set in a process of its own.
 
     Args:
-      dataset: name of the data set.
-      source: folder with its files.
-      data_dir: folder to write to.
-      stop_after: number of shards after which the process is killed; 0 to let it end.
+      dataset: the name of the data set.
+      source: the folder with its files.
+      data_dir: the folder to write to.
+      stop_after: the number of shards after which the process is killed; 0 to let it finish.
 
     Returns:
-      ``seconds``, ``cpu_seconds`` and ``peak_bytes``, of the process.
+      The dict of ``seconds``, ``cpu_seconds`` and ``peak_bytes`` of the process.
     """
     command = [sys.executable, '-m', 'snnjax.tools.prepare', dataset]
     command += [f'--source={source}', f'--data.dir={data_dir}']
@@ -89,7 +89,7 @@ def prepare(dataset: str, source: Path, data_dir: Path, stop_after: int = 0) -> 
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != (-9 if stop_after else 0):
-        raise RuntimeError(f'the preparation of {dataset} ended with {process.returncode}')
+        raise RuntimeError(f'preparing {dataset} ended with status {process.returncode}')
     return {
         'seconds': time.perf_counter() - start,
         'cpu_seconds': usage.ru_utime + usage.ru_stime,
@@ -106,7 +106,7 @@ def digest_of(folder: Path) -> dict[str, str]:
 
 
 def measure_preparation(dataset: str, source: Path, folder: Path, events: int) -> dict[str, Any]:
-    """Prepares a data set twice, once with a stop in the middle, and prints what it took."""
+    """Prepares a data set twice, once with a stop in the middle, and prints the costs."""
     result: dict[str, Any] = prepare(dataset, source, folder / 'whole')
     made = folder / 'whole' / dataset / '1.0.0'
     shards = len(list(made.glob('*array_record*')))
@@ -133,7 +133,7 @@ def measure_preparation(dataset: str, source: Path, folder: Path, events: int) -
             'same_bytes': same,
         }
         print(
-            f'{dataset}: killed and continued: {stopped["cpu_seconds"]:.0f} + '
+            f'{dataset}: killed and resumed: {stopped["cpu_seconds"]:.0f} + '
             f'{again["cpu_seconds"]:.0f} s of a core, files {"the same" if same else "DIFFER"}',
             flush=True,
         )
@@ -141,7 +141,7 @@ def measure_preparation(dataset: str, source: Path, folder: Path, events: int) -
 
 
 def framings() -> dict[str, Any]:
-    """Returns the ways to make frames, by name."""
+    """Returns the framings by name."""
     from snnjax.data.transforms.framing import Framing
 
     return {
@@ -157,8 +157,8 @@ class Peer:
     """SpikingJelly in a process of its own.
 
     Args:
-      python: interpreter that has it.
-      files: recordings to read.
+      python: the path of a Python interpreter that has SpikingJelly.
+      files: the recordings to read.
     """
 
     def __init__(self, python: str, files: Sequence[Path]) -> None:
@@ -168,7 +168,7 @@ class Peer:
         self.events = self._ask(json.dumps([[str(path) for path in files], NUM_FRAMES]))['events']
 
     def frame(self, how: str) -> dict[str, Any]:
-        """Returns ``seconds`` and ``digest``, of the frames of all recordings."""
+        """Returns ``seconds`` and ``digest`` of framing all recordings."""
         return self._ask(how)
 
     def _ask(self, line: str) -> dict[str, Any]:
@@ -179,14 +179,14 @@ class Peer:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(
-                'SpikingJelly gave no answer; give --peer an interpreter that has it'
+                'SpikingJelly did not respond; give --peer an interpreter that has it'
             )
         answered: dict[str, Any] = json.loads(answer)
         return answered
 
 
 def measure_framing(files: Sequence[Path], peer_python: str, rounds: int) -> dict[str, Any]:
-    """Frames recordings of CIFAR10-DVS in turns; prints events per second of a core."""
+    """Frames recordings of CIFAR10-DVS in turns, and prints events per second of a core."""
     from snnjax.data.sources.event_files import read_aedat2
 
     recordings = [read_aedat2(path.read_bytes()) for path in files]
@@ -209,7 +209,7 @@ def measure_framing(files: Sequence[Path], peer_python: str, rounds: int) -> dic
                 if number:
                     note(f'SpikingJelly, {name}', theirs['seconds'])
                 elif name == 'number':
-                    # By time, its frames end in other microseconds.
+                    # By time, SpikingJelly's frames end at other microseconds.
                     ours = hashlib.sha256(np.stack(frames).tobytes()).hexdigest()
                     equal = ours == theirs['digest']
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -224,7 +224,7 @@ def measure_framing(files: Sequence[Path], peer_python: str, rounds: int) -> dic
 
 
 def measure_batches(data_dir: Path) -> dict[str, float]:
-    """Measures how fast batches are read and framed, also from the middle of an epoch on."""
+    """Measures how fast batches are read and framed, and the restart from mid-epoch."""
     from snnjax.data import DataOptions, open_dataset
     from snnjax.data.pipeline import TrainingBatches
 
@@ -254,7 +254,7 @@ def measure_batches(data_dir: Path) -> dict[str, float]:
 
 
 def measure_waiting(data_dir: Path) -> float:
-    """Returns the share of the time of training steps of a small network spent waiting."""
+    """Returns the share of training time that a small network waits for data."""
     command = [sys.executable, '-m', 'snnjax.tools.bench_data']
     command += [f'--config=configs/cifar10_dvs.py:depth=8,num_steps={NUM_FRAMES},split=random:0']
     command += [f'--config.data.dir={data_dir}', '--config.batch_size=8', '--batches=2']
@@ -313,14 +313,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--data_sets', nargs='+', choices=DATA_SETS, default=DATA_SETS)
     parser.add_argument('--each', type=int, default=100, help='recordings of each class (100)')
     parser.add_argument('--users', type=int, default=2, help='recordings of gestures (2)')
-    parser.add_argument('--seconds', type=float, default=100, help='length of these (100)')
+    parser.add_argument(
+        '--seconds', type=float, default=100, help='length of a gesture recording (100)'
+    )
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument(
-        '--peer', default='', help='interpreter that has SpikingJelly; default: without it'
+        '--peer', default='', help='an interpreter that has SpikingJelly; default: no comparison'
     )
-    parser.add_argument('--no_steps', action='store_true', help='take no training steps')
-    parser.add_argument('--folder', type=Path, help='for the files; default: a temporary one')
-    parser.add_argument('--json', type=Path, help='file for the results')
+    parser.add_argument('--no_steps', action='store_true', help='skip the training steps')
+    parser.add_argument(
+        '--folder', type=Path, help='the folder for the files; default: a temporary one'
+    )
+    parser.add_argument('--json', type=Path, help='the output file for the results')
     args = parser.parse_args(argv)
     sys.path.insert(0, str(ROOT))
     args.peer = str(Path(args.peer).expanduser()) if args.peer else ''

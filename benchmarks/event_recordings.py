@@ -1,9 +1,9 @@
-"""Recordings of an event camera that nobody made: moving images, as the files that cameras write.
+"""Synthetic recordings of an event camera: moving images, written in the formats of real cameras.
 
 A pixel fires when the logarithm of its brightness has changed by a threshold since its last event.
-Images are smooth noise, whose direction tells the class; they move in closed loops, as those of
-CIFAR10-DVS do. So any number of recordings of a real size can be had, with labels that can be
-learned, in the layouts that `snnjax.tools.prepare` reads.
+The images are smooth noise with a direction that depends on the class; they move in closed loops as
+in CIFAR10-DVS. This gives any number of recordings of real size, with learnable labels, in the
+layouts that `snnjax.tools.prepare` reads.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from snnjax.data.sources.event_files import Events
 SIDE = 128
 _MARGIN = 8
 _STEP = 10_000
-"""Microseconds between two renderings; events lie in between."""
+"""Microseconds between two renderings; events have random times in between."""
 CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
 GESTURES = 11
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What a recording shows.
+    """The content of a recording.
 
     Attributes:
-      label: class of the image.
-      classes: number of classes.
-      seed: seed of the image and its movement.
-      seconds: length of the recording.
-      threshold: change of the logarithm of brightness that makes an event.
+      label: the class of the image.
+      classes: the number of classes.
+      seed: the seed of the image and its movement.
+      seconds: the length of the recording in seconds.
+      threshold: the change in log brightness that causes an event.
     """
 
     label: int
@@ -43,7 +43,7 @@ class Scene:
     threshold: float = 0.35
 
     def image(self) -> np.ndarray:
-        """Returns brightness, (128 + margins)^2 float32 above 0: noise, smoothed in a direction."""
+        """Returns brightness, (128 + margins)^2 float32 above 0: noise smoothed in a direction."""
         side = SIDE + 2 * _MARGIN
         rng = np.random.default_rng((self.seed, self.label))
         angle = np.pi * self.label / self.classes
@@ -55,7 +55,7 @@ class Scene:
         return np.exp(noise / noise.std() * 0.5).astype(np.float32)
 
     def views(self) -> Iterator[np.ndarray]:
-        """Yields the logarithm of what the camera sees, (128, 128), at each step."""
+        """Yields the logarithm of the camera's view, (128, 128), at each step."""
         image = np.log(self.image())
         rng = np.random.default_rng((self.seed, self.label, 1))
         phase, period = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.3, 0.5, 2)
@@ -72,7 +72,7 @@ def _between(rows: np.ndarray, share: float) -> np.ndarray:
 
 
 def render(scene: Scene) -> Events:
-    """Renders a scene as the events of a DVS128, in the order of time."""
+    """Renders a scene as the events of a DVS128, ordered by time."""
     rng = np.random.default_rng((scene.seed, scene.label, 2))
     views = scene.views()
     reference = next(views).ravel()
@@ -85,7 +85,7 @@ def render(scene: Scene) -> Events:
         repeats = np.abs(number[fired])
         pixel = np.repeat(fired, repeats)
         t = np.sort(rng.integers(0, _STEP, len(pixel)))
-        # At any time within the step, but all in its order.
+        # Times are random within a step, and in the same order as the events.
         order = rng.permutation(len(pixel))
         pixels.append(pixel[order])
         polarities.append(np.repeat(number[fired] > 0, repeats)[order])
@@ -102,18 +102,18 @@ def render(scene: Scene) -> Events:
 
 
 def to_aedat2(events: Events) -> bytes:
-    """Returns the bytes of a file of AEDAT 2.0, as those of CIFAR10-DVS."""
+    """Returns the bytes of a file in AEDAT 2.0, the format of CIFAR10-DVS."""
     y, x = SIDE - 1 - events.y.astype('>u4'), events.x.astype('>u4')
     words = np.stack([y << 8 | x << 1 | ~events.on, events.t.astype('>u4')], axis=1)
     return b'#!AER-DAT2.0\r\n# This is a raw AE data file\r\n' + words.astype('>u4').tobytes()
 
 
 def to_aedat3(events: Events, packet: int = 8192) -> bytes:
-    """Returns the bytes of a file of AEDAT 3.1, as those of DVS128 Gesture.
+    """Returns the bytes of a file in AEDAT 3.1, the format of DVS128 Gesture.
 
     Args:
       events: the events, with times below 2^31 microseconds.
-      packet: number of events in a packet.
+      packet: the number of events in a packet.
     """
     x, y, on = (column.astype('<u4') for column in (events.x, events.y, events.on))
     words = np.stack([x << 17 | y << 2 | on << 1 | 1, events.t.astype('<u4')], axis=1)
@@ -126,12 +126,12 @@ def to_aedat3(events: Events, packet: int = 8192) -> bytes:
 
 
 def write_cifar10_dvs(folder: Path, each: int, seconds: float = 1.3) -> int:
-    """Writes recordings in the layout of CIFAR10-DVS; returns the number of events.
+    """Writes recordings in the layout of CIFAR10-DVS, and returns the number of events.
 
     Args:
-      folder: folder for the folders of the classes.
-      each: number of recordings of each class; the data set has 1,000.
-      seconds: length of a recording.
+      folder: the folder for the folders of the classes.
+      each: the number of recordings of each class; the data set has 1,000.
+      seconds: the length of a recording in seconds.
     """
     total = 0
     for label, name in enumerate(CLASSES):
@@ -145,12 +145,12 @@ def write_cifar10_dvs(folder: Path, each: int, seconds: float = 1.3) -> int:
 
 
 def write_dvs_gesture(folder: Path, users: int, seconds: float = 100.0) -> int:
-    """Writes recordings in the layout of DVS128 Gesture; returns the number of events.
+    """Writes recordings in the layout of DVS128 Gesture, and returns the number of events.
 
     Args:
-      folder: folder for the files.
-      users: number of recordings, of which the last is for testing; the data set has 122.
-      seconds: length of a recording, in which each of the 11 gestures has an equal part.
+      folder: the folder for the files.
+      users: the number of recordings, the last one for testing; the data set has 122.
+      seconds: the length of a recording in seconds; each of the 11 gestures has an equal part.
     """
     folder = folder / 'DvsGesture'
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,17 @@
-"""MS blocks whose normalization, residual addition and neurons are one pass over memory.
+"""MS blocks with normalization, residual addition and neurons fused into one pass over memory.
 
-A convolution's output ``y`` is normalized, added to the stream, and fires the neurons that follow,
-of the same block or of the next one::
+A convolution's output ``y`` is normalized, added to the stream, and fed to the neurons that follow,
+in the same block or in the next one::
 
     stream' = stream + (slope * y + offset)        spikes = LIF(stream')
-    spikes = LIF(slope * y + offset)               inside of a block, where no stream is
+    spikes = LIF(slope * y + offset)               within a block, which adds no stream
 
-Forward, a kernel reads ``y`` and the stream once, and writes the new stream, the spikes and a word
-for each neuron. Backward, it reads the two cotangents, ``y`` and the words once, and writes the
-cotangent of the current and the two sums a channel that normalization needs of it.
+The forward kernel reads ``y`` and the stream once, and writes the new stream, the spikes and one
+word for each neuron. The backward kernel reads the two cotangents, ``y`` and the words once. It
+writes the cotangent of the current, and its two sums over each channel that normalization needs.
 
-There are two forms: a Pallas kernel for GPUs (through Triton; interpreted elsewhere), and the same
-in plain JAX, for XLA to fuse. Statistics of a batch stay what they are in `snnjax.models.layers`.
+There are two forms: a Pallas kernel for GPUs (through Triton; interpreted on other platforms), and
+plain JAX that XLA can fuse. `snnjax.models.layers` computes the batch statistics in both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from snnjax.models.resnets import ResNet
 from snnjax.neurons.isolate import isolate
 
 DECAY, THRESHOLD, WIDTH = 0.25, 0.5, 1.0
-# Numbers of a program of the kernel at a time, and turns that it takes.
+# Elements that a program of the kernel processes at once, and the most turns that it takes.
 _BLOCK, _TURNS = 1024, 8
 
 
@@ -54,7 +54,7 @@ def _current(y: jax.Array, slope: jax.Array, offset: jax.Array, stream: jax.Arra
 def _charge(
     potential: jax.Array, word: jax.Array, current: jax.Array, t: int, num_steps: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the potential that step ``t`` leaves, the word with its bits, and its spikes."""
+    """Returns the potential after step ``t``, the word with the step's bits, and its spikes."""
     potential = DECAY * potential + current.astype(jnp.float32)
     distance = potential - THRESHOLD
     spike, inside = distance >= 0, jnp.abs(distance) <= WIDTH / 2
@@ -65,18 +65,18 @@ def _charge(
 def _pull_back(
     carry: jax.Array, cotangent: jax.Array, word: jax.Array, t: int, num_steps: int
 ) -> jax.Array:
-    """Returns the cotangent of step ``t``'s potential."""
+    """Returns the cotangent of the potential in step ``t``."""
     inside, spike = (word >> (num_steps + t)) & 1 == 1, (word >> t) & 1 == 1
     through_spike = jnp.where(inside, cotangent.astype(jnp.float32) / WIDTH, 0.0)
     return through_spike + jnp.where(spike, 0.0, carry)
 
 
 class _Tiles(NamedTuple):
-    """How arrays (B, T, R, C), with R pixels, are divided among programs of a kernel.
+    """The division of arrays (B, T, R, C) with R pixels among the programs of a kernel.
 
     Attributes:
-      rows: pixels at a time.
-      turns: times that a program takes so many.
+      rows: the number of pixels that a program processes at once.
+      turns: the number of turns of a program.
     """
 
     rows: int
@@ -84,13 +84,13 @@ class _Tiles(NamedTuple):
 
     @classmethod
     def of(cls, pixels: int, channels: int) -> _Tiles:
-        """Returns the tiles for so many pixels and channels.
+        """Returns the tiles for a number of pixels and channels.
 
         Raises:
-          ValueError: if the channels are no power of two, which Triton needs.
+          ValueError: if the number of channels is not a power of two, which Triton needs.
         """
         if channels & (channels - 1):
-            raise ValueError(f'{channels} channels must be a power of two')
+            raise ValueError(f'the number of channels, {channels}, must be a power of two')
         rows = 1
         while pixels % (2 * rows) == 0 and 2 * rows * channels <= _BLOCK:
             rows *= 2
@@ -112,7 +112,7 @@ def _forward_kernel(tiles: _Tiles, *refs: Any) -> None:
         for t in range(num_steps):
             stream = None
             if streams:
-                # A stream that does not change over time has a single step.
+                # A stream that is constant in time has a single step.
                 stream = streams[0][t if streams[0].shape[0] > 1 else 0, rows, :]
             current = _current(y_ref[t, rows, :], slope, offset, stream)
             potential, word, spike = _charge(potential, word, current, t, num_steps)
@@ -157,8 +157,8 @@ def _call(
 ) -> list[jax.Array]:
     """Runs a kernel on the GPU, or interprets it.
 
-    Arrays have the pixels as one axis: (B, T, R, C), (B, R, C) of words, (C,) for all, or
-    (B, programs, C) for each.
+    The arrays have one axis for the pixels: (B, T, R, C), or (B, R, C) for words. Arrays (C,) are
+    shared by all programs, and arrays (B, programs, C) have a part for each program.
     """
     _, _, pixels, channels = y.shape
     tiles = _Tiles.of(pixels, channels)
@@ -189,11 +189,11 @@ def _call(
 
 
 def _pixels(x: jax.Array) -> jax.Array:
-    """(B, T, H, W, C) -> (B, T, H W, C), the same memory."""
+    """Merges the pixels into one axis, (B, T, H, W, C) -> (B, T, H W, C), without a copy."""
     return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
-# Jitted, so that layers of the same shapes are traced once.
+# Jitted, so that layers of the same shapes share a trace.
 @jax.jit
 def _kernel_forward(y: jax.Array, slope: jax.Array, offset: jax.Array, *streams: jax.Array) -> Any:
     pixels = _pixels(y)
@@ -245,12 +245,12 @@ def _plain_backward(spikes: jax.Array, word: jax.Array, y: jax.Array, *streams: 
 
 
 class Fused(NamedTuple):
-    """The two passes, with gradients of their own.
+    """The two fused passes, with custom gradients.
 
     Attributes:
-      fire: ``(y, slope, offset) -> spikes``; y (B, T, H, W, C), slope and offset (C,).
-      add_and_fire: ``(y, slope, offset, stream) -> (stream', spikes)``; stream (B, 1 or T, H, W,
-        C).
+      fire: the function ``(y, slope, offset) -> spikes``; y (B, T, H, W, C), slope and offset (C,).
+      add_and_fire: the function ``(y, slope, offset, stream) -> (stream', spikes)``; stream (B, 1
+        or T, H, W, C).
     """
 
     fire: Callable[..., Any]
@@ -258,20 +258,21 @@ class Fused(NamedTuple):
 
 
 def make_fused(forward: Callable[..., Any], backward: Callable[..., Any]) -> Fused:
-    """Builds the passes of a form.
+    """Builds the two passes of a form.
 
     Args:
-      forward: ``(y, slope, offset, *streams) -> (word, spikes, *streams)``.
-      backward: ``(spikes, word, y, *streams)``, the first and the last cotangents, to the
-        cotangent of the current, and its sum and that of its product with ``y``, by channel.
+      forward: the function ``(y, slope, offset, *streams) -> (word, spikes, *streams)``.
+      backward: the function ``(spikes, word, y, *streams)``, in which spikes and streams are
+        cotangents. It returns the cotangent of the current, and for each channel the sum of that
+        cotangent and the sum of its product with ``y``.
 
     Raises:
-      ValueError: when called with more than 15 time steps, whose bits no word here holds.
+      ValueError: if a pass is called with more than 15 time steps, which do not fit into a word.
     """
 
     def run(y: jax.Array, *rest: jax.Array) -> Any:
         if y.shape[1] > 15:
-            raise ValueError(f'{y.shape[1]} time steps must be at most 15')
+            raise ValueError(f'the number of time steps, {y.shape[1]}, must be at most 15')
         return forward(y, *rest)
 
     def gradients(residuals: Any, spikes: jax.Array, *streams: jax.Array) -> Any:
@@ -298,7 +299,7 @@ def make_fused(forward: Callable[..., Any], backward: Callable[..., Any]) -> Fus
         y: jax.Array, slope: jax.Array, offset: jax.Array, stream: jax.Array
     ) -> Any:
         word, spikes, out = run(y, slope, offset, stream)
-        # Only the steps of the stream are needed of it.
+        # The backward pass needs only the stream's number of time steps.
         return (out, spikes), ((y, slope, word), stream[:0])
 
     def add_and_fire_backward(residuals: Any, cotangents: tuple[jax.Array, jax.Array]) -> Any:
@@ -316,13 +317,13 @@ FORMS = {
     'pallas': make_fused(_kernel_forward, _kernel_backward),
     'xla': make_fused(_plain_forward, _plain_backward),
 }
-"""The passes by form."""
+"""The fused passes by form."""
 
 
 class _ConvAffine(nn.Module):
-    """A convolution, and the slope and offset of the normalization after it.
+    """A convolution that also returns the slope and offset of the normalization after it.
 
-    It has the variables of `snnjax.models.layers.ConvNorm`.
+    The variables are those of `snnjax.models.layers.ConvNorm`.
     """
 
     features: int
@@ -336,17 +337,17 @@ class _ConvAffine(nn.Module):
 
 
 class FusedMSBlock(MSBlock):
-    """`MSBlock` in training; it also fires the first neurons of the block that follows.
+    """An `MSBlock` in training that also fires the first neurons of the next block.
 
     Attributes:
-      form: key of `FORMS`.
+      form: a key of `FORMS`.
     """
 
     form: str = 'xla'
 
     @nn.compact
     def __call__(self, x: Any) -> tuple[jax.Array, jax.Array]:
-        """Takes a stream (B, 1 or T, H, W, C), or with it the spikes that it fires.
+        """Applies the block to a stream (B, 1 or T, H, W, C), or to a stream and its spikes.
 
         Returns:
           The stream (B, T, H', W', features) and its spikes.
@@ -362,7 +363,7 @@ class FusedMSBlock(MSBlock):
 
 
 class PallasMSBlock(FusedMSBlock):
-    """`FusedMSBlock` by kernels."""
+    """`FusedMSBlock` with Pallas kernels."""
 
     form: str = 'pallas'
 
@@ -371,7 +372,7 @@ FUSED_BLOCKS = {'xla': FusedMSBlock, 'pallas': PallasMSBlock}
 
 
 class _Spikes(nn.Module):
-    """Neurons, unless they have fired already."""
+    """Neurons that return the spikes of their input if it has any already."""
 
     neurons: Callable[..., nn.Module]
 
@@ -381,7 +382,7 @@ class _Spikes(nn.Module):
 
 
 class FusedResNet(ResNet):
-    """`ResNet` of fused blocks, with the same variables."""
+    """A `ResNet` of fused blocks with the same variables."""
 
     @nn.nowrap
     def _spike(self, num_steps: int) -> Callable[..., nn.Module]:
@@ -392,11 +393,11 @@ def fuse(model: ResNet, form: str) -> FusedResNet:
     """Returns an MS-ResNet with fused blocks, for training.
 
     Args:
-      model: with the default neurons, and without bottlenecks.
-      form: key of `FORMS`.
+      model: the network, with default neurons and without bottlenecks.
+      form: a key of `FORMS`.
 
     Raises:
-      ValueError: for another network.
+      ValueError: if the network is of another kind.
     """
     if (model.kind, model.bottleneck, model.decay, model.threshold) != (
         'ms',

@@ -1,24 +1,26 @@
-r"""Measures training steps of MS-ResNets on a GPU, beside PyTorch and SpikingJelly.
+r"""Compares training steps of MS-ResNets on a GPU with PyTorch and SpikingJelly.
 
 pip install '.[cuda,bench]'
 python benchmarks/gpu_peers.py --json=peers_gpu.json
 python benchmarks/gpu_peers.py --only=imagenet34 cifar20 --budget_seconds=500 --json=out.json
 python benchmarks/gpu_peers.py --platform=cpu --only=tiny --peers pytorch spikingjelly
 
-The same weights and images, in bfloat16: PyTorch under autocast, with channels last, cuDNN's own
-choice of algorithms and a fused optimizer; as a plain loop, as that compiled by `torch.compile`,
-and with SpikingJelly's neurons, by its Triton kernels and by its native ones if those were built.
+All programs use the same weights and images, in bfloat16. PyTorch runs under autocast, with
+channels last, cuDNN's choice of algorithms and a fused optimizer. It runs as a plain loop, as that
+loop compiled by `torch.compile`, and with SpikingJelly's neurons, by its Triton kernels and by its
+native kernels if those were built.
 
-Every program of every network is a process of its own. One that fails, runs out of memory or takes
-longer than `--limit_seconds` for its first steps is recorded with its error, and the others go on.
-Losses of three steps are compared before anything is timed; a program whose losses are others is
-not timed. In bfloat16 they may differ by a tenth, as roundings decide what fires; whether networks
-are the same is seen with `--dtype=float32`, where they may differ by a hundredth. Then all that are
-left take turns. Results are written after each network, the most important first, until
-`--budget_seconds` are spent.
+Every program of every network is a process of its own. If a program fails, runs out of memory or
+takes longer than `--limit_seconds` for its first steps, its error is recorded and the others
+continue. Losses of three steps are compared before anything is timed, and programs with other
+losses are not timed. In bfloat16 the losses may differ by 10 %, because roundings decide which
+neurons fire. Use `--dtype=float32` to check that networks are the same; there the tolerance is 1 %.
+Then the remaining programs take turns. Results are written after each network, the most important
+first, until `--budget_seconds` are spent.
 
-MFU is the share of a measured matrix product's rate, by XLA's count of the operations of our step,
-for all programs alike; bytes are XLA's count for our step, at the rate of a measured copy.
+MFU is the achieved share of a measured matrix product's rate. It uses XLA's count of the operations
+of our step for all programs. The memory floor is XLA's count of bytes for our step at the rate of a
+measured copy.
 """
 
 from __future__ import annotations
@@ -45,13 +47,13 @@ from peers import SnnjaxProgram, make_batch, make_weights
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network with its images.
+    """A network with the shape of its images.
 
     Attributes:
-      model: name of the network.
-      size: height and width of the images.
-      batch: images in a batch.
-      num_steps: time steps.
+      model: the name of the network.
+      size: the height and width of the images in pixels.
+      batch: the number of images in a batch.
+      num_steps: the number of time steps T.
     """
 
     model: str
@@ -69,7 +71,7 @@ CASES = {
     'cifar56': Case('ms_resnet56', 32, 100, 4),
     'tiny': Case('ms_resnet8', 8, 2, 2),
 }
-"""Networks by name, the most important first; 'tiny' is to try the program out on a CPU."""
+"""Networks by name, the most important first; 'tiny' tests this program on a CPU."""
 
 PEERS: dict[str, dict[str, Any]] = {
     'spikingjelly': {'name': 'spikingjelly'},
@@ -79,25 +81,25 @@ PEERS: dict[str, dict[str, Any]] = {
     'compiled': {'name': 'pytorch', 'compiled': True},
     'snntorch': {'name': 'snntorch'},
 }
-"""Programs of PyTorch by name. `kernels` is what SpikingJelly 2.0 takes for its LIF neurons:
-'triton', 'cuda', which is built with it or not, or 'torch'; without it SpikingJelly chooses."""
+"""PyTorch programs by name. `kernels` selects the LIF kernels of SpikingJelly 2.0: 'triton', 'cuda'
+(if SpikingJelly was built with it) or 'torch'. Without `kernels` SpikingJelly chooses."""
 
 DEFAULT_PEERS = ('compiled', 'spikingjelly_triton', 'spikingjelly_native', 'pytorch')
 
 
 class WorkerError(Exception):
-    """A program that has failed; the message is the last line of its errors."""
+    """The failure of a program; the message is the last line of its errors."""
 
 
 class Worker:
-    """A program in a process of its own, whose answers may be waited for with a limit.
+    """A program in a process of its own, with a time limit for its answers.
 
     Args:
-      name: 'snnjax', 'speeds' or a key of `PEERS`.
-      arguments: of the worker's command line.
-      environment: variables beside this process's.
-      errors: file for what the process prints on stderr.
-      script: that is run.
+      name: the name 'snnjax', 'speeds' or a key of `PEERS`.
+      arguments: the arguments of the worker's command line.
+      environment: the variables to add to this process's environment.
+      errors: the file for the process's stderr.
+      script: the script to run.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class Worker:
         self._answers: Any = self._process.stdout
 
     def ask(self, command: str) -> None:
-        """Sends a command, without waiting for the answer.
+        """Sends a command without waiting for the answer.
 
         Raises:
           WorkerError: if the process has ended.
@@ -140,7 +142,7 @@ class Worker:
         """Returns the next answer.
 
         Args:
-          limit: seconds to wait at most.
+          limit: the longest wait in seconds.
 
         Raises:
           WorkerError: if the process has ended, or has not answered in time.
@@ -155,11 +157,11 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kills the process."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._commands, self._answers):
-            # What was not read any more is of no use.
+            # Unread data is of no use.
             with contextlib.suppress(OSError):
                 pipe.close()
 
@@ -185,8 +187,8 @@ def environment_of(name: str, platform: str) -> dict[str, str]:
 
 
 def serve(name: str, args: argparse.Namespace) -> None:
-    """Serves as one of the programs: a command a line, and a line of JSON for each."""
-    # What libraries print is no answer.
+    """Serves as one of the programs, with one command per line and one line of JSON as answer."""
+    # The output of libraries must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w', buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     program = None if name == 'speeds' else make_program(name, args)
@@ -196,11 +198,11 @@ def serve(name: str, args: argparse.Namespace) -> None:
 
 
 def make_program(name: str, args: argparse.Namespace) -> Any:
-    """Returns one of the programs, with weights and a batch."""
+    """Returns one of the programs, with its weights and a batch."""
     options = json.loads(args.options)
     program: Any
     if name == 'snnjax':
-        # Of networks that have dropout the peers have none.
+        # The peers have no dropout.
         ours = {'dtype': None if args.dtype == 'float32' else args.dtype, 'dropout': 0.0}
         program = SnnjaxProgram(args.model, args.num_steps, args.weights, ours)
     else:
@@ -222,12 +224,12 @@ def make_program(name: str, args: argparse.Namespace) -> Any:
 
 
 def carry_out(program: Any, command: str, number: int) -> dict[str, Any]:
-    """Carries out a command.
+    """Runs a command.
 
     Args:
-      program: what is measured; None in the process that measures the card.
-      command: 'speeds'; 'losses', of as many steps; 'time', of as many steps; or 'describe'.
-      number: of steps.
+      program: the measured program; None in the process that measures the device.
+      command: the command: 'speeds', 'losses', 'time' or 'describe'.
+      number: the number of training steps of 'losses' and 'time'.
 
     Returns:
       The answer.
@@ -252,7 +254,7 @@ def carry_out(program: Any, command: str, number: int) -> dict[str, Any]:
 
 
 def measure_speeds(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Returns the card and its speeds, measured in a process of its own."""
+    """Returns the description and speeds of the device, measured in a process of its own."""
     worker = Worker('speeds', [], environment_of('speeds', args.platform), folder / 'speeds')
     try:
         worker.ask('speeds')
@@ -266,12 +268,12 @@ def measure(case: Case, args: argparse.Namespace, folder: Path) -> dict[str, dic
 
     Args:
       case: the network.
-      args: of the command line.
-      folder: for weights and errors.
+      args: the arguments of the command line.
+      folder: the folder for weights and errors.
 
     Returns:
-      Results by program: ``losses``, ``seconds``, ``images_per_second``, ``peak_bytes``; or
-      ``error``. Ours also has XLA's account.
+      The results by program: ``losses``, ``seconds``, ``images_per_second`` and ``peak_bytes``, or
+      ``error``. Ours also has XLA's cost estimate.
     """
     weights = folder / f'{case.model}.npz'
     options = make_weights(case.model, weights)
@@ -301,7 +303,7 @@ def _measure(
     deadline = time.monotonic() + args.limit_seconds
 
     def attempt(name: str, command: str | None, limit: float) -> dict[str, Any] | None:
-        """Asks a worker, unless it was asked before; notes an error, and gives up on it then."""
+        """Sends a worker the command, if any, and returns its answer; drops it on an error."""
         try:
             if command:
                 workers[name].ask(command)
@@ -311,7 +313,7 @@ def _measure(
             workers.pop(name).close()
             return None
 
-    # What compiles for long does so while the others are warmed up one after the other.
+    # Slow compilations run while the other programs warm up one after the other.
     slow = [name for name in workers if PEERS.get(name, {}).get('compiled')]
     for name in slow:
         workers[name].ask('losses 3')
@@ -343,20 +345,20 @@ def _measure(
 
 
 def disagreements(results: Mapping[str, Mapping[str, Any]], tolerance: float) -> dict[str, str]:
-    """Finds programs whose losses are not ours.
+    """Finds programs whose losses differ from ours.
 
     Args:
-      results: by program, with ``losses`` or ``error``.
-      tolerance: largest relative difference.
+      results: the results by program, with ``losses`` or ``error``.
+      tolerance: the largest relative difference.
 
     Returns:
-      What is wrong, by program; nothing if ours has failed.
+      A description of the difference by program; nothing if ours has failed.
     """
     ours = results['snnjax'].get('losses')
     if ours is None:
         return {}
     return {
-        name: f'losses {result["losses"]} are not ours, {ours}'
+        name: f'losses {result["losses"]} differ from ours, {ours}'
         for name, result in results.items()
         if 'losses' in result and not np.allclose(result['losses'], ours, rtol=tolerance)
     }
@@ -365,11 +367,11 @@ def disagreements(results: Mapping[str, Mapping[str, Any]], tolerance: float) ->
 def add_shares(
     results: dict[str, dict[str, Any]], speeds: Mapping[str, float]
 ) -> dict[str, dict[str, Any]]:
-    """Adds MFU, the share of the copy's rate, and the floor of our step, in place.
+    """Adds MFU, our share of the copy's rate, and the floor of our step, in place.
 
     Args:
-      results: by program; our program's account says the operations and bytes of a step.
-      speeds: of `cards.measure_speeds`.
+      results: the results by program; ours has the operations and bytes of a step.
+      speeds: the result of `cards.measure_speeds`.
 
     Returns:
       The results.
@@ -415,7 +417,7 @@ def describe(name: str, case: Case, dtype: str, results: Mapping[str, Mapping[st
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures the networks of a command line, prints each, and writes all so far."""
+    """Measures the networks of a command line; prints and writes each result as it arrives."""
     end = time.monotonic() + args.budget_seconds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -430,7 +432,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for key in args.only:
             left = end - time.monotonic()
             if left < args.least_seconds:
-                print(f'{key}: not begun, {left:.0f} s are left', flush=True)
+                print(f'{key}: skipped, {left:.0f} s left', flush=True)
                 continue
             args.limit_seconds = min(args.limit_seconds, left)
             case = CASES[key]
@@ -452,12 +454,12 @@ def main() -> None:
     add('--only', nargs='+', choices=CASES, default=[key for key in CASES if key != 'tiny'])
     add('--peers', nargs='*', choices=PEERS, default=DEFAULT_PEERS)
     add('--dtype', default='bfloat16', choices=['bfloat16', 'float32'])
-    add('--steps', type=int, default=20, help='of a round, not waited for in between (20)')
-    add('--rounds', type=int, default=5, help='that count, in turn (5)')
-    add('--tolerance', type=float, help='of losses, relative (0.01; 0.1 in bfloat16)')
-    add('--limit_seconds', type=float, default=240, help='for first steps, compiling too (240)')
-    add('--budget_seconds', type=float, default=840, help='for all networks (840)')
-    add('--least_seconds', type=float, default=60, help='left to begin with another (60)')
+    add('--steps', type=int, default=20, help='steps of a round, with one wait at its end (20)')
+    add('--rounds', type=int, default=5, help='timed rounds, in turns (5)')
+    add('--tolerance', type=float, help='relative tolerance of losses (0.01; 0.1 in bfloat16)')
+    add('--limit_seconds', type=float, default=240, help='limit of first steps and compiling (240)')
+    add('--budget_seconds', type=float, default=840, help='limit for all networks (840)')
+    add('--least_seconds', type=float, default=60, help='time needed to start a network (60)')
     add('--json', type=Path)
     for internal in ('--worker', '--weights', '--options', '--model'):
         add(internal, help=argparse.SUPPRESS)
@@ -469,7 +471,7 @@ def main() -> None:
     if args.worker:
         serve(args.worker, args)
         return
-    # This process makes weights only, and leaves the GPU to its workers.
+    # This process only makes weights, and leaves the GPU to its workers.
     os.environ['JAX_PLATFORMS'] = 'cpu'
     run(args)
 

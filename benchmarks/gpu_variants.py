@@ -1,20 +1,20 @@
-r"""Times variants of a training step, each beside what was predicted of it.
+r"""Compares variants of a training step with the time that was predicted for each.
 
 python benchmarks/gpu_variants.py --json=variants_imagenet34.json
 python benchmarks/gpu_variants.py --case=cifar20 --variants fused_pallas flat_optimizer
 python benchmarks/gpu_variants.py --case=imagenet34 --variants --profile=profile
 python benchmarks/gpu_variants.py --platform=cpu --case=tiny --steps=3 --rounds=2
 
-A variant changes one thing of the library's step: flags of XLA, an option of the network or of the
-step, or a function that is exchanged in the process that measures it. The library itself stays as
-it is. Each variant is a process of its own, whose failure ends no other. Weights and images are the
-same for all. Losses of three steps are printed beside those of the step as it is, since none may
-change numbers beyond rounding.
+A variant changes one thing in the library's training step: XLA flags, an option of the network or
+of the step, or a function that is replaced in the measuring process. The library itself is not
+changed. Each variant runs in its own process, so a failure does not stop the others. All use the
+same weights and images. The losses of three steps are compared with those of the unchanged step,
+since no variant may change results beyond rounding.
 
-The prediction is the measured step as it is, times the ratio of the floors: the longer of
-operations and bytes, by XLA's account of the compiled program, at the measured rates of a matrix
-product and a copy. Of what that account does not see, the text says what was expected. `--profile`
-writes a trace of the step as it is, with a summary of its operations.
+The prediction is the time of the unchanged step times the ratio of the two floors. A floor is the
+longer of the times for operations and for bytes, by XLA's cost estimate at the measured rates of a
+matrix product and a copy. Effects outside that estimate are described in words. `--profile` writes
+a trace of the unchanged step with a summary of its operations.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from step_patches import PATCHES
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A change of the training step.
+    """A change to the training step.
 
     Attributes:
-      expected: what was expected before it was measured, and why.
-      flags: flags of XLA.
-      model: options of the network.
-      step: options of `VariantProgram`.
-      patch: key of `step_patches.PATCHES`.
+      expected: the effect expected before the measurement, with the reason.
+      flags: the XLA flags.
+      model: the options of the network.
+      step: the options of `VariantProgram`.
+      patch: a key of `step_patches.PATCHES`.
     """
 
     expected: str
@@ -59,73 +59,73 @@ class Variant:
 BASE = 'as_it_is'
 
 VARIANTS = {
-    BASE: Variant('the library as it is'),
+    BASE: Variant('the unchanged library'),
     'fused_pallas': Variant(
-        'faster by up to a seventh: backward, sums of normalization read the cotangent and the '
-        "convolution's output no second time, about 4 of 33 bytes a number",
+        'faster by up to a seventh: in the backward pass, the sums of normalization do not read '
+        "the cotangent and the convolution's output again, about 4 of 33 bytes per element",
         patch='fused_pallas',
     ),
     'fused_xla': Variant(
-        'between the two: XLA may still read for each sum again', patch='fused_xla'
+        'between the two: XLA may still read the arrays again for each sum', patch='fused_xla'
     ),
     'flat_optimizer': Variant(
-        'the same bytes, fewer kernels: some microseconds for each parameter array, which matters '
-        'for CIFAR alone',
+        'the same bytes and fewer kernels: some microseconds for each parameter array, which only '
+        'matters for CIFAR',
         step={'flat': True},
     ),
     'no_barrier': Variant(
-        'slower: neurons are merged into each step of their backward pass, and read the current '
-        'of all steps before it',
+        'slower: neurons are fused into each step of their backward pass, which reads the current '
+        'of all earlier steps',
         patch='no_barrier',
     ),
     'time_outermost': Variant(
-        'the same if XLA lays time outermost by itself; else copies at each convolution are gone '
-        'or come',
+        'the same if XLA itself chooses time as the outermost axis; else copies at each '
+        'convolution appear or disappear',
         patch='time_outermost',
     ),
-    'nchw': Variant('slower: tensor cores take channels last', '--xla_gpu_force_conv_nchw=true'),
+    'nchw': Variant('slower: tensor cores need channels last', '--xla_gpu_force_conv_nchw=true'),
     'nhwc': Variant('the same: XLA chooses it in bfloat16', '--xla_gpu_force_conv_nhwc=true'),
     'raw_moments': Variant(
-        'the same bytes but for the shift, which is read of one pixel an image',
+        'the same bytes except for the shift, which is read from one pixel per image',
         patch='raw_moments',
     ),
     'two_pass_moments': Variant(
         'slower: each output of a convolution is read once more', patch='two_pass_moments'
     ),
     'wide_words': Variant(
-        'slower by the two more bytes a neuron, written once and read twice', patch='wide_words'
+        'slower by two more bytes per neuron, written once and read twice', patch='wide_words'
     ),
-    'unpacked': Variant('slower: potentials of all steps are kept in float32', patch='autodiff'),
+    'unpacked': Variant('slower: float32 potentials of all steps are stored', patch='autodiff'),
     'remat_elementwise': Variant(
-        'more operations; fewer bytes where activations are read instead of computed again',
+        'more operations; fewer bytes, if storing activations costs more than recomputing them',
         model={'remat': 'elementwise'},
     ),
     'remat_blocks': Variant(
-        'slower by a third of the operations, with less memory', model={'remat': 'blocks'}
+        'a third more operations and thus slower, with less memory', model={'remat': 'blocks'}
     ),
     'scan_layers': Variant(
-        'slower: what a loop keeps is copied into stacks', model={'scan_layers': True}
+        'slower: the residuals of a loop are copied into stacks', model={'scan_layers': True}
     ),
     'donated_batch': Variant('the same time, less memory by a batch', step={'donate': (0, 1)}),
     'no_donation': Variant('the same time, more memory by a state', step={'donate': ()}),
     'autotune_off': Variant(
-        'slower: convolutions by default algorithms', '--xla_gpu_autotune_level=0'
+        'slower: convolutions use default algorithms', '--xla_gpu_autotune_level=0'
     ),
     'exhaustive_tiling': Variant(
-        'matrix products alone are tiled by search, of which there is one',
+        'no change: the search only tiles matrix products, of which there is one',
         '--xla_gpu_exhaustive_tiling_search=true',
     ),
     'no_command_buffers': Variant(
-        'slower where kernels are short, as for CIFAR: each is launched by the host',
+        'slower if kernels are short, as for CIFAR: the host launches each of them',
         '--xla_gpu_enable_command_buffer=',
     ),
     'deterministic': Variant(
-        'slower if atomics are in use: what bit-exact runs cost',
+        'slower if atomics are in use: the cost of bit-exact runs',
         '--xla_gpu_deterministic_ops=true',
     ),
-    'float32': Variant('slower by two in bytes and more in operations', model={'dtype': None}),
+    'float32': Variant('slower by twice the bytes and more operations', model={'dtype': None}),
 }
-"""Variants by name, those that may pay first."""
+"""Variants by name, the most promising first."""
 
 
 class VariantProgram:
@@ -133,8 +133,8 @@ class VariantProgram:
 
     Args:
       case: the network and its images.
-      variant: what is changed.
-      dtype: of activations and convolutions, unless the variant says.
+      variant: the change.
+      dtype: the dtype of activations and convolutions, unless the variant sets it.
     """
 
     def __init__(self, case: gpu_peers.Case, variant: Variant, dtype: str) -> None:
@@ -156,7 +156,7 @@ class VariantProgram:
         if library.scans_layers:
             variables = {key: stack_layers(variables[key]) for key in ('params', 'batch_stats')}
         network = PATCHES[variant.patch](library) if variant.patch else library
-        # What was traced before a function was exchanged is traced again.
+        # Functions that were traced before a patch must be traced again.
         jax.clear_caches()
         optimizer = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9))
         if variant.step.get('flat'):
@@ -195,42 +195,42 @@ class VariantProgram:
         self._compile_seconds = time.perf_counter() - start
 
     def start_step(self) -> Any:
-        """Starts a step, and does not wait for it."""
+        """Starts a step without waiting for it."""
         import jax
 
         batch = self._batch
         if self._donates_batch:
-            # A donated batch is gone after the step, and the next comes from the host.
+            # A donated batch is gone after the step; the next one comes from the host.
             self._batch = jax.device_put(self._arrays)
         self._state, self._loss = self._train(self._state, batch)
         return self._loss
 
     def train(self) -> float:
-        """Takes a step; returns the loss before it."""
+        """Takes a training step, and returns the loss before the update."""
         return float(self.start_step())
 
     def wait(self) -> None:
-        """Waits for all that was started."""
+        """Waits until all started steps are done."""
         import jax
 
         jax.block_until_ready((self._state, self._loss))
 
     def peak_bytes(self) -> int:
-        """Returns the most bytes that JAX ever had on the device."""
+        """Returns the peak bytes that JAX held on the device."""
         from cards import peak_bytes
 
         return peak_bytes()
 
     def describe(self) -> dict[str, Any]:
-        """Returns XLA's account of the step."""
+        """Returns XLA's cost estimate of the step."""
         from cards import account
 
         cost = account(self._train) | {'compile_seconds': self._compile_seconds}
-        # The compiler counts a loop once.
+        # XLA's estimate counts the body of a loop once.
         return cost | ({'flops': 0.0, 'bytes': 0.0} if self._scans_layers else {})
 
     def profile(self, folder: str) -> dict[str, Any]:
-        """Traces a few steps; returns the summary of the trace."""
+        """Traces a few steps, and returns the summary of the trace."""
         import jax
         from profiles import summarize
 
@@ -242,9 +242,9 @@ class VariantProgram:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Serves as a variant: a command a line, and a line of JSON for each."""
+    """Serves as a variant, with one command per line and one line of JSON as answer."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w', buffering=1)
-    # What libraries print is no answer.
+    # The output of libraries must not mix with the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     program = VariantProgram(CASES[args.case], VARIANTS[args.worker], args.dtype)
     for line in sys.stdin:
@@ -260,7 +260,8 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]
     """Measures a variant in a process of its own.
 
     Returns:
-      ``losses``, ``seconds``, ``all_seconds``, ``peak_bytes`` and XLA's account; or ``error``.
+      The dict of ``losses``, ``seconds``, ``all_seconds``, ``peak_bytes`` and XLA's cost estimate,
+      or of ``error``.
     """
     variables = gpu_peers.environment_of('snnjax', args.platform)
     flags = f'{os.environ.get("XLA_FLAGS", "")} {VARIANTS[name].flags}'
@@ -296,15 +297,15 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]
 def predict(
     base: Mapping[str, Any], result: Mapping[str, Any], speeds: Mapping[str, float]
 ) -> float | None:
-    """Returns the seconds that a variant should take.
+    """Returns the predicted seconds of a variant.
 
     Args:
-      base: the step as it is, measured.
-      result: XLA's account of the variant.
-      speeds: of `cards.measure_speeds`.
+      base: the measured results of the unchanged step.
+      result: the cost estimate of the variant.
+      speeds: the result of `cards.measure_speeds`.
 
     Returns:
-      The measured step, times the ratio of the floors; None if an account is missing.
+      The measured time times the ratio of the floors; None if an estimate is missing.
     """
     if not all(r.get('flops') and r.get('bytes') for r in (base, result)):
         return None
@@ -313,7 +314,7 @@ def predict(
 
 
 def describe(name: str, result: Mapping[str, Any], base: Mapping[str, Any]) -> str:
-    """Returns the lines of a variant."""
+    """Returns the printed lines of a variant."""
     head = f'{name:20}'
     expected = f'{"":20}expected: {VARIANTS[name].expected}'
     if 'error' in result:
@@ -326,14 +327,14 @@ def describe(name: str, result: Mapping[str, Any], base: Mapping[str, Any]) -> s
         worst = max(abs(a / b - 1) for a, b in zip(result['losses'], base['losses'], strict=True))
         difference = f', losses differ by {worst:.1e}'
     return (
-        f'{head}{result["seconds"] * 1e3:8.2f} ms{of_bytes}{ratio} of the step as it is, '
+        f'{head}{result["seconds"] * 1e3:8.2f} ms{of_bytes}{ratio} of the unchanged step, '
         f'{result["bytes"] / 1e9:.2f} GB moved, {result["peak_bytes"] / 1e9:.2f} GB peak'
         f'{difference}\n{expected}'
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures the variants of a command line, prints each, and writes all so far."""
+    """Measures the variants of a command line; prints and writes each result as it arrives."""
     end = time.monotonic() + args.budget_seconds
     case = CASES[args.case]
     names = [BASE, *(name for name in args.variants if name != BASE)]
@@ -352,7 +353,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for name in names:
             left = end - time.monotonic()
             if left < args.least_seconds:
-                print(f'{name}: not begun, {left:.0f} s are left', flush=True)
+                print(f'{name}: skipped, {left:.0f} s left', flush=True)
                 continue
             args.limit_seconds = min(limit, left)
             result = measure(name, args, Path(folder))
@@ -376,12 +377,12 @@ def main() -> None:
     add('--case', default='imagenet34', choices=CASES, help='network and images (imagenet34)')
     add('--variants', nargs='*', choices=VARIANTS, default=list(VARIANTS), metavar='NAME')
     add('--dtype', default='bfloat16', choices=['bfloat16', 'float32'])
-    add('--steps', type=int, default=20, help='of a round, not waited for in between (20)')
-    add('--rounds', type=int, default=5, help='of each variant (5)')
-    add('--limit_seconds', type=float, default=200, help='for an answer, compiling too (200)')
-    add('--budget_seconds', type=float, default=840, help='for all variants (840)')
-    add('--least_seconds', type=float, default=60, help='left to begin with another (60)')
-    add('--profile', type=Path, help='folder for a trace of the step as it is, and its summary')
+    add('--steps', type=int, default=20, help='steps of a round, with one wait at its end (20)')
+    add('--rounds', type=int, default=5, help='timed rounds of each variant (5)')
+    add('--limit_seconds', type=float, default=200, help='limit of an answer and compiling (200)')
+    add('--budget_seconds', type=float, default=840, help='limit for all variants (840)')
+    add('--least_seconds', type=float, default=60, help='time needed to start a variant (60)')
+    add('--profile', type=Path, help='folder for a trace of the unchanged step, and its summary')
     add('--json', type=Path)
     add('--worker', help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,14 +1,15 @@
-"""Photos a second and core: our decoding and augmentation beside torchvision's, in one run.
+"""Photos per second of a core: our decoding and augmentation compared with torchvision's.
 
 pip install '.[bench]'
 python benchmarks/input_pipeline.py
 python benchmarks/input_pipeline.py --dataset=imagenette --data_dir=~/snnjax_data --json=out.json
 
-Without a data set, photos of ImageNet's size that nobody took. Every program gets the same encoded
-bytes, on one thread of one process, and gives uint8 pixels of 224x224: a random part of 8 % of the
-area or more, mirrored half of the time, without and with the ImageNet policy of AutoAugment. They
-take turns; what counts is the median over the rounds, and the ratio to the faster of torchvision's
-two ways: PIL images (decoded by Pillow), and tensors (decoded by torchvision.io).
+Without a data set, the photos are synthetic and have the size of ImageNet's. Every program gets the
+same encoded bytes on one thread of one process, and returns uint8 pixels of 224x224. The
+augmentation is a random crop of at least 8 % of the area and a random flip, with and without
+ImageNet's AutoAugment policy. Programs take turns. The output has medians over the rounds, and the
+ratio to the faster of torchvision's two pipelines: PIL images (decoded by Pillow) and tensors
+(decoded by torchvision.io).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Pipeline = Callable[[bytes, int], object]
 
 
 def ours(policy: str) -> Pipeline:
-    """Of this library."""
+    """Returns the pipeline of this library."""
     augment = ImageAugmentation(flip=True, auto_augment=policy)
 
     def run(data: bytes, seed: int) -> np.ndarray:
@@ -51,7 +52,7 @@ def ours(policy: str) -> Pipeline:
 
 
 def torchvision_changes(policy: str, last: list[v2.Transform]) -> v2.Compose:
-    """Torchvision's transforms, for PIL images or tensors."""
+    """Returns torchvision's transforms, for PIL images or tensors."""
     changes = [
         v2.RandomResizedCrop(SIZE, (MIN_SCALE, 1), antialias=True),
         v2.RandomHorizontalFlip(),
@@ -62,7 +63,7 @@ def torchvision_changes(policy: str, last: list[v2.Transform]) -> v2.Compose:
 
 
 def torchvision_pil(policy: str) -> Pipeline:
-    """Torchvision on PIL images, as in its data sets of image folders."""
+    """Returns torchvision's pipeline on PIL images, as in its data sets of image folders."""
     changes = torchvision_changes(policy, [v2.PILToTensor()])
 
     def run(data: bytes, seed: int) -> torch.Tensor:
@@ -74,7 +75,7 @@ def torchvision_pil(policy: str) -> Pipeline:
 
 
 def torchvision_tensor(policy: str) -> Pipeline:
-    """Torchvision on tensors."""
+    """Returns torchvision's pipeline on tensors."""
     changes = torchvision_changes(policy, [])
 
     def run(data: bytes, seed: int) -> torch.Tensor:
@@ -93,7 +94,7 @@ PROGRAMS = {
 
 
 def read_photos(dataset: str, data_dir: str, count: int) -> list[bytes]:
-    """Encoded photos, of a prepared data set where one is named."""
+    """Returns encoded photos, from a prepared data set if one is named."""
     if not dataset:
         records = FakePhotos(count)
     else:
@@ -106,7 +107,7 @@ def read_photos(dataset: str, data_dir: str, count: int) -> list[bytes]:
 def measure(
     programs: dict[str, Pipeline], photos: list[bytes], rounds: int
 ) -> dict[str, list[float]]:
-    """Photos a second of each program in each round; one more round, to warm up, is left out."""
+    """Returns the photos per second of each program and round, without a warm-up round."""
     rates: dict[str, list[float]] = {name: [] for name in programs}
     for number in range(rounds + 1):
         for name, run in programs.items():
@@ -127,14 +128,14 @@ def main() -> None:
     parser.add_argument('--data_dir', default='~/snnjax_data')
     parser.add_argument('--photos', type=int, default=128)
     parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--json', type=Path, help='file for the results')
+    parser.add_argument('--json', type=Path, help='the output file for the results')
     args = parser.parse_args()
     torch.set_num_threads(1)
 
     photos = read_photos(args.dataset, args.data_dir, args.photos)
     kilobytes = sum(map(len, photos)) / len(photos) / 1000
     print(
-        f'{len(photos)} photos of {args.dataset or "nobody"}, {kilobytes:.0f} kB in the mean; '
+        f'{len(photos)} photos ({args.dataset or "synthetic"}), {kilobytes:.0f} kB on average; '
         f'{args.rounds} rounds; pillow {PIL.__version__}, torchvision {torchvision.__version__}\n'
     )
     print(f'{"":34}{"photos/s":>10}{"lowest":>10}{"highest":>10}{"ratio":>8}')

@@ -1,16 +1,16 @@
-r"""Measures the images a second of training as `snnjax.main` runs it, beside the bare step's.
+r"""Compares images per second of training by `snnjax.main` with those of the bare training step.
 
 python benchmarks/loop.py --config=configs/digits.py:depth=8,num_steps=1 \
     '--config.model.widths=(1,1,1)' --config.batch_size=8 --steps=2000
 python benchmarks/loop.py --config=configs/cifar10.py --config.model.dtype=bfloat16 \
     --config.data.dir=~/snnjax_data --steps=2000 --json=loop.json
 
-The bare step is the compiled training step of the same configuration, called again and again with
-the same batch, which lies on the device; the host waits for the last call only. The loop is
+The bare step is the compiled training step of the same configuration, called repeatedly with the
+same batch on the device; the host waits for the last call only. The loop is
 `snnjax.train.loop.train` with its data, log and progress, from the first line of its log to the
-last, without its evaluations and checkpoints. Both take turns in one process; the medians count.
-Their difference is the overhead of the loop in a step. On a machine with other work beside it, the
-CPU time of the process, of all its threads, tells more.
+last, without evaluations and checkpoints. Both take turns in one process, and the medians are
+compared. Their difference is the loop's overhead per step. On a machine with other work, the
+process's CPU time over all threads is more reliable.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from snnjax.errors import ConfigError
 from snnjax.tools.config_arguments import ConfigParser, run_with_config
 
 _CLOCK = 'benchmark_clock'
-# A line of the training log, not of an evaluation.
+# Lines of the training log have this key, lines of evaluations do not.
 _OF_TRAINING = 'train/loss'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; returns its exit status."""
+    """Runs the benchmark and returns its exit status."""
     parser = ConfigParser(__doc__, 'python benchmarks/loop.py --config=configs/NAME.py')
-    parser.add_argument('--steps', type=int, default=1000, help='of each round (1000)')
-    parser.add_argument('--rounds', type=int, default=3, help='of each, in turn (3)')
-    parser.add_argument('--json', type=Path, help='file for the result')
+    parser.add_argument('--steps', type=int, default=1000, help='training steps of a round (1000)')
+    parser.add_argument('--rounds', type=int, default=3, help='rounds of both, in turns (3)')
+    parser.add_argument('--json', type=Path, help='the output file for the results')
     return run_with_config(parser, argv, report)
 
 
 def report(args: argparse.Namespace, config: Any) -> None:
-    """Measures, prints the result, and writes it if it is asked for."""
+    """Measures, prints the result, and writes it if requested."""
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
@@ -58,27 +58,27 @@ def report(args: argparse.Namespace, config: Any) -> None:
 
 
 def measure(config: Any, steps: int, rounds: int) -> dict[str, Any]:
-    """Measures the bare step and the loop of a configuration, in turn.
+    """Measures the bare step and the loop of a configuration, in turns.
 
     Args:
-      config: configuration of a run with a single phase.
-      steps: training steps of each round.
-      rounds: rounds of each of the two.
+      config: the configuration of a run with a single phase.
+      steps: the number of training steps of each round.
+      rounds: the number of rounds of both.
 
     Returns:
-      Seconds a step of all rounds, ``bare_seconds`` and ``loop_seconds``; the CPU time of the
-      process in it likewise, ``bare_cpu_seconds`` and ``loop_cpu_seconds``; and what follows from
-      their medians.
+      The seconds per step of all rounds, ``bare_seconds`` and ``loop_seconds``; the process's CPU
+      time per step, ``bare_cpu_seconds`` and ``loop_cpu_seconds``; and figures derived from their
+      medians.
 
     Raises:
-      ConfigError: if there are fewer than two lines of the log in so many steps.
+      ConfigError: if the log has fewer than two lines in so many steps.
     """
     if config.earlier_phases:
         raise ConfigError('earlier_phases: give a configuration with a single phase')
     if steps < 2 * config.log_every:
         raise ConfigError(
-            f'--steps={steps} must be at least two lines of the log, 2 x log_every='
-            f'{2 * config.log_every}'
+            f'--steps={steps} must be at least 2 x log_every={2 * config.log_every}, for two lines '
+            f'of the log'
         )
     bare_step = BareStep(config)
     rounds_of = [
@@ -110,7 +110,7 @@ def measure(config: Any, steps: int, rounds: int) -> dict[str, Any]:
         'loop_images_per_second': config.batch_size / of_loop,
         'ratio': seconds / of_loop,
         'overhead_us': (of_loop - seconds) * 1e6,
-        # Other work on the machine disturbs it least.
+        # The fastest rounds are the least disturbed by other work on the machine.
         'least_overhead_us': (min(loop) - min(bare)) * 1e6,
         'overhead_cpu_us': of_cpu * 1e6,
     }
@@ -120,10 +120,10 @@ class BareStep:
     """The compiled training step of a configuration, with one batch on the device.
 
     Args:
-      config: configuration of the run.
+      config: the configuration of the run.
 
     Attributes:
-      steps_per_epoch: steps that the data set has in an epoch.
+      steps_per_epoch: the number of training steps in an epoch.
     """
 
     def __init__(self, config: Any) -> None:
@@ -141,7 +141,7 @@ class BareStep:
         jax.block_until_ready(sums)
 
     def seconds(self, steps: int) -> tuple[float, float]:
-        """Returns the seconds of a step, and those of CPU time."""
+        """Returns the seconds per step and the CPU seconds per step."""
         import jax
 
         start = now()
@@ -155,20 +155,20 @@ Moment = tuple[float, float]
 
 
 def now() -> Moment:
-    """Returns the time, and the CPU time of this process, in seconds."""
+    """Returns the time and the CPU time of this process in seconds."""
     return time.perf_counter(), time.process_time()
 
 
 def per_step(start: Moment, end: Moment, steps: int) -> tuple[float, float]:
-    """Returns the seconds of a step between two moments, and those of CPU time."""
+    """Returns the seconds and the CPU seconds per step between two moments."""
     return (end[0] - start[0]) / steps, (end[1] - start[1]) / steps
 
 
 class Clock:
-    """A logger that notes when each line of the training log is written, and stops the run.
+    """A logger that records the time of each line of the training log, and stops the run.
 
     Args:
-      steps: step after which the run is stopped, as a scheduler would stop it.
+      steps: the step after which the run is stopped by SIGTERM, as a scheduler would do.
     """
 
     def __init__(self, steps: int) -> None:
@@ -176,7 +176,7 @@ class Clock:
         self._steps = steps
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Notes a line."""
+        """Records the time of a line."""
         if _OF_TRAINING not in values:
             return
         self.lines.append((step, now()))
@@ -187,21 +187,21 @@ class Clock:
         """Does nothing."""
 
     def seconds(self) -> tuple[float, float]:
-        """Returns the seconds of a step between the first line and the last, and of CPU time.
+        """Returns seconds and CPU seconds per step between the first line and the last.
 
         Raises:
           RuntimeError: if there are fewer than two lines.
         """
         if len(self.lines) < 2:
-            raise RuntimeError(f'the log has {len(self.lines)} lines of training, not 2 or more')
+            raise RuntimeError(f'the training log has {len(self.lines)} lines, expected at least 2')
         (first, start), (last, end) = self.lines[0], self.lines[-1]
         return per_step(start, end, last - first)
 
 
 def seconds_in_loop(config: Any, steps: int, steps_per_epoch: int) -> tuple[float, float]:
-    """Returns the seconds of a step in the loop of training, and those of CPU time.
+    """Returns the seconds and the CPU seconds per step of the training loop.
 
-    Evaluations and checkpoints are not among them.
+    They include no evaluations and checkpoints.
     """
     from snnjax.train.loggers import LOGGERS
     from snnjax.train.loop import train
@@ -210,7 +210,7 @@ def seconds_in_loop(config: Any, steps: int, steps_per_epoch: int) -> tuple[floa
     LOGGERS[_CLOCK] = lambda workdir, config: clock
     config = config.copy_and_resolve_references()
     config.loggers = _CLOCK
-    # An epoch more than is used, so that there is no evaluation before the end.
+    # One epoch more than needed, so that there is no evaluation before the end.
     config.epochs = math.ceil(steps / steps_per_epoch) + 1
     config.eval_every_epochs = config.epochs
     config.checkpoint.every_steps = 0
@@ -243,6 +243,6 @@ if __name__ == '__main__':
 
     from snnjax.models.compilation import compilation_cache
 
-    # As `snnjax.main` does: the loop of each round compiles the same program.
+    # The compilation cache serves the loop of each round, as in `snnjax.main`.
     jax.config.update('jax_compilation_cache_dir', str(compilation_cache()))
     sys.exit(main())

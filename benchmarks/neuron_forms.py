@@ -1,15 +1,16 @@
-r"""Other forms of the neurons, planned for a TPU as `snnjax.tools.plan_tpu` does ours.
+r"""Alternative forms of the neurons, planned for a TPU by `snnjax.tools.plan_tpu`.
 
 python benchmarks/neuron_forms.py --form=autodiff --config=configs/imagenet.py:depth=34 \
     --config.model.dtype=bfloat16 --images_per_chip=32
 
-- autodiff: plain differentiation through a scan over time, only the spike with a rule of its own.
-- pallas: MS blocks whose inner neurons and the normalisation before them are one kernel. Forward
-  it reads a convolution's output once, and writes a word for each neuron. Backward it reads the
-  spikes' cotangent, the words and the convolution's output once, and writes the current's cotangent
-  and what normalisation needs of it, two sums a channel. For one chip of the topology.
-- fused: the same without kernels, for XLA to merge.
-- ours: for one chip, to compare with these two.
+- autodiff: automatic differentiation through a scan over time; only spikes have a custom gradient.
+- pallas: MS blocks in which the inner neurons and the normalization before them are one kernel, for
+  one chip of the topology. The forward kernel reads a convolution's output once, and writes one
+  word for each neuron. The backward kernel reads the spikes' cotangent, the words and the
+  convolution's output once. It writes the current's cotangent and the two sums over each channel
+  that normalization needs.
+- fused: the same without kernels, for XLA to fuse.
+- ours: the library's form on one chip, for comparison with these two.
 """
 
 from __future__ import annotations
@@ -36,10 +37,13 @@ from snnjax.tools.config_arguments import run_with_config
 
 
 def main() -> int:
-    """Runs `snnjax.tools.plan_tpu` with the neurons that the command line says."""
+    """Runs `snnjax.tools.plan_tpu` with the form of neurons given on the command line."""
     parser = plan_tpu.make_parser(__doc__, _USAGE)
     parser.add_argument(
-        '--form', default='pallas', choices=['autodiff', 'pallas', 'fused', 'ours'], help='which'
+        '--form',
+        default='pallas',
+        choices=['autodiff', 'pallas', 'fused', 'ours'],
+        help='the form of the neurons',
     )
     return run_with_config(parser, None, print_plan)
 
@@ -56,7 +60,7 @@ def print_plan(args: argparse.Namespace, config: Any) -> None:
 
 
 def one_chip(describe_topology: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Has the topology one chip only, since nobody has told how a kernel is to be shared."""
+    """Restricts the topology to one chip, because the kernels have no rule for sharding."""
 
     def described(topology: str) -> Any:
         chip, _, devices = describe_topology(topology)
@@ -79,7 +83,7 @@ _spike.defvjp(
 def autodiff_lif(
     current: jax.Array, *, decay: Any = 0.25, threshold: Any = 0.5, **_: Any
 ) -> jax.Array:
-    """`snnjax.neurons.lif` with its defaults, as it is written in a few lines."""
+    """Computes `snnjax.neurons.lif` with its default options, in a few lines."""
 
     def step(potential: jax.Array, current: jax.Array) -> tuple[jax.Array, jax.Array]:
         potential = decay * potential + current.astype(jnp.float32)
@@ -98,7 +102,7 @@ _PIXELS_PER_BLOCK = 16
 def _step(
     potential: jax.Array, y: jax.Array, slope: jax.Array, offset: jax.Array, t: int, num_steps: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The membrane potential that step ``t`` leaves, and its two bits of the word."""
+    """Returns the membrane potential after step ``t``, and the step's two bits of the word."""
     current = (y.astype(jnp.float32) * slope + offset).astype(y.dtype)
     potential = DECAY * potential + current.astype(jnp.float32)
     distance = potential - THRESHOLD
@@ -110,7 +114,7 @@ def _step(
 def _step_back(
     carry: jax.Array, cotangent: jax.Array, word: jax.Array, t: int, num_steps: int
 ) -> jax.Array:
-    """The cotangent of step ``t``'s current."""
+    """Returns the cotangent of the current in step ``t``."""
     inside, spike = (word >> (num_steps + t)) & 1 == 1, (word >> t) & 1 == 1
     through_spike = jnp.where(inside, cotangent.astype(jnp.float32) / WIDTH, 0.0)
     return through_spike + jnp.where(spike, 0.0, carry)
@@ -146,21 +150,21 @@ def _differentiate_kernel(cotangent_ref, word_ref, y_ref, gradient_ref, sum_ref,
 
 
 def _pixels(x: jax.Array) -> jax.Array:
-    """(B, T, H, W, C) -> (T, H W, B, C): how XLA lays it out anyway, so that nothing is copied."""
+    """Converts (B, T, H, W, C) -> (T, H W, B, C), XLA's own layout, so that nothing is copied."""
     x = jnp.transpose(x, (1, 2, 3, 0, 4))
     return x.reshape(x.shape[0], -1, *x.shape[3:])
 
 
 def _images(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """The inverse of `_pixels`, for the shape (B, T, H, W, C)."""
+    """Inverts `_pixels`; the shape is (B, T, H, W, C)."""
     batch, steps, height, width, channels = shape
     return jnp.transpose(x.reshape(steps, height, width, batch, channels), (3, 0, 1, 2, 4))
 
 
 def _call(kernel: Any, out: Any, *inputs: jax.Array) -> Any:
-    """Runs a kernel over blocks of pixels, a few at a time; (1, C) is of all of them.
+    """Runs a kernel over blocks of pixels; arrays (1, C) are shared by all blocks.
 
-    Without a TPU it is interpreted.
+    The kernel is interpreted if there is no TPU.
     """
 
     def spec(array: Any) -> pl.BlockSpec:
@@ -204,7 +208,7 @@ def _plain_encode(y: jax.Array, slope: jax.Array, offset: jax.Array) -> jax.Arra
     for t in range(y.shape[1]):
         potential, bits = _step(potential, y[:, t], slope, offset, t, y.shape[1])
         word |= bits.astype(word.dtype)
-    # (H, W, B, C), as the kernels have it.
+    # The kernels' layout is (H, W, B, C).
     return jnp.transpose(word, (1, 2, 0, 3)).reshape(-1, word.shape[0], word.shape[3])
 
 
@@ -229,11 +233,11 @@ Fire = Callable[..., jax.Array]
 
 
 def make_fire(encode: Callable[..., Any], differentiate: Callable[..., Any]) -> Fire:
-    """Neurons with a gradient of their own, from what their two passes compute.
+    """Returns neurons with a custom gradient, given the functions of the two passes.
 
     Returns:
-      ``fire(y, slope, offset)``, the spikes of the paper's neurons for the current ``slope * y +
-      offset``; y (B, T, H, W, C) with T at most 8, slope and offset (C,).
+      The function ``fire(y, slope, offset)``, which returns the spikes of the paper's neurons for
+      the current ``slope * y + offset``; y (B, T, H, W, C) with T at most 8, slope and offset (C,).
     """
 
     @jax.custom_vjp
@@ -262,7 +266,7 @@ FORMS = {
 
 
 class ConvNormFire(nn.Module):
-    """`ConvNorm` and the neurons after it; the same variables."""
+    """A `ConvNorm` and the neurons after it, with the same variables."""
 
     features: int
     stride: int
@@ -271,7 +275,7 @@ class ConvNormFire(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         y = Conv(self.features, 3, self.stride, dtype=self.dtype, name='conv')(x)
         slope, offset = TDBN(train=True, name='norm').affine(y)
         spikes = self.fire(y, slope, offset)
@@ -280,17 +284,17 @@ class ConvNormFire(nn.Module):
 
 
 class FusedMSBlock(MSBlock):
-    """`MSBlock` in training, its inner neurons together with the normalisation before them.
+    """An `MSBlock` in training, with its inner neurons fused with the normalization before them.
 
     Attributes:
-      fire: one of `FORMS`.
+      fire: a value of `FORMS`.
     """
 
     fire: Fire = FORMS['fused']
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, T, ceil(H / stride), ceil(W / stride), features)."""
+        """Maps (B, T, H, W, C) to (B, T, ceil(H / stride), ceil(W / stride), features)."""
         residual = self.spike(name='spike1')(x)
         options = (residual.dtype, self.fire)
         residual = ConvNormFire(self.features, self.stride, *options, name='conv1')(residual)
@@ -299,7 +303,7 @@ class FusedMSBlock(MSBlock):
 
 
 class PallasMSBlock(FusedMSBlock):
-    """`FusedMSBlock` by kernels."""
+    """`FusedMSBlock` with Pallas kernels."""
 
     fire: Fire = FORMS['pallas']
 

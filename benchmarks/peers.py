@@ -1,14 +1,15 @@
-r"""One training step and one inference of MS-ResNet, beside the same in PyTorch.
+r"""Compares one training step and one inference of MS-ResNet with the same in PyTorch.
 
 pip install '.[bench]'
 python benchmarks/peers.py
 python benchmarks/peers.py --model=ms_resnet18 --size=224 --batch=2 --num_steps=4 --json=out.json
 
-The same network with the same weights on the same images, in float32: a plain PyTorch loop,
-SpikingJelly's multi-step neurons, snnTorch's, and snnjax. Each runs in a process of its own; their
-losses over three training steps have to agree before anything is timed. Then they take turns of
-three steps while the others sleep. What counts are the medians, and the ratio to the fastest other.
-Memory is the highest that the process ever had, libraries and compilation included.
+The same network runs with the same weights and images in float32: as a plain PyTorch loop, with
+SpikingJelly's multi-step neurons, with snnTorch's neurons, and in snnjax. Each program has a
+process of its own. Losses over three training steps must agree before anything is timed. Then the
+programs take turns of three steps, while the others sleep. Printed are the medians, and the ratio
+to the fastest other program. Memory is the peak of the process, including libraries and
+compilation.
 """
 
 from __future__ import annotations
@@ -34,28 +35,28 @@ PEERS = ('pytorch', 'spikingjelly', 'snntorch')
 
 
 class Program(Protocol):
-    """What runs in a process."""
+    """The interface of a measured program."""
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Takes images (B, H, W, C) float32 and labels (B,) int32."""
         ...
 
     def train(self) -> float:
-        """One training step: SGD with momentum and an L2 penalty. The loss before it."""
+        """Takes a step of SGD with momentum and an L2 penalty; returns the loss before it."""
         ...
 
     def infer(self) -> float:
-        """The loss of the batch by running statistics."""
+        """Returns the loss of the batch in inference, with running statistics."""
         ...
 
 
 class SnnjaxProgram:
-    """Ours.
+    """The program of this library.
 
     Args:
-      model: name of the network.
-      num_steps: time steps.
-      weights: file of `make_weights`.
+      model: the name of the network.
+      num_steps: the number of time steps T.
+      weights: the file that `make_weights` has written.
       options: further options of the network.
     """
 
@@ -105,45 +106,45 @@ class SnnjaxProgram:
         self._state = (params, variables['batch_stats'], optimizer.init(params))
 
     def put(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """See `Program`."""
+        """Takes a batch (`Program.put`)."""
         import jax
 
         self._batch = jax.device_put((images, labels))
 
     def train(self) -> float:
-        """See `Program`."""
+        """Takes a training step (`Program.train`)."""
         return float(self.start_step())
 
     def start_step(self) -> Any:
-        """Starts a step, and does not wait for it."""
+        """Starts a step without waiting for it."""
         self._state, self._loss = self._train(self._state, *self._batch)
         return self._loss
 
     def infer(self) -> float:
-        """See `Program`."""
+        """Returns the loss in inference (`Program.infer`)."""
         return float(self._infer(self._state, *self._batch))
 
     def wait(self) -> None:
-        """Waits for all that was started."""
+        """Waits until all started steps are done."""
         import jax
 
         jax.block_until_ready((self._state, self._loss))
 
     def peak_bytes(self) -> int:
-        """Returns the most bytes that JAX ever had on the device."""
+        """Returns the peak bytes that JAX held on the device."""
         from cards import peak_bytes
 
         return peak_bytes()
 
     def describe(self) -> dict[str, Any]:
-        """Returns XLA's account of the training step."""
+        """Returns XLA's cost estimate of the training step."""
         from cards import account
 
         return account(self._train.lower(self._state, *self._batch).compile())
 
 
 def make_weights(model: str, path: Path) -> dict[str, Any]:
-    """Writes initial weights by PyTorch names; returns the options of `torch_networks.MSResNet`."""
+    """Writes initial weights by PyTorch name, and returns options of `torch_networks.MSResNet`."""
     import jax
 
     import snnjax
@@ -165,21 +166,21 @@ def make_weights(model: str, path: Path) -> dict[str, Any]:
 
 
 def make_batch(batch: int, size: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels that `Program.put` takes, the same at every call."""
+    """Returns images and labels for `Program.put`, the same in every call."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(batch, size, size, 3)).astype(np.float32)
     return images, rng.integers(0, num_classes, batch, dtype=np.int32)
 
 
 def timed(function: Callable[[], float]) -> tuple[float, float]:
-    """What the function gives, and the seconds that it took."""
+    """Returns a function's result and the seconds that it took."""
     start = time.perf_counter()
     result = function()
     return result, time.perf_counter() - start
 
 
 def work(name: str, args: argparse.Namespace) -> None:
-    """Serves as one of the programs: a command a line, and a line of JSON for each."""
+    """Serves as one of the programs, with one command per line and one line of JSON as answer."""
     program: Program
     options = json.loads(args.options)
     if name == 'snnjax':
@@ -215,7 +216,7 @@ class Worker:
         )
 
     def run(self, command: str) -> dict[str, float]:
-        """``loss``, ``seconds`` and ``peak_bytes`` so far."""
+        """Runs a command, and returns ``loss``, ``seconds`` and ``peak_bytes`` so far."""
         print(command, file=self._process.stdin, flush=True)
         line = next(iter(self._process.stdout or ()), None)
         if line is None:
@@ -228,10 +229,10 @@ class Worker:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Times of all programs, in turns.
+    """Measures all programs in turns.
 
     Raises:
-      ValueError: where losses do not agree.
+      ValueError: if the losses do not agree.
     """
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / 'weights.npz'
@@ -258,7 +259,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                     seconds = statistics.median(run['seconds'] for run in runs[i])
                     results.setdefault(worker.name, {})[command] = {
                         'seconds': seconds,
-                        # What the first call took longer than the others: compilation, if any.
+                        # The extra time of the first call, most of it compilation.
                         'first_seconds': first[i][0]['seconds'] - seconds,
                         'peak_bytes': runs[i][-1]['peak_bytes'],
                         'losses': losses[i].tolist(),
@@ -270,7 +271,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def describe(args: argparse.Namespace, results: dict[str, Any]) -> str:
-    """A table of the results."""
+    """Returns a table of the results."""
     lines = [
         f'{args.model}, {args.batch} images of {args.size}x{args.size}, T={args.num_steps}, '
         f'{args.threads} threads, medians of {3 * args.rounds}',
@@ -301,13 +302,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--model', default='ms_resnet20')
-    parser.add_argument('--size', type=int, default=32, help='of the images')
+    parser.add_argument('--size', type=int, default=32, help='height and width of the images')
     parser.add_argument('--batch', type=int, default=32)
     parser.add_argument('--num_steps', type=int, default=4)
     parser.add_argument('--rounds', type=int, default=11)
     parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--peers', nargs='+', default=PEERS, choices=PEERS)
-    parser.add_argument('--tolerance', type=float, default=0.01, help='of losses, relative')
+    parser.add_argument('--tolerance', type=float, default=0.01, help='relative, of losses (0.01)')
     parser.add_argument('--json', type=Path)
     for internal in ('--worker', '--weights', '--options'):
         parser.add_argument(internal, help=argparse.SUPPRESS)

@@ -1,10 +1,10 @@
-r"""Sums up a trace of JAX's profiler: time by kind of operation, and the longest operations.
+r"""Summarizes a trace of JAX's profiler: time by kind of operation, and the longest operations.
 
 python benchmarks/profiles.py FOLDER --steps=3
 
-The folder is one that `jax.profiler.trace` has written, as `gpu_variants.py --profile` does. It
-gets `summary.json` and `summary.md`, small enough to be kept. `--picture=FILE` draws what its
-busiest threads did.
+The folder is one that `jax.profiler.trace` has written, for example with `gpu_variants.py
+--profile`. The summary is written there, as `summary.json` and `summary.md`. `--picture=FILE` plots
+the activity of the busiest threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS = (
     ('copy, transpose', r'copy|transpose|memcpy|memset|concatenate'),
     ('fusion', r'fusion|loop_|input_|wrapped'),
 )
-"""Kinds of operations, by what their names have in them; the first that fits."""
+"""Kinds of operations with patterns of their names; the first match counts."""
 
 
 def kind_of(name: str) -> str:
@@ -35,15 +35,16 @@ def kind_of(name: str) -> str:
 
 
 def summarize(folder: Path, steps: int, longest: int = 25) -> dict[str, Any]:
-    """Sums up the newest trace of a folder, and writes the summary there.
+    """Summarizes the newest trace of a folder, and writes the summary there.
 
     Args:
-      folder: folder that the trace was written to.
-      steps: training steps in the trace.
-      longest: operations that are listed.
+      folder: the folder of the trace.
+      steps: the number of training steps in the trace.
+      longest: the number of operations to list.
 
     Returns:
-      Milliseconds a step: ``kinds`` by kind, and ``operations`` with name, milliseconds and calls.
+      The milliseconds per step: ``kinds`` by kind, and ``operations`` with name, milliseconds and
+      calls.
 
     Raises:
       FileNotFoundError: if the folder has no trace.
@@ -61,12 +62,12 @@ def summarize(folder: Path, steps: int, longest: int = 25) -> dict[str, Any]:
 
 
 def _operations(planes: Iterable[Any]) -> Iterator[tuple[str, float]]:
-    """Yields name and nanoseconds of the operations on devices, or else of XLA on the CPU."""
+    """Yields name and nanoseconds of the operations on devices, or of XLA on the CPU if none."""
     planes = list(planes)
     devices = [plane for plane in planes if plane.name.startswith('/device:')]
     for plane in devices or planes:
         for line in plane.lines:
-            # Lines of XLA's modules and steps hold the same time again.
+            # Lines of XLA's modules and steps count the same time again.
             if devices and not re.search(r'stream|ops', line.name, re.IGNORECASE):
                 continue
             if not devices and 'XLA' not in line.name:
@@ -76,7 +77,7 @@ def _operations(planes: Iterable[Any]) -> Iterator[tuple[str, float]]:
                     yield event.name, event.duration_ns
 
 
-# What XLA for CPUs notes of its threads beside its operations.
+# Events of XLA's CPU threads that are not operations.
 _WAITS = re.compile(r'ThunkExecutor|ThreadpoolListener|end: ')
 
 
@@ -84,9 +85,9 @@ def add_up(operations: Iterable[tuple[str, float]], steps: int, longest: int) ->
     """Adds up operations by name and by kind.
 
     Args:
-      operations: name and nanoseconds of each.
-      steps: training steps that they are of.
-      longest: operations that are listed.
+      operations: the name and the nanoseconds of each operation.
+      steps: the number of training steps.
+      longest: the number of operations to list.
     """
     times: dict[str, float] = collections.defaultdict(float)
     calls: dict[str, int] = collections.Counter()
@@ -118,7 +119,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     """Returns a summary as two tables."""
     total = summary['milliseconds'] or 1
     lines = [
-        f'{summary["milliseconds"]:.2f} ms of operations a step, {summary["kernels"]:.0f} calls, '
+        f'{summary["milliseconds"]:.2f} ms of operations per step, {summary["kernels"]:.0f} calls, '
         f'over {summary["steps"]} steps',
         '',
         '| kind | ms | share |',
@@ -136,12 +137,12 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
 
 
 def draw(folder: Path, picture: Path, threads: int = 3) -> None:
-    """Draws what the busiest threads or streams of a trace did over time.
+    """Plots the activity of the busiest threads or streams of a trace over time.
 
     Args:
-      folder: folder with a ``perfetto_trace.json.gz``, as `snnjax.main --profile` writes it.
-      picture: PNG file to write.
-      threads: number of threads that are drawn.
+      folder: the folder with ``perfetto_trace.json.gz``, as `snnjax.main --profile` writes it.
+      picture: the PNG file to write.
+      threads: the number of threads to plot.
 
     Raises:
       FileNotFoundError: if the folder has no such trace.
@@ -161,7 +162,7 @@ def draw(folder: Path, picture: Path, threads: int = 3) -> None:
             names[thread] = event['args']['name']
         elif event.get('ph') == 'X' and event.get('dur') and not _WAITS.match(event['name']):
             spans[thread].append(event)
-    # Of the host's threads only what starts the steps is drawn.
+    # The Python threads of the host are only plotted for training steps.
     spans = {
         thread: [e for e in all_of_it if names.get(thread) != 'python' or 'train_step' in e['name']]
         for thread, all_of_it in spans.items()
@@ -173,7 +174,7 @@ def draw(folder: Path, picture: Path, threads: int = 3) -> None:
     figure, axes = plt.subplots(figsize=(9, 0.6 * threads + 1.6), layout='constrained')
     drawn = {}
     for row, thread in enumerate(busiest):
-        # The longest first, so that what they call lies over them.
+        # The longest come first, so that the events they contain are drawn over them.
         for event in sorted(spans[thread], key=lambda event: -event['dur']):
             name = event['name']
             kind = 'train_step' if 'train_step' in name else kind_of(name)
@@ -187,13 +188,13 @@ def draw(folder: Path, picture: Path, threads: int = 3) -> None:
 
 
 def main() -> None:
-    """Sums up a trace."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('folder', type=Path)
     parser.add_argument('--steps', type=int, default=1, help='training steps in the trace (1)')
-    parser.add_argument('--picture', type=Path, help='PNG file to draw the trace to')
+    parser.add_argument('--picture', type=Path, help='the PNG file for a plot of the trace')
     args = parser.parse_args()
     summarize(args.folder, args.steps)
     if args.picture:

@@ -1,11 +1,11 @@
-"""Seconds of imports, of a help text, and from the command to the first training step.
+"""Seconds of imports, of help texts, and from the command to the first training step.
 
 python benchmarks/startup.py --config=configs/cifar10.py --config.data.dir=~/snnjax_data
 
-First come processes that import a package or print a help text, the median of several each. Then
-``python -m snnjax.main`` is started with these arguments, and ended once the first step's metrics
-are written: once without any compiled program, then with those of the time before. Without
-arguments there is no training.
+First, processes import a package or print a help text; the output has the median of several runs.
+Then ``python -m snnjax.main`` runs with the arguments given, and is stopped when the first step's
+metrics are written: once with an empty compilation cache, then with the cache of the first run.
+Without arguments there is no training.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-METRICS_FILE = 'metrics.jsonl'  # That of `snnjax.train.metric_writer`, which takes long to import.
+METRICS_FILE = 'metrics.jsonl'  # As in `snnjax.train.metric_writer`, which is slow to import.
 ROUNDS = 3
 PROCESSES = {
     'python alone': ['-c', 'pass'],
@@ -34,7 +34,7 @@ PROCESSES = {
 
 
 def seconds_of(arguments: list[str]) -> tuple[float, float]:
-    """Returns the seconds that a process of Python takes, and those of them that it computes."""
+    """Returns the seconds and the CPU seconds of a Python process."""
     start, before = time.perf_counter(), _computed()
     subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start, _computed() - before
@@ -46,10 +46,10 @@ def _computed() -> float:
 
 
 def seconds_to_first_step(arguments: list[str], cache: Path, workdir: Path) -> float:
-    """Of one start.
+    """Returns the seconds of one run until its first step.
 
     Raises:
-      RuntimeError: where the command ends before its first step.
+      RuntimeError: if the command ends before its first step.
     """
     metrics = workdir / METRICS_FILE
     start = time.perf_counter()
@@ -74,7 +74,7 @@ def seconds_to_first_step(arguments: list[str], cache: Path, workdir: Path) -> f
 
 def main() -> None:
     """Runs the benchmark."""
-    # In turn, so that other work on the machine slows all of them alike.
+    # Processes take turns, so that other work on the machine slows all of them alike.
     rounds = [{name: seconds_of(a) for name, a in PROCESSES.items()} for _ in range(ROUNDS)]
     for name in PROCESSES:
         wall, cpu = (

@@ -1,4 +1,4 @@
-"""Exchanges single functions of the library in this process, for `gpu_variants.py` to measure."""
+"""Replacements of single functions of the library, measured by `gpu_variants.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snnjax.neurons.registry import as_neuron
 
 
 def fused_pallas(network: Any) -> Any:
-    """Returns the network with fused blocks, by Pallas kernels."""
+    """Returns the network with fused blocks in Pallas kernels."""
     from fused_block import fuse
 
     return fuse(network, 'pallas')
@@ -29,7 +29,7 @@ def fused_xla(network: Any) -> Any:
 
 
 def autodiff(network: Any) -> Any:
-    """Has neurons differentiated by JAX, which keeps their potentials."""
+    """Lets JAX differentiate the neurons, which stores their potentials."""
     from neuron_forms import autodiff_lif
 
     NEURONS['lif'] = as_neuron(autodiff_lif)
@@ -37,7 +37,7 @@ def autodiff(network: Any) -> Any:
 
 
 def no_barrier(network: Any) -> Any:
-    """Lets XLA merge the neurons' way through time with what uses it."""
+    """Lets XLA fuse the neurons' time loop with the operations that use it."""
     integrate_and_fire.isolate = lambda function, *constants: (
         lambda *args: function(*constants, *args)
     )
@@ -45,13 +45,13 @@ def no_barrier(network: Any) -> Any:
 
 
 def wide_words(network: Any) -> Any:
-    """Packs the bits of a neuron into 32 bits, however few they are."""
+    """Packs the bits of a neuron into 32 bits, even if fewer would do."""
     packed_words._word_dtype = lambda num_steps: jnp.uint32
     return network
 
 
 def time_outermost(network: Any) -> Any:
-    """Folds time into the batch as its slower axis."""
+    """Folds time into the batch as its outer axis."""
 
     def folded(x: jax.Array, kernel: jax.Array, stride: int, **_: object) -> jax.Array:
         steps = jnp.moveaxis(x, 1, 0)
@@ -69,7 +69,7 @@ def time_outermost(network: Any) -> Any:
 
 
 def raw_moments(network: Any) -> Any:
-    """Sums values and squares as they are, in one pass."""
+    """Sums values and squares without a shift, in one pass."""
 
     def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         axes = tuple(range(x.ndim - 1))
@@ -82,7 +82,7 @@ def raw_moments(network: Any) -> Any:
 
 
 def two_pass_moments(network: Any) -> Any:
-    """Sums squares about the mean, in a second pass."""
+    """Sums squared deviations from the mean, in a second pass."""
 
     def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         axes = tuple(range(x.ndim - 1))
@@ -107,4 +107,4 @@ PATCHES: dict[str, Callable[[Any], Any]] = {
         two_pass_moments,
     )
 }
-"""Patches by name: each takes the network of the library, and returns the one to measure."""
+"""Patches by name; each takes the network of the library and returns the one to measure."""

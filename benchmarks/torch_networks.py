@@ -1,11 +1,11 @@
-"""MS-ResNet in PyTorch, with neurons of three kinds: what `peers.py` measures beside snnjax.
+"""MS-ResNet in PyTorch with three kinds of neurons, which `peers.py` compares with snnjax.
 
-Each is as its users write it: activations (T, B, C, H, W), one convolution and one normalisation
-over all time steps at once, the stem once for an image that stands still, and the neurons' own way
-through time. Names are those of `snnjax.weights.torch_state`.
+Each is written as its users would do: activations (T, B, C, H, W), one convolution and one
+normalization over all time steps at once, one pass of the stem for a static image, and the neurons'
+own loop over time. Names are those of `snnjax.weights.torch_state`.
 
-On GPUs, see `gpu_peers.py`, they compute under autocast and with channels last in memory. Neurons
-are then given (T, B, H, W, C), the same memory in order, so that nothing is copied on the way.
+On GPUs (`gpu_peers.py`) the networks run under autocast and with channels last in memory. The
+neurons then get (T, B, H, W, C), a view of the same memory, so that nothing is copied.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ DECAY, THRESHOLD = 0.25, 0.5
 
 
 class Fire(torch.autograd.Function):
-    """A spike, and the rectangular surrogate gradient of width 1."""
+    """A spike with the rectangular surrogate gradient of width 1."""
 
     @staticmethod
     def forward(ctx, distance: torch.Tensor) -> torch.Tensor:
-        """1 where the membrane potential is not below the threshold."""
+        """Returns 1 if the membrane potential is not below the threshold, else 0."""
         ctx.save_for_backward(distance.abs() <= 0.5)
         return (distance >= 0).to(distance.dtype)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        """The gradient inside of the window."""
+        """Returns the gradient inside the window, 0 outside."""
         return gradient * ctx.saved_tensors[0]
 
 
 class LoopedNeurons(nn.Module):
-    """A loop over time, as in the code of the paper's authors."""
+    """Neurons with a loop over time, as in the code of the paper's authors."""
 
     def forward(self, current: torch.Tensor) -> torch.Tensor:
-        """Spikes of a current (T, ...)."""
+        """Returns the spikes of a current (T, ...)."""
         potential = torch.zeros_like(current[0])
         spikes = []
         for x in current:
@@ -55,7 +55,7 @@ class LoopedNeurons(nn.Module):
 
 
 class SpikingJellyNeurons(nn.Module):
-    """SpikingJelly's neurons, all time steps in one call."""
+    """SpikingJelly's neurons, with all time steps in one call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class SpikingJellyNeurons(nn.Module):
         )
 
     def forward(self, current: torch.Tensor) -> torch.Tensor:
-        """Spikes of a current (T, ...)."""
+        """Returns the spikes of a current (T, ...)."""
         self.neuron.reset()
         return self.neuron(current)
 
 
 class SnnTorchNeurons(nn.Module):
-    """snnTorch's neurons, one time step a call."""
+    """snnTorch's neurons, with one time step per call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class SnnTorchNeurons(nn.Module):
         )
 
     def forward(self, current: torch.Tensor) -> torch.Tensor:
-        """Spikes of a current (T, ...)."""
+        """Returns the spikes of a current (T, ...)."""
         potential = torch.zeros_like(current[0])
         spikes = []
         for x in current:
@@ -106,19 +106,19 @@ NEURONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class ChannelsLast(nn.Module):
-    """Neurons that see channels last, and give what lies in memory like that."""
+    """Neurons that get channels last, and return views of channels-last memory."""
 
     def __init__(self, neurons: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.neurons = neurons()
 
     def forward(self, current: torch.Tensor) -> torch.Tensor:
-        """Spikes of a current (T, B, C, H, W)."""
+        """Returns the spikes of a current (T, B, C, H, W)."""
         return self.neurons(current.permute(0, 1, 3, 4, 2)).permute(0, 1, 4, 2, 3)
 
 
 class ConvNorm(nn.Module):
-    """Convolution and batch normalisation over time and batch."""
+    """A convolution and batch normalization over time and batch."""
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int, pool: bool) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class ConvNorm(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(T, B, C, H, W) -> the same with other C, H, W."""
+        """Maps (T, B, C, H, W) to the same axes with other C, H and W."""
         steps = x.shape[0]
         x = x.flatten(0, 1)
         if self.pool > 1:
@@ -137,7 +137,7 @@ class ConvNorm(nn.Module):
 
 
 class TripleStem(nn.Module):
-    """Three convolutions of size 3 with biases, and one normalisation."""
+    """Three convolutions of size 3 with biases, and one normalization."""
 
     def __init__(self, outputs: int, stride: int) -> None:
         super().__init__()
@@ -147,12 +147,12 @@ class TripleStem(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(1, B, C, H, W) -> the same with other C, H, W."""
+        """Maps (1, B, C, H, W) to the same axes with other C, H and W."""
         return self.bn(self.conv3(self.conv2(self.conv1(x[0]))))[None]
 
 
 class Block(nn.Module):
-    """x + conv(LIF(conv(LIF(x))))."""
+    """The block x + conv(LIF(conv(LIF(x))))."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, pool: bool, neurons) -> None:
         super().__init__()
@@ -163,13 +163,13 @@ class Block(nn.Module):
         self.sc = None if same else ConvNorm(inputs, outputs, 1, stride, pool)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(T, B, C, H, W) -> the same with other C, H, W."""
+        """Maps (T, B, C, H, W) to the same axes with other C, H and W."""
         residual = self.c2(self.neurons2(self.c1(self.neurons1(x))))
         return (x if self.sc is None else self.sc(x)) + residual
 
 
 class MSResNet(nn.Module):
-    """The network that `snnjax.create_model` makes with the same options."""
+    """The network that `snnjax.create_model` builds with the same options."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class MSResNet(nn.Module):
         self.fc = nn.Linear(inputs, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> logits."""
+        """Maps images (B, C, H, W) to logits (B, classes)."""
         x = self.stem(images[None]).expand(self.num_steps, -1, -1, -1, -1)
         for block in self.blocks:
             x = block(x)
@@ -207,17 +207,17 @@ class MSResNet(nn.Module):
 
 
 class TorchProgram:
-    """Training steps and inference; see `peers.Program`.
+    """Training steps and inference in PyTorch, with the interface of `peers.Program`.
 
     Args:
-      name: key of `NEURONS`.
-      options: of `MSResNet`.
-      weights: arrays by PyTorch's names.
-      threads: that PyTorch computes with on a CPU.
-      device: 'cpu' or 'cuda'.
-      dtype: 'bfloat16' to compute under autocast, or 'float32'.
-      channels_last: whether channels are last in memory.
-      compiled: whether `torch.compile` compiles the network and the loss.
+      name: a key of `NEURONS`.
+      options: the options of `MSResNet`.
+      weights: the arrays by PyTorch name.
+      threads: the number of PyTorch's threads on a CPU.
+      device: the device, 'cpu' or 'cuda'.
+      dtype: the dtype, 'bfloat16' to compute under autocast, or 'float32'.
+      channels_last: True if channels are last in memory.
+      compiled: True to compile the network and the loss with `torch.compile`.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class TorchProgram:
         self.model = MSResNet(neurons, **options)
         state = {key: torch.from_numpy(value) for key, value in weights.items()}
         missing, unexpected = self.model.load_state_dict(state, strict=False)
-        # Counters of batches, and snnTorch's constants, are no weights.
+        # Batch counters and snnTorch's constants are not weights.
         if unexpected or any('.conv.' in key or '.bn.weight' in key for key in missing):
             raise ValueError(f'weights do not fit: {missing}, {unexpected}')
         self._format = torch.channels_last if channels_last else torch.contiguous_format
@@ -263,11 +263,11 @@ class TorchProgram:
         self.labels = torch.from_numpy(labels.astype(np.int64)).to(self._device)
 
     def train(self) -> float:
-        """One step; the loss before it."""
+        """Takes a training step, and returns the loss before the update."""
         return self.start_step().item()
 
     def start_step(self) -> torch.Tensor:
-        """Starts a step, and does not wait for it."""
+        """Starts a step without waiting for it."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss()
@@ -277,21 +277,21 @@ class TorchProgram:
 
     @torch.inference_mode()
     def infer(self) -> float:
-        """The loss of the batch, normalised by running statistics."""
+        """Returns the loss of the batch, normalized by running statistics."""
         self.model.eval()
         return self._loss().item()
 
     def wait(self) -> None:
-        """Waits for all that was started."""
+        """Waits until all started steps are done."""
         if self._device.type == 'cuda':
             torch.cuda.synchronize()
 
     def peak_bytes(self) -> int:
-        """Returns the most bytes that PyTorch ever had in arrays on the GPU; 0 on a CPU."""
+        """Returns the peak bytes that PyTorch held in tensors on the GPU; 0 on a CPU."""
         return torch.cuda.max_memory_allocated() if self._device.type == 'cuda' else 0
 
     def describe(self) -> dict[str, Any]:
-        """Returns what computes the neurons of SpikingJelly, and why not other kernels."""
+        """Returns the implementation of SpikingJelly's neurons, with the reason for the choice."""
         if self._device.type != 'cuda' or not importlib.util.find_spec('spikingjelly'):
             return {}
         from spikingjelly.activation_based import functional as of_neurons

@@ -2,10 +2,11 @@ r"""CIFAR-10 with the paper's networks (tables 1 and 2, figure 3).
 
 python -m snnjax.main --config=configs/cifar10.py:depth=20,num_steps=4 --workdir=runs/cifar10
 
-Two time steps cost about five minutes an epoch on two CPU cores and reach 73 % in eight epochs
-(``docs/results``). CIFAR-100 is the same with ``--config.data.name=cifar100``.
+Two time steps take about five minutes per epoch on two CPU cores and reach 73 % in eight epochs
+(``docs/results``). Use ``--config.data.name=cifar100`` for CIFAR-100.
 
-In two phases, the first at one time step, with a lower rate after it (appendix B.3, table 9):
+Two-phase training, first with one time step, then with a lower learning rate (appendix B.3, table
+9):
 
 python -m snnjax.main --config=configs/cifar10.py:depth=8,num_steps=4,pretrain_epochs=10 \
     --config.epochs=3 --config.optimizer.learning_rate=0.05 --workdir=runs/cifar10_two_phases
@@ -14,17 +15,22 @@ python -m snnjax.main --config=configs/cifar10.py:depth=8,num_steps=4,pretrain_e
 from snnjax.train.config import choose, default_config
 
 RECIPES = {
-    # Appendix B.2 as printed: it names neither momentum nor flips.
+    # As printed in appendix B.2, which mentions neither momentum nor flips.
     'paper_arxiv': {'momentum': 0.0, 'flip': False},
-    # With what its authors add to it.
+    # With the settings that the authors' code adds.
     'authors': {'momentum': 0.9, 'flip': True},
 }
 
 
 def get_config(family='ms_resnet', depth=20, num_steps=4, recipe='authors', pretrain_epochs=0):
-    """Arguments: ``family`` of models, ``depth`` (6n + 2), ``num_steps``, ``recipe``.
+    """Returns the configuration.
 
-    Also ``pretrain_epochs`` at one time step, which come first.
+    Args:
+      family: the family of models.
+      depth: the number of layers, 6n + 2.
+      num_steps: the number of time steps T.
+      recipe: the recipe, one of `RECIPES`.
+      pretrain_epochs: the number of epochs at one time step before the others; 0 for one phase.
     """
     recipe = choose('recipe', recipe, RECIPES)
     config = default_config()

@@ -1,25 +1,25 @@
-r"""Networks of the papers that MS-ResNet is compared with, under one budget (tables 3 and 4).
+r"""MS-ResNet and the networks it is compared with, under one budget (tables 3 and 4).
 
 python -m snnjax.tools.sweep --config=configs/compare.py:seeds=0+1 --workdir=runs/compare
 python -m snnjax.tools.compare runs/compare --figure=compare.png
 
-trains each for a hundred epochs of CIFAR-10 at the size of the largest published one, some ten
-million parameters. Within reach of two CPU cores, at a hundredth of that (``docs/results`` has what
-came out):
+These commands train each network for a hundred epochs of CIFAR-10, at the size of the largest
+published one (about ten million parameters). The setting 'cpu' is a hundredth of that, for two CPU
+cores (results in ``docs/results``):
 
 python -m snnjax.tools.sweep --config=configs/compare.py:setting=cpu,seeds=0+1 \
     --workdir=runs/compare_cpu
 python -m snnjax.tools.sweep --config=configs/compare.py:setting=cpu,data=nmnist,seeds=0+1 \
     --workdir=runs/compare_nmnist
 
-Table 3 with its converted networks, each trained or converted, then measured, in one command; as
-published on ImageNet, or within reach of two CPU cores on CIFAR-10:
+One command trains or converts, then measures, all networks of table 3: as published on ImageNet, or
+for two CPU cores on CIFAR-10:
 
 python -m snnjax.tools.compare --config=configs/compare.py:setting=table3 --workdir=runs/table3
 python -m snnjax.tools.compare --config=configs/compare.py:setting=table3_cpu \
     --workdir=runs/table3_cpu --images=500
 
-One of them alone:
+Training of one of them alone:
 
 python -m snnjax.main --config=configs/compare.py:network=sew,setting=cpu --workdir=runs/x
 """
@@ -29,7 +29,7 @@ import imagenet
 from snnjax.train.config import choose, default_config
 
 SGD = {'name': 'sgd', 'learning_rate': 0.05}
-# Both papers train with the squared distance of rates, and with Adam.
+# Both papers train with Adam and the squared error of firing rates.
 RATES = {'name': 'adam', 'learning_rate': 1e-3, 'weight_decay': 0.0}
 
 NETWORKS = {
@@ -40,7 +40,7 @@ NETWORKS = {
         'plif': ('plif_cifar10', {}),
         'ta': ('ta_snn', {'channels': (64, 128, 256, 512, 1024), 'pools': (2,) * 5}),
     },
-    # The same structures with as many parameters as MS-ResNet8, or nearly.
+    # The same architectures with about as many parameters as MS-ResNet8.
     'cpu': {
         'ms': ('ms_resnet8', {}),
         'tdbn': ('tdbn_resnet19', {'widths': (10, 20, 40), 'hidden': (20,)}),
@@ -57,7 +57,7 @@ NETWORKS = {
         'plain': ('sengupta_resnet34', {}),
         'efficientnet': ('efficientnet_b7', {}),
     },
-    # With a few ten thousand parameters each, except the VGGs, which have some hundred thousand.
+    # Networks of a few ten thousand parameters; the VGGs have a few hundred thousand.
     'table3_cpu': {
         'ms': ('ms_resnet8', {'num_steps': 4}),
         'resnet': ('relu_resnet8', {}),
@@ -83,7 +83,7 @@ NETWORKS = {
         ),
     },
 }
-"""Models, with their options, by the setting and what stands for them in the names of runs."""
+"""Models and their options, by setting and by the network's short name in runs."""
 
 CONVERSIONS = {
     'table3': {
@@ -103,9 +103,10 @@ CONVERSIONS = {
         'bu_vgg': ('vgg', 'qcfs', 16, {}),
     },
 }
-"""By the setting and the name: the ANN, the method, time steps T, and options of the method.
+"""The ANN, method, time steps T and method options of conversions, by setting and name.
 
-T is that of the papers in 'table3'; few spikes take the number of layers times K.
+In 'table3', T is that of the papers. For few-spike neurons T is K, the time steps of one layer; the
+network takes the number of layers times K.
 """
 
 BUDGETS = {
@@ -120,11 +121,18 @@ BUDGETS = {
     'table3': {'imagenet': {'num_steps': 1, 'epochs': 125, 'batch_size': 256}},
     'table3_cpu': {'cifar10': {'num_steps': 1, 'epochs': 2, 'batch_size': 100}},
 }
-"""Time steps, epochs and batches by the setting and the data."""
+"""Time steps, epochs and batch sizes by setting and data set."""
 
 
 def get_config(network='ms', data='', seed=0, setting='paper'):
-    """Arguments: ``network``, ``data`` (cifar10, nmnist), ``seed``, ``setting`` (of `NETWORKS`)."""
+    """Returns the configuration of one network.
+
+    Args:
+      network: the network, a key of `NETWORKS` in the setting.
+      data: the data set, cifar10 or nmnist; '' for the first of the setting.
+      seed: the seed of weights and batches.
+      setting: the setting, a key of `NETWORKS`.
+    """
     budgets = choose('setting', setting, BUDGETS)
     data = data or next(iter(budgets))
     budget = choose('data', data, budgets)
@@ -141,7 +149,7 @@ def get_config(network='ms', data='', seed=0, setting='paper'):
     config.loss = 'mse' if rates else 'cross_entropy'
     if name.startswith('efficientnet'):
         config.data.image_size = 600
-    # Without normalization a large rate does not train.
+    # Networks without normalization do not train at a large learning rate.
     plain = {'learning_rate': 0.02} if network == 'plain' else {}
     config.optimizer.update(RATES if rates else SGD | plain)
     config.epochs = budget['epochs']
@@ -152,11 +160,13 @@ def get_config(network='ms', data='', seed=0, setting='paper'):
 
 
 def get_runs(networks='', seeds='0', data='', setting='paper'):
-    """Arguments: ``networks`` and ``seeds``, each with a + between, ``data`` and ``setting``.
+    """Returns the arguments of ``get_config`` by the name of the run.
 
-    All networks are compared where none is named.
-
-    Returns the arguments of ``get_config`` by the name of the run.
+    Args:
+      networks: the networks, separated by ``+``; '' for all of the setting.
+      seeds: the seeds, separated by ``+``.
+      data: the data set; '' for the first of the setting.
+      setting: the setting, a key of `NETWORKS`.
     """
     known = choose('setting', setting, NETWORKS)
     data = data or next(iter(BUDGETS[setting]))
@@ -170,10 +180,17 @@ def get_runs(networks='', seeds='0', data='', setting='paper'):
 
 
 def get_conversions(networks='', seeds='0', data='', setting='paper'):
-    """Arguments: those of `get_runs`.
+    """Returns the conversions by the name of the converted network.
 
-    Returns by the name of the converted network the name of the run of its ANN, and the method,
-    ``num_steps`` and options of `snnjax.conversion.convert`.
+    Args:
+      networks: the ANNs, separated by ``+``; '' for all of the setting.
+      seeds: the seeds, separated by ``+``.
+      data: the data set; '' for the first of the setting.
+      setting: the setting, a key of `NETWORKS`.
+
+    Returns:
+      The ``run`` of each network's ANN, and the ``method``, ``num_steps`` and ``options`` of
+      `snnjax.conversion.convert`.
     """
     chosen = networks.split('+') if networks else choose('setting', setting, NETWORKS)
     data = data or next(iter(BUDGETS[setting]))

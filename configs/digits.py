@@ -1,4 +1,4 @@
-"""MS-ResNet14 on scikit-learn's handwritten digits: nothing to download.
+"""MS-ResNet14 on scikit-learn's handwritten digits, without a download.
 
 python -m snnjax.main --config=configs/digits.py --workdir=runs/digits
 
@@ -9,7 +9,12 @@ from snnjax.train.config import default_config
 
 
 def get_config(depth=14, num_steps=4):
-    """Arguments: ``depth`` (6n + 2) and ``num_steps``."""
+    """Returns the configuration.
+
+    Args:
+      depth: the number of layers, 6n + 2.
+      num_steps: the number of time steps T.
+    """
     config = default_config()
     config.model.name = f'ms_resnet{depth}'
     config.model.num_steps = num_steps

@@ -1,16 +1,22 @@
-"""MS-ResNet20 on DVS128 Gesture: eleven gestures, the people of the test unseen in training.
+"""MS-ResNet20 on DVS128 Gesture: eleven gestures, with different people in training and test.
 
 python -m snnjax.tools.prepare dvs_gesture --source=~/Downloads --data_dir=~/snnjax_data
 python -m snnjax.main --config=configs/dvs_gesture.py --workdir=runs/dvs_gesture
 
-Nothing is mirrored: left and right are different gestures.
+There are no flips: gestures of the left and the right hand are different classes.
 """
 
 from snnjax.train.config import default_config
 
 
 def get_config(family='ms_resnet', depth=20, num_steps=16):
-    """Arguments: ``family`` of models, ``depth`` (6n + 2) and ``num_steps``, the frames."""
+    """Returns the configuration.
+
+    Args:
+      family: the family of models.
+      depth: the number of layers, 6n + 2.
+      num_steps: the number of time steps T, one frame each.
+    """
     config = default_config()
     config.model.name = f'{family}{depth}_dvs'
     config.model.num_steps = num_steps

@@ -1,18 +1,25 @@
-"""MS-ResNet on Imagenette, ten classes of ImageNet, or on photos of your own.
+"""MS-ResNet on Imagenette, ten classes of ImageNet, or on your own photos.
 
 python -m snnjax.tools.prepare folder --name=imagenette --source=FOLDER --data_dir=~/snnjax_data
 python -m snnjax.main --config=configs/imagenette.py --workdir=runs/imagenette
 
-The same for a data set that was prepared under another name, with ``name=``. At half the width and
-64 pixels, 300 photos of each class are enough for 61.8 % (``docs/results``), in about an hour on
-two CPU cores.
+Use ``name=`` for a data set that was prepared under another name. At half the width and 64 pixels,
+300 photos of each class give 61.8 % (``docs/results``), in about an hour on two CPU cores.
 """
 
 from snnjax.train.config import default_config
 
 
 def get_config(name='imagenette', split='official', depth=18, num_steps=2, image_size=128):
-    """Arguments: as below; ``split`` for photos in no folders of train and test."""
+    """Returns the configuration.
+
+    Args:
+      name: the name of the prepared data set.
+      split: the split; needed if the photos have no folders for train and test.
+      depth: the number of layers.
+      num_steps: the number of time steps T.
+      image_size: the height and width of the images in pixels.
+    """
     config = default_config()
     config.model.name = f'ms_resnet{depth}'
     config.model.num_steps = num_steps

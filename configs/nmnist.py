@@ -1,9 +1,9 @@
-"""MS-ResNet on N-MNIST, the digits before a moving event camera.
+"""MS-ResNet on N-MNIST, digits in front of a moving event camera.
 
 python -m snnjax.tools.prepare nmnist --source=~/Downloads --data_dir=~/snnjax_data
 python -m snnjax.main --config=configs/nmnist.py --workdir=runs/nmnist
 
-From 1,000 of the 60,000 recordings it learns to recognise 94 of 100 others, in twelve minutes on
+Trained on 1,000 of the 60,000 recordings, it recognizes 94 of 100 others, after twelve minutes on
 two CPU cores (``docs/results``).
 """
 
@@ -11,7 +11,13 @@ from snnjax.train.config import default_config
 
 
 def get_config(family='ms_resnet', depth=8, num_steps=8):
-    """Arguments: ``family`` of models, ``depth`` (6n + 2) and ``num_steps``, the frames."""
+    """Returns the configuration.
+
+    Args:
+      family: the family of models.
+      depth: the number of layers, 6n + 2.
+      num_steps: the number of time steps T, one frame each.
+    """
     config = default_config()
     config.model.name = f'{family}{depth}'
     config.model.num_steps = num_steps

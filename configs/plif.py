@@ -3,9 +3,9 @@
 python -m snnjax.main --config=configs/plif.py:data=cifar10 --workdir=runs/plif
 python -m snnjax.main --config=configs/plif.py:data=cifar10_dvs --workdir=runs/plif_dvs
 
-As its authors train them: Adam, the squared distance of firing rates, 16 images a step, and the
-time steps below; each for the first 64 epochs of their learning rate, which rises again after them.
-Table 4 has 74.80 % on CIFAR10-DVS.
+The settings are those of the authors: Adam, the squared error of firing rates, batches of 16, and
+the time steps in `NUM_STEPS`. Training stops after the first 64 epochs of their learning-rate
+schedule, before the rate rises again. Table 4 reports 74.80 % on CIFAR10-DVS.
 """
 
 from snnjax.train.config import choose, default_config
@@ -14,7 +14,12 @@ NUM_STEPS = {'cifar10': 8, 'nmnist': 10, 'cifar10_dvs': 20, 'dvs_gesture': 20}
 
 
 def get_config(data='cifar10', num_steps=0):
-    """Arguments: ``data``, one of `NUM_STEPS`, and ``num_steps``; 0 for those of the data."""
+    """Returns the configuration.
+
+    Args:
+      data: the data set, a key of `NUM_STEPS`.
+      num_steps: the number of time steps T; 0 for that of the data set.
+    """
     num_steps = num_steps or choose('data', data, NUM_STEPS)
     config = default_config()
     config.model.name = f'plif_{data}'

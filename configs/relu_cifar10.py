@@ -1,28 +1,32 @@
-r"""ANNs for CIFAR-10 that are to be converted to spiking networks.
+r"""ANNs on CIFAR-10 for conversion to spiking networks.
 
 python -m snnjax.main --config=configs/relu_cifar10.py --workdir=runs/relu_cifar10
 python -m snnjax.main --config=configs/relu_cifar10.py:activation=qcfs,levels=4 --workdir=runs/qcfs
 python -m snnjax.main --config=configs/relu_cifar10.py:model=vgg16_cifar,activation=qcfs \
     --workdir=runs/qcfs_vgg16
 
-The recipe is that of Bu et al. 2022 (QCFS): SGD at 0.1 with a cosine, 300 epochs of batches of 300
-images, an L2 penalty of 5e-4 on all parameters, bounds of the activations among them, crops and
-flips. They also use AutoAugment and Cutout, the first of which
-``--config.data.auto_augment=cifar10`` adds. CIFAR-100 is the same with
-``--config.data.name=cifar100`` and half the learning rate.
+The recipe is that of Bu et al. 2022 (QCFS): SGD with a cosine schedule from 0.1, 300 epochs with
+batches of 300 images, an L2 penalty of 5e-4 on all parameters including the activations' bounds,
+crops and flips. The authors also use Cutout and AutoAugment; add the latter with
+``--config.data.auto_augment=cifar10``. Use ``--config.data.name=cifar100`` and half the learning
+rate for CIFAR-100.
 
 ``model=sengupta_vgg16`` and ``model=sengupta_resnet20``, which have no normalization, get the
-recipe in the code of their authors' laboratory: 64 images, SGD at 0.01, a tenth of it after 60, 80
-and 90 % of the epochs.
+recipe of the code from their authors' laboratory: batches of 64 images and SGD at 0.01, divided by
+10 after 60, 80 and 90 % of the epochs.
 """
 
 from snnjax.train.config import default_config
 
 
 def get_config(model='relu_resnet20', activation='relu', levels=4, bound=8.0):
-    """Arguments: ``model``, an ANN for CIFAR, its ``activation``; ``levels`` and first ``bound``.
+    """Returns the configuration.
 
-    The last two are those of QCFS; ``bound`` is that of 'clip', too.
+    Args:
+      model: the name of an ANN for CIFAR.
+      activation: the activation.
+      levels: the number of levels of the activation 'qcfs'.
+      bound: the initial upper bound of the activations 'qcfs' and 'clip'.
     """
     config = default_config()
     config.model.name = model

@@ -4,20 +4,20 @@ python -m snnjax.tools.prepare nmnist --source=~/Downloads --data_dir=~/snnjax_d
 python -m snnjax.main --config=configs/rollout.py:data=nmnist --workdir=runs/rollout
 python -m snnjax.tools.early_answers --weights=runs/rollout --figure=early.png
 
-For spiking neurons with the same delays, it is trained with activations of two levels, since a
-neuron fires at most once a step, and frames change from step to step:
+Activations of two levels prepare a rollout for conversion to spiking neurons with the same delays,
+because a neuron fires at most once per step and frames change from step to step:
 
 python -m snnjax.main --config=configs/rollout.py:activation=qcfs --workdir=runs/rollout_qcfs
 python -m snnjax.tools.convert --weights=runs/rollout_qcfs --method=rueckauer \
     --set initial=0.5 --set lowest=0.0 --out=converted/rollout
 
-Every edge of the network takes one time step. It is densely connected and has half a million
-parameters. It first answers after two steps, and has seen a frame through all of its layers after
-twelve. Frames have a fixed duration if ``frame_window`` is not 0; the paper has 48 frames of
-CIFAR10-DVS and 240 of DvsGesture.
+Every edge of the network takes one time step. The network is densely connected and has half a
+million parameters. It first responds after two steps; after twelve, a frame has passed all layers.
+Frames have a fixed duration if ``frame_window`` is not 0. The paper uses 48 frames of CIFAR10-DVS
+and 240 of DvsGesture.
 
-After six epochs on 1,000 of the 60,000 recordings of N-MNIST, four minutes of CPU time, it
-recognises 95 of 100 others (``docs/results``).
+Trained for six epochs on 1,000 of the 60,000 recordings of N-MNIST, in four minutes of CPU time, it
+recognizes 95 of 100 others (``docs/results``).
 """
 
 from snnjax.train.config import choose, default_config
@@ -48,11 +48,19 @@ DATA = {
         'data': {'crop_padding': 10, 'crop_scale': 0.8, 'frames_by': 'time'},
     },
 }
-"""Time steps, budget and options of the data by the name of the data set."""
+"""Time steps, budget and data options by data set."""
 
 
 def get_config(data='nmnist', activation='relu', num_steps=0, epochs=0, seed=0):
-    """Arguments: ``data``, one of `DATA`; ``activation`` (relu, qcfs); 0 for what the data has."""
+    """Returns the configuration.
+
+    Args:
+      data: the data set, a key of `DATA`.
+      activation: the activation, relu or qcfs.
+      num_steps: the number of time steps T; 0 for that of the data set.
+      epochs: the number of epochs; 0 for that of the data set.
+      seed: the seed of weights and batches.
+    """
     chosen = choose('data', data, DATA)
     config = default_config()
     config.model.name = 'rollout_densenet' if data == 'nmnist' else 'rollout_densenet_dvs'

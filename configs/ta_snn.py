@@ -1,16 +1,22 @@
-"""Temporal-wise attention on CIFAR10-DVS (TA-SNN, Yao et al. 2021): the paper has 72.00 %.
+"""Temporal-wise attention on CIFAR10-DVS (TA-SNN, Yao et al. 2021); the paper reports 72.00 %.
 
 python -m snnjax.main --config=configs/ta_snn.py --workdir=runs/ta_snn
 
-As its authors train it: ten time steps, Adam, the squared distance of firing rates, 64 recordings a
-step. Their learning rate falls where the loss does no more; here it is a cosine.
+The settings are those of the authors: ten time steps, Adam, the squared error of firing rates, and
+batches of 64 recordings. The authors lower the learning rate when the loss stops falling; the
+schedule here is a cosine.
 """
 
 from snnjax.train.config import default_config
 
 
 def get_config(num_steps=10, split='by_order'):
-    """Arguments: ``num_steps``, the frames, and ``split``, see ``configs/cifar10_dvs.py``."""
+    """Returns the configuration.
+
+    Args:
+      num_steps: the number of time steps T, one frame each.
+      split: the split, as in ``configs/cifar10_dvs.py``.
+    """
     config = default_config()
     config.model.name = 'ta_snn'
     config.model.num_steps = num_steps

@@ -1,16 +1,16 @@
-r"""Table 4: networks on the event data sets that are prepared, under one budget.
+r"""Table 4: networks on all prepared event data sets, under one budget.
 
 python -m snnjax.tools.table4 --config=configs/table4.py --workdir=runs/table4 \
     --rows=dart.csv --csv=table4.csv --figure=table4.png
 
-trains each network on each data set, converts the rollouts to spiking neurons, and tells split,
-time steps, parameters, accuracy and energy. Data sets that are not prepared are left out. The
-setting 'cpu' takes about four minutes of CPU time for a network on N-MNIST, and eight for one on
-the objects (``docs/results``); 'paper' is the recipe of each.
+This command trains each network on each data set, converts the rollouts to spiking neurons, and
+reports split, time steps, parameters, accuracy and energy. It skips data sets that are not
+prepared. In the setting 'cpu', a network takes about four minutes of CPU time on N-MNIST and eight
+on the objects (``docs/results``). The setting 'paper' uses each network's own recipe.
+
+Training of one of them alone:
 
 python -m snnjax.main --config=configs/table4.py:network=ms,data=nmnist --workdir=runs/x
-
-trains one of them alone.
 """
 
 import cifar10_dvs
@@ -29,7 +29,7 @@ OWN = {
     'cifar10_dvs': cifar10_dvs.get_config,
     'dvs_gesture': dvs_gesture.get_config,
 }
-"""Configurations of MS-ResNet by data set."""
+"""MS-ResNet configurations by data set."""
 
 EPOCHS = {
     ('rollout', 'nmnist'): 6,
@@ -39,11 +39,18 @@ EPOCHS = {
     ('ms', 'nmnist'): 6,
     ('ms', 'dvs128_objects'): 48,
 }
-"""Epochs in the setting 'cpu', in which MS-ResNet has 8 layers: 20 would see the data once."""
+"""Epochs in the setting 'cpu'. MS-ResNet has 8 layers there, because 20 would allow one epoch."""
 
 
 def get_config(network='rollout', data='nmnist', setting='cpu', seed=0):
-    """Arguments: ``network`` (rollout, rollout_qcfs, ms, plif, ta), ``data``, ``setting``."""
+    """Returns the configuration of one network.
+
+    Args:
+      network: the network: rollout, rollout_qcfs, ms, plif or ta.
+      data: the data set, a key of `OWN`.
+      setting: the setting, cpu or paper.
+      seed: the seed of weights and batches.
+    """
     own = choose('data', data, OWN)
     depth = choose('setting', setting, {'cpu': 8, 'paper': 20})
     makers = {
@@ -63,9 +70,13 @@ def get_config(network='rollout', data='nmnist', setting='cpu', seed=0):
 
 
 def get_runs(networks='rollout+rollout_qcfs+ms', data='', setting='cpu', seeds='0'):
-    """Arguments: ``networks``, ``data`` and ``seeds``, each with a + between, and ``setting``.
+    """Returns the arguments of ``get_config`` by the name of the run.
 
-    All data sets of the setting are meant if none is named.
+    Args:
+      networks: the networks, separated by ``+``.
+      data: the data sets, separated by ``+``; '' for all.
+      setting: the setting, cpu or paper.
+      seeds: the seeds, separated by ``+``.
     """
     names = data.split('+') if data else list(OWN)
     return {

@@ -1,11 +1,12 @@
-"""ResNets with the normalisation of Zheng et al. 2021 (tdBN): 19 layers for CIFAR-10, 34 and 50.
+"""ResNets with threshold-dependent batch normalization (tdBN, Zheng et al. 2021).
 
 python -m snnjax.main --config=configs/tdbn.py --workdir=runs/tdbn19
 python -m snnjax.main --config=configs/tdbn.py:network=tdbn_resnet50 --workdir=runs/tdbn50
 
-The structure and six time steps are theirs; the optimiser and the augmentation are those of
-``configs/cifar10.py`` and, for 34 and 50 layers, of ``configs/imagenet.py``. On ImageNet table 3
-has 67.05 % for the wide ``tdbn_resnet34x2`` and 64.88 % for ``tdbn_resnet50``.
+The networks have 19 layers for CIFAR-10, and 34 or 50 for ImageNet. The architecture and the six
+time steps are those of the authors. The optimizer and the augmentation are those of
+``configs/cifar10.py``, or of ``configs/imagenet.py`` for 34 and 50 layers. Table 3 reports 67.05 %
+on ImageNet for the wide ``tdbn_resnet34x2`` and 64.88 % for ``tdbn_resnet50``.
 """
 
 import cifar10
@@ -22,7 +23,12 @@ BASES = {
 
 
 def get_config(network='tdbn_resnet19', num_steps=6):
-    """Arguments: ``network``, one of `BASES`, and ``num_steps``."""
+    """Returns the configuration.
+
+    Args:
+      network: the network, a key of `BASES`.
+      num_steps: the number of time steps T.
+    """
     base, recipe = choose('network', network, BASES)
     config = base.get_config(recipe=recipe)
     config.model.name = network

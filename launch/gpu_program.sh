@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs on one GPU what docs/howto/gpu.md describes, a step or several, in their order.
+# Runs one or several of the steps in docs/howto/gpu.md on one GPU, in the order given.
 #
 #   launch/gpu_program.sh peers loop profile variants
 #   DATA=~/snnjax_data launch/gpu_program.sh table2 table9
 #   launch/gpu_program.sh ann configs/NAME.py configs/NAME.py:ARGUMENTS
 #
-# OUT is the folder for all that is written (runs/gpu), DATA that of the prepared data sets
-# (~/snnjax_data), SECONDS_EACH the time that the benchmarks of a step may take (840). DRY_RUN=1 prints
-# the commands. Trainings that were stopped go on when the same step is run again.
+# OUT is the output folder (runs/gpu), DATA the folder of the prepared data sets (~/snnjax_data),
+# and SECONDS_EACH the time limit of a step's benchmarks in seconds (840). DRY_RUN=1 only prints the
+# commands. Trainings that were stopped resume when the same step is run again.
 set -euo pipefail
 
 out=${OUT:-runs/gpu}
@@ -34,7 +34,7 @@ sweep() { # DEPTHS
 }
 
 peers() {
-  # The same networks, by float32, then the times.
+  # First a check in float32 that the networks are the same, then the times.
   run "$python" benchmarks/gpu_peers.py --only cifar20 --dtype=float32 --rounds=1 \
     --peers spikingjelly_triton pytorch "--json=$out/peers_float32.json"
   run "$python" benchmarks/gpu_peers.py "--budget_seconds=$seconds" "--json=$out/peers.json"
@@ -66,8 +66,8 @@ table2() {
 }
 
 table9() {
-  # Direct training is the network of table 2. At T = 1, enlarged to T = 4 without training, then
-  # fine-tuned at half the rate.
+  # Table 2 has the network that is trained directly. This one is trained at T = 1, evaluated at
+  # T = 4 without training, then fine-tuned at half the learning rate.
   train table9 configs/cifar10.py:depth=20,num_steps=4,pretrain_epochs=100 \
     --config.epochs=50 --config.optimizer.learning_rate=0.05
 }

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU, and goes on after it was taken away.
+# Trains on a Cloud TPU, and resumes after a preemption.
 #
 #   launch/tpu_vm.sh run --config=configs/imagenet.py:depth=34 --workdir=/mnt/runs/imagenet34
 #   launch/tpu_vm.sh create | install | status | delete
 #
-# run makes what is missing: asks for the TPU, waits for it, installs this checkout on all of its
-# hosts, and starts the command on each. Where the TPU is gone, or the command ends with status 75,
-# it begins again, and goes on from the last checkpoint. For that --workdir has to outlive the TPU,
-# and to be there on every host: a Filestore share or a bucket that SETUP mounts.
+# run does all missing steps: it requests the TPU, waits for it, installs this checkout on all of
+# its hosts, and starts the command on each. If the TPU is gone, or the command ends with status 75,
+# run starts again and resumes from the last checkpoint. --workdir must therefore outlive the TPU
+# and be the same folder on every host: a Filestore share or a bucket that SETUP mounts.
 # DRY_RUN=1 prints every command instead.
 #
-#   NAME     of the TPU (snnjax)             TYPE     as v5litepod-16, v6e-8, v4-32 (v5litepod-8)
-#   ZONE     (us-west4-a)                    RUNTIME  its software (v2-alpha-tpuv5-lite)
-#   SPOT     1 for one that may be taken away (1)
-#   SETUP    a command for each host after the installation, as a mount (none)
-#   POLL     seconds between two looks at the state of the TPU (30)
+#   NAME     name of the TPU (snnjax)        TYPE     v5litepod-16, v6e-8, v4-32, ... (v5litepod-8)
+#   ZONE     zone (us-west4-a)               RUNTIME  software version (v2-alpha-tpuv5-lite)
+#   SPOT     1 for a preemptible TPU (1)
+#   SETUP    command on each host after the installation, such as a mount (none)
+#   POLL     seconds between two checks of the TPU's state (30)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -72,7 +72,7 @@ install() {
   say_or_do tar --create --gzip --file=/tmp/snnjax.tar.gz setup.cfg pyproject.toml README.md LICENSE \
     constraints configs snnjax
   gcloud_tpus tpu-vm scp /tmp/snnjax.tar.gz "$NAME":snnjax.tar.gz --worker=all
-  # The hosts' own Python is older than ours.
+  # The Python of the hosts is too old.
   on_all_hosts "mkdir -p snnjax && tar -xzf snnjax.tar.gz -C snnjax && cd snnjax && \
 python3 -m pip install --quiet --user uv && python3 -m uv venv --quiet --python 3.12 .venv && \
 python3 -m uv pip install --quiet --python .venv/bin/python --constraint constraints/py312.txt \
@@ -111,14 +111,14 @@ run() {
       return "$status"
     fi
     sleep "$POLL"
-    # What fails while the TPU is there fails again.
+    # A failure while the TPU is active would be repeated, so it is counted.
     if ((status != 75)) && [[ $(state) == ACTIVE ]]; then
       failures=$((failures + 1))
     else
       failures=0
     fi
   done
-  echo "the command has failed three times in a row with status $status" >&2
+  echo "the command failed three times in a row with status $status" >&2
   return "$status"
 }
 

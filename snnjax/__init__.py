@@ -22,7 +22,7 @@ __all__ = [
     'load_pretrained',
 ]
 
-# Found when they are first asked for: commands need no second of JAX to say how they are used.
+# Attributes are imported on first use, so that a command's --help does not wait for JAX.
 _HOMES = {
     'create_model': 'snnjax.models',
     'list_models': 'snnjax.models',

@@ -1,4 +1,4 @@
-"""Runs a command: ``python -m snnjax COMMAND``, see `snnjax.cli`."""
+"""The entry point of ``python -m snnjax COMMAND``, which runs a command of `snnjax.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and the one place where a command meets them."""
+"""Errors that a user can fix, and their handling by commands."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from typing import TextIO
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again.
-# Of a process that SIGINT or SIGPIPE ends, as shells count it.
+# Shells report these for processes that SIGINT or SIGPIPE has ended.
 EXIT_KEYBOARD = 130
 EXIT_CLOSED_PIPE = 141
 
 
 class UserError(Exception):
-    """An error that the user can mend, and whose message says how.
+    """An error that the user can fix; its message gives the fix.
 
     Attributes:
-      exit_status: status of a command that ends with the error.
-      advice: a further line that says what to do, or ''.
+      exit_status: the exit status of a command that ends with this error.
+      advice: a further line of the message with a hint, or ''.
     """
 
     exit_status: int = EXIT_USAGE
@@ -34,29 +34,29 @@ class UserError(Exception):
 
 
 class PathError(UserError, ValueError, argparse.ArgumentTypeError):
-    """A path that cannot be used; the message says why, also as that of an argument."""
+    """An invalid path, also as an argument of argparse; the message gives the reason."""
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration that cannot be run; the message says which key, and what would do."""
+    """An invalid configuration; the message names the key and the valid values."""
 
 
 class WeightsError(UserError, ValueError):
-    """Weights that are not there, or that do not fit; the message says which."""
+    """Weights that are missing or do not fit; the message gives the details."""
 
 
 def run_command(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit status.
 
-    Prints a `UserError`, and an error of the operating system, as one line. Ends without a
-    traceback after Ctrl-C, and if whatever reads the output, such as ``head``, has seen enough.
+    Prints a `UserError` or an error of the operating system as one line. Ends without a traceback
+    after Ctrl-C, and when a reader of the output such as ``head`` closes the pipe.
 
     Args:
-      command: function that returns its exit status, or None for 0; it may parse its arguments with
-        argparse.
+      command: the function to run; it returns its exit status, or None for 0. It may parse its
+        arguments with argparse.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Whatever a folder is called, its name can be printed.
+        # File names that the encoding cannot represent must not stop the output.
         with contextlib.suppress(OSError):
             sys.stdout.reconfigure(errors='backslashreplace')
     status = _run(command)
@@ -65,7 +65,7 @@ def run_command(command: Callable[[], int | None]) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # Python would try to write what is left when it ends, and fail again.
+        # Python would flush again at exit and fail a second time.
         _discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return status or EXIT_CLOSED_PIPE
@@ -89,14 +89,14 @@ def _run(command: Callable[[], int | None]) -> int:
         print_error(f'out of memory: {error}')
         return EXIT_FAILED
     except SystemExit as end:
-        # argparse prints its help, or what is wrong, and ends.
+        # argparse exits after printing its help or a usage error.
         if not isinstance(end.code, int | None):
             raise
         return end.code or 0
 
 
 def _status_of(error: OSError) -> int:
-    """Returns the exit status of a command that the system stopped, and says why it did."""
+    """Prints an error of the operating system and returns the exit status for it."""
     if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
         return EXIT_CLOSED_PIPE
     print_error(f'{error.filename}: {error.strerror}' if error.filename else error)
@@ -119,7 +119,7 @@ def _is_closed(stream: TextIO | None) -> bool:
 
 
 def print_error(error: object) -> None:
-    """Prints ``error: …`` and the advice of the error to stderr, if anybody listens there."""
+    """Prints ``error: …`` and the error's advice to stderr, if it can be written to."""
     advice = getattr(error, 'advice', '')
     try:
         print(f'error: {error}' + (f'\n{advice}' if advice else ''), file=sys.stderr, flush=True)
@@ -128,6 +128,6 @@ def print_error(error: object) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Lets a stream that cannot be written to any more write to nowhere."""
+    """Redirects a stream that can no longer be written to the null device."""
     with contextlib.suppress(OSError), open(os.devnull, 'w') as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), stream.fileno())

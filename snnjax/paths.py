@@ -1,4 +1,4 @@
-"""Paths that a user gives."""
+"""Paths given by a user."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def in_bucket(path: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a power loss."""
+    """Waits until a file, or the names in a folder, are on disk and would survive a power loss."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems know nothing of it, for folders or at all.
+        # Some file systems do not support fsync, for folders or at all.
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS):
             raise
     finally:

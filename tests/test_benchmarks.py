@@ -9,7 +9,7 @@ from snnjax.models.blocks import BLOCKS
 from snnjax.neurons import NEURONS, lif
 
 
-def normalise_and_fire(y, slope, offset):
+def normalize_and_fire(y, slope, offset):
     return lif((y.astype('float32') * slope + offset).astype(y.dtype))
 
 
@@ -20,7 +20,7 @@ def test_fused_neurons_compute_what_ours_do(form, dtype):
     y = jax.random.normal(keys[0], (3, 6, 4, 6, 8), dtype)
     slope, offset = 0.5 + jax.random.uniform(keys[1], (8,)), jax.random.normal(keys[2], (8,))
     cotangent = jax.random.normal(keys[3], y.shape, dtype)
-    expected, expected_pullback = jax.vjp(normalise_and_fire, y, slope, offset)
+    expected, expected_pullback = jax.vjp(normalize_and_fire, y, slope, offset)
     spikes, pullback = jax.vjp(FORMS[form], y, slope, offset)
     chex.assert_trees_all_equal(spikes, expected)
     (gradient, *sums), (expected_gradient, *expected_sums) = (

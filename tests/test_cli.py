@@ -59,11 +59,11 @@ def test_every_command_is_listed_with_a_line():
         ([], 2, cli.describe() + '\n', ''),
         (['--version'], 0, f'snnjax {__version__}\n', ''),
         (
-            ['evalute'],
+            ['evaluat'],
             2,
             '',
-            "error: unknown command 'evalute'; did you mean evaluate? "
-            'snnjax --help says what each of them does\n',
+            "error: unknown command 'evaluat'; did you mean evaluate? "
+            'snnjax --help lists all commands\n',
         ),
     ],
 )

@@ -1,5 +1,7 @@
 """Every config file describes a run that could begin, if its data were there."""
 
+import inspect
+import re
 import runpy
 
 import pytest
@@ -59,11 +61,12 @@ def test_a_config_has_known_keys_and_a_model(path, arguments):
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_the_docstring_gives_the_command(path, monkeypatch):
+def test_docstrings_give_the_command_and_the_arguments(path, monkeypatch):
     monkeypatch.syspath_prepend(path.parent)
     module = runpy.run_path(str(path))
     assert f'python -m snnjax.main --config=configs/{path.name}' in module['__doc__']
-    assert module['get_config'].__doc__.startswith('Arguments:')
+    described = re.findall(r'^      (\w+): ', module['get_config'].__doc__, re.MULTILINE)
+    assert described == list(inspect.signature(module['get_config']).parameters)
 
 
 @pytest.mark.parametrize('name', READY)

@@ -11,8 +11,8 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _neighbours(monkeypatch):
-    """Benchmarks import their neighbours, as scripts do."""
+def _neighbors(monkeypatch):
+    """Benchmarks import their neighbors, as scripts do."""
     monkeypatch.syspath_prepend(ROOT / 'benchmarks')
 
 

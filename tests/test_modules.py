@@ -31,7 +31,7 @@ def test_modules_are_imported_by_their_names(folder):
         ('nowhere_to_be_found', "there is no module 'nowhere_to_be_found': run the command in"),
         ('a_typo', 'a_typo: ZeroDivisionError: division by zero'),
         ('needs_more', "needs_more needs 'not_there_at_all': install it"),
-        ('../evil.py', "'../evil.py' is no name of a module: for a file my_neuron.py give"),
+        ('../evil.py', "'../evil.py' is not a module name: for a file my_neuron.py give"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_an_error_of_the_user(folder, names, message):
@@ -40,7 +40,7 @@ def test_a_module_that_cannot_be_imported_is_an_error_of_the_user(folder, names,
 
 
 def test_what_weights_name_is_imported_only_if_one_has_trained_with_it(folder):
-    with pytest.raises(ImportsError, match=r'not imported unasked: .* give --imports=a_neuron'):
+    with pytest.raises(ImportsError, match=r'imported with a flag: .* give --imports=a_neuron'):
         load_modules_of_weights('a_neuron', folder)
     assert 'a_neuron' not in sys.modules
     note_modules('a_neuron')
@@ -54,7 +54,7 @@ def test_a_module_of_the_same_name_elsewhere_is_another_one(folder, tmp_path, mo
     (tmp_path / 'elsewhere').mkdir()
     (tmp_path / 'elsewhere/a_neuron.py').write_text('EVIL = True\n')
     monkeypatch.syspath_prepend(tmp_path / 'elsewhere')
-    with pytest.raises(ImportsError, match=r'not imported unasked'):
+    with pytest.raises(ImportsError, match=r'only imported with a flag'):
         load_modules_of_weights('a_neuron', folder)
 
 

@@ -1,1 +1,1 @@
-"""Trained models in the forms that other software reads."""
+"""Trained models in the formats that other software reads."""

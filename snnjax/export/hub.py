@@ -1,4 +1,4 @@
-"""Weights sent to the Hugging Face Hub, with a page that says what they are."""
+"""Uploads of weights to the Hugging Face Hub, with a page that describes them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from snnjax.weights.safetensors import read_safetensors
 
 
 class HubError(UserError, OSError):
-    """The Hub has refused weights, or cannot be reached; the message says why."""
+    """The Hub has refused weights or cannot be reached; the message gives the reason."""
 
 
 def push(folder: Path, destination: str, *, private: bool = False) -> str:
-    """Sends a folder of weights to the Hub: the weights, their card, and a page about them.
+    """Uploads a folder of weights to the Hub, with its card and a page about it.
 
-    The repository is made where it is missing. ``HF_TOKEN``, or ``hf auth login`` once before, says
-    who sends.
+    The repository is created if it does not exist. The account is that of ``HF_TOKEN`` or of an
+    earlier ``hf auth login``.
 
     Args:
-      folder: a folder of safetensors, as `snnjax.tools.export` writes one.
-      destination: ``hf://OWNER/NAME``, or ``hf://OWNER/NAME@BRANCH`` for a branch that is there.
-      private: true to make a new repository that only its owner sees.
+      folder: a folder of safetensors, as `snnjax.tools.export` writes it.
+      destination: the address, ``hf://OWNER/NAME``, or ``hf://OWNER/NAME@BRANCH`` for a branch that
+        exists.
+      private: True if a new repository is to be visible to its owner only.
 
     Returns:
-      The address of the commit.
+      The URL of the commit.
 
     Raises:
-      HubError: if the Hub refuses it or cannot be reached.
-      ImportError: without ``huggingface-hub``.
-      PathError: for a destination of another form.
-      WeightsError: if the folder has other files, no licence, or damaged weights.
+      HubError: if the Hub refuses the weights or cannot be reached.
+      ImportError: if ``huggingface-hub`` is not installed.
+      PathError: if the destination has another form.
+      WeightsError: if the folder has other files, no license, or damaged weights.
     """
     repository, branch = split_name(destination)
     card = _read_card(folder)
@@ -54,24 +55,24 @@ def push(folder: Path, destination: str, *, private: bool = False) -> str:
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().partition('\n')[0]
-        raise HubError(f'{destination} does not take the weights: {reason}') from error
+        raise HubError(f'{destination} does not accept the weights: {reason}') from error
     return str(commit.commit_url)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Returns the content of ``model.json``, if the folder has what may be sent."""
+    """Returns the content of ``model.json`` if the folder can be uploaded."""
     describe_weights(folder)
     others = sorted({path.name for path in folder.iterdir()} - {*FILES, 'README.md'})
     if others or not all((folder / name).is_file() for name in FILES):
         found = f': it has {", ".join(others)}' if others else ''
         raise WeightsError(
-            f'{folder} is no folder of safetensors{found}; make one with\n'
+            f'{folder} is not a folder of safetensors{found}; make one with\n'
             f'  python -m snnjax.tools.export --weights={folder} --format=safetensors --out=DIR'
         )
     card: dict[str, Any] = json.loads((folder / 'model.json').read_text())
     if not isinstance(card.get('licence'), str):
         raise WeightsError(
-            f'{folder / "model.json"} has no licence: fill in the name of one, as "Apache-2.0"'
+            f'{folder / "model.json"} has no license: fill in the name of one, such as "Apache-2.0"'
         )
     try:
         read_safetensors(folder / 'variables.safetensors')
@@ -81,11 +82,11 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 
 def describe(card: Mapping[str, Any], repository: str) -> str:
-    """Returns the page of a repository, Markdown with the header that the Hub reads.
+    """Returns the page of a repository: Markdown with the header that the Hub reads.
 
     Args:
-      card: content of ``model.json``.
-      repository: its name, ``OWNER/NAME``.
+      card: the content of ``model.json``.
+      repository: the repository's name, ``OWNER/NAME``.
     """
     header = {
         'license': card['licence'].lower(),
@@ -101,7 +102,7 @@ def describe(card: Mapping[str, Any], repository: str) -> str:
         about.append(count(card['parameters'], 'parameter'))
     lines = [
         '---',
-        # JSON is YAML, too.
+        # JSON is valid YAML.
         *(f'{key}: {json.dumps(value)}' for key, value in header.items()),
         '---',
         '',
@@ -116,7 +117,7 @@ def describe(card: Mapping[str, Any], repository: str) -> str:
         "print(network.classify(['photo.jpg'])[0].name)",
         '```',
         '',
-        'What `model.json` says of it:',
+        'The content of `model.json`:',
         '',
         '```json',
         json.dumps(dict(card), indent=2),

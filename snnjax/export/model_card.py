@@ -1,4 +1,4 @@
-"""What somebody else has to know of a trained model: its images, and how it was trained."""
+"""Model cards: the images, the training and the evaluation of a trained model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from snnjax.weights.steps import best_step, checkpoint_steps, find_checkpoint, r
 
 @dataclasses.dataclass(frozen=True)
 class ImageFormat:
-    """Images of 8 bits as a data set stores them, and what they are normalised by.
+    """The shape of a data set's 8-bit images, and their normalization.
 
     Attributes:
-      shape: (H, W, C), or (T, H, W, C) for frames.
-      mean: of the pixels, by channel.
-      std: likewise, the standard deviation.
+      shape: the shape (H, W, C), or (T, H, W, C) for frames.
+      mean: the mean of the pixels for each channel.
+      std: the standard deviation of the pixels for each channel.
 
     Raises:
-      ConfigError: when built with another rank, or with statistics of other channels.
+      ConfigError: if the rank is another, or the statistics do not have one value for each channel.
     """
 
     shape: tuple[int, ...]
@@ -43,25 +43,25 @@ class ImageFormat:
         if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0:
             raise ConfigError(
                 f'mean {self.mean} and std {self.std} must have a number for each of {channels} '
-                f'channels, and std be above 0'
+                f'channels, and std must be above 0'
             )
 
     def random(self, count: int, seed: int = 0) -> np.ndarray:
-        """Pixels (count, *shape) uint8, with about the mean and deviation of the real ones."""
+        """Draws pixels (count, *shape), uint8, with about the data set's mean and deviation."""
         drawn = np.random.default_rng(seed).normal(self.mean, self.std, (count, *self.shape))
         return np.clip(np.round(drawn), 0, 255).astype(np.uint8)
 
 
 def image_format(data: Mapping[str, Any], num_steps: int | None) -> ImageFormat:
-    """The format of a data set's test images.
+    """Returns the format of a data set's test images.
 
     Args:
-      data: fields of `DataOptions`.
-      num_steps: frames of a recording of events.
+      data: the fields of `DataOptions`.
+      num_steps: the number of frames of an event recording, or None for images.
 
     Raises:
-      ConfigError: for a data set that is not known.
-      DatasetNotPreparedError: where it has to be made first.
+      ConfigError: if the data set is unknown.
+      DatasetNotPreparedError: if the data set has to be prepared first.
     """
     try:
         dataset = open_dataset(DataOptions(**data), num_steps)
@@ -72,7 +72,7 @@ def image_format(data: Mapping[str, Any], num_steps: int | None) -> ImageFormat:
 
 
 def read_image_format(weights: str) -> ImageFormat | None:
-    """What `make_card` has written of the images, if it has."""
+    """Returns the image format that `make_card` has written; None if there is none."""
     path = find_weights(weights) / 'model.json'
     match json.loads(path.read_text()).get('images'):
         case {'shape': [*shape], 'mean': [*mean], 'std': [*std]} if all(
@@ -89,19 +89,20 @@ def make_card(
     inputs: Mapping[str, Any] | None = None,
     checkpoint: str = 'newest',
 ) -> dict[str, Any]:
-    """What there is to say beside a model's name and options, as JSON holds it.
+    """Returns everything in a model's card but its name and options, as JSON can hold it.
 
     Args:
-      weights: a work directory or folder of weights.
-      params: parameters of the model.
-      images: what it sees; None where that is not known.
-      inputs: names of classes and preprocessing, see `snnjax.analysis.inference.Inputs.to_json`.
-      checkpoint: the checkpoint of a run, see `snnjax.weights.steps.find_checkpoint`.
+      weights: a work directory or a folder of weights.
+      params: the parameters of the model.
+      images: the format of its images, or None if it is unknown.
+      inputs: the names of classes and the preprocessing, as
+        `snnjax.analysis.inference.Inputs.to_json` returns them.
+      checkpoint: the checkpoint of a run, as `snnjax.weights.steps.find_checkpoint` takes it.
 
     Returns:
-      ``parameters``, ``images``, ``packages``, and ``licence``, which is for the user to fill in;
-      of a run ``data``, ``loss``, ``step``, and ``evaluation``, the last and the best of its test;
-      ``classes`` and ``preprocessing`` if they are known.
+      ``parameters``, ``images``, ``packages``, and ``licence``, which the user fills in. A run adds
+      ``data``, ``loss``, ``step``, and ``evaluation`` with its last and best test results. The keys
+      ``classes`` and ``preprocessing`` are there if they are known.
     """
     card: dict[str, Any] = {
         'parameters': count_parameters(params),
@@ -122,11 +123,11 @@ def make_card(
             best = best_step(of_checkpoints)
             card['evaluation'] = {
                 'last': evaluations[max(evaluations)],
-                # The best checkpoint that is kept, as its training knew it.
+                # The best checkpoint that still exists, by the results that its training recorded.
                 'best': None if best is None else evaluations.get(best),
             }
     else:
-        # Of weights that have been exported before.
+        # The weights have been exported before.
         described = json.loads((workdir / 'model.json').read_text())
         kept = ('data', 'loss', 'step', 'evaluation')
         card |= {key: described[key] for key in kept if key in described}

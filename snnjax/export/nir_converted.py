@@ -1,16 +1,16 @@
 """Converted networks as graphs of NIR, in the weight-normalized form.
 
-Neurons of NIR are set to a number after a spike. What converted networks need is that the threshold
-is subtracted, so that a layer of them is three nodes: an integrator, ``dv/dt = r I``, a threshold,
-and a scale of -1, which leads what the threshold puts out back to the integrator. An edge that
-closes such a cycle carries the spikes of the step before, so that in step t
+A NIR neuron is set to a fixed potential after a spike, but converted networks subtract the
+threshold. A layer of converted neurons is therefore three nodes: an integrator, ``dv/dt = r I``, a
+threshold, and a scale of -1 that feeds the threshold's output back to the integrator. The edge that
+closes this cycle carries the spikes of the previous step. Step t computes
 
     v[t] = v[t-1] + x[t] - s[t-1]        s[t] = 1 if v[t] > threshold else 0
 
-which are the spikes of a soft reset. The integrator starts at 0; a potential before the first step
-is taken from the threshold instead. With a hard reset a layer is one node, ``nir.IF``.
+and has the spikes of a soft reset. The integrator starts at 0; an initial potential is subtracted
+from the threshold instead. A layer with a hard reset is one node, ``nir.IF``.
 
-All arrays have the axes (C, H, W); fully connected layers are convolutions that see all pixels.
+All arrays have the axes (C, H, W). Fully connected layers are convolutions over all pixels.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 
 class _Stream(NamedTuple):
-    """Carries what runs between layers.
+    """The nodes and the shape of a signal between two layers.
 
     Attributes:
-      nodes: names of the nodes that it is the sum of.
-      shape: (H, W, C) of each of them.
+      nodes: the names of the nodes that are summed.
+      shape: the shape (H, W, C) of each summand.
       averaged: True if the mean over H and W is still to be taken.
-      spikes: False for what comes from the image alone.
+      spikes: True if the signal consists of spikes; False if it depends on the image alone.
     """
 
     nodes: tuple[str, ...]
@@ -61,23 +61,23 @@ def converted_graph(
     dt: float,
     dtype: Any,
 ) -> nir.NIRGraph:
-    """Returns the graph of a converted network, whose neurons are integrate-and-fire.
+    """Returns the graph of a converted network of integrate-and-fire neurons.
 
     Args:
-      model: the network, each of its layers for itself.
-      variables: its own.
-      image_size: (H, W).
-      dt: length of a time step.
-      dtype: dtype of the graph's arrays. What goes into them is computed in float64.
+      model: the network, unrolled.
+      variables: the network's variables.
+      image_size: the size (H, W) of the images.
+      dt: the length of a time step.
+      dtype: the dtype of the graph's arrays, which are computed in float64 first.
 
     Raises:
-      ValueError: for a network with Poisson input, with pooling by the largest, whose gates NIR has
-        no node for, or whose shortcuts carry currents.
+      ValueError: if NIR has no form for a part of the network: Poisson input, the gates of max
+        pooling, or shortcuts that carry currents.
     """
     import nir
 
     if model.coding != 'direct':
-        raise ValueError(f'the input coding {model.coding!r}, which draws, cannot be written')
+        raise ValueError(f'the random input coding {model.coding!r} cannot be written')
     shape = (*image_size, model.in_channels)
     kinds = (Conv, nn.Dense, TDBN, SpikingNeurons, AveragePool, Flatten, GlobalAveragePool)
     with capture_layers(*kinds, Block, MaxPool) as calls:
@@ -89,15 +89,15 @@ def converted_graph(
     pools = [call for call in calls if isinstance(call.module, MaxPool)]
     if pools:
         raise ValueError(
-            f'{"/".join(pools[0].path)} passes on the neuron that has fired most, for which NIR '
-            f'has no node: convert an ANN with average pooling'
+            f'{"/".join(pools[0].path)} passes on the neuron that has fired most, and NIR has no '
+            f'node for that: convert an ANN with average pooling'
         )
     builder = _Builder(model, variables, calls, dt, dtype)
     builder.add('input', nir.Input({'input': np.array([shape[-1], *image_size])}), ())
     for call in calls:
         builder.take(call)
     (output,) = builder.waiting
-    # The last layer feeds no neurons.
+    # The output layer feeds no neurons.
     classes = np.array([model.num_classes, 1, 1])
     builder.add('output', nir.Output({'output': classes}), (output,))
     return nir.NIRGraph(
@@ -106,7 +106,7 @@ def converted_graph(
 
 
 class _Builder:
-    """The nodes and edges of a graph, from the calls of a network's layers in their order."""
+    """The nodes and edges of a graph, built from the calls of a network's layers in order."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Builder:
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
         self.waiting: list[str] = []
-        """Layers since the neurons before, all of which feed the next ones."""
+        """The layers since the last neurons; all of them feed the next neurons."""
         self._params = by_name(variables['params'])
         self._dt, self._dtype = dt, dtype
         self._options = {
@@ -140,12 +140,12 @@ class _Builder:
         self._latest = self._streams[id(image.input)]
 
     def take(self, call: Call) -> None:
-        """Adds the nodes of a layer."""
+        """Adds the nodes of one layer."""
         module, given = call.module, self._streams.get(id(call.input))
         if isinstance(module, Block):
             return
         if isinstance(module, TDBN):
-            # It is in the weights of the layer before, which may have other axes.
+            # The weights of the previous layer, which may have other axes, include it.
             self._streams[id(call.output)] = self._latest
             return
         if isinstance(module, SpikingNeurons):
@@ -153,12 +153,12 @@ class _Builder:
             return
         if given is None:
             raise ValueError(
-                f'{"/".join(call.path)} sees what no layer puts out, as averaged shortcuts do: it '
-                f'cannot be written to NIR'
+                f'{"/".join(call.path)} has an input that is the output of no layer, as averaged '
+                f'shortcuts have: it cannot be written to NIR'
             )
         shape = call.output.shape[2:]
         if isinstance(module, Flatten):
-            found = given  # The layer after it has its pixels.
+            found = given  # The next layer takes all pixels.
         elif isinstance(module, GlobalAveragePool):
             flat = call.input.shape[2:] != given.shape
             found = given if flat else given._replace(averaged=True)
@@ -170,7 +170,7 @@ class _Builder:
         self._streams[id(call.output)] = found
 
     def add(self, name: str, node: nir.NIRNode, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        """Adds a node with the edges to it."""
+        """Adds a node and the edges that lead to it."""
         self.nodes[name] = node
         self.edges += [(source, name) for source in inputs]
         return (name,)
@@ -183,7 +183,7 @@ class _Builder:
         return self.add(_name(call), node, given.nodes)
 
     def _convolve(self, call: Call, given: _Stream) -> tuple[str, ...]:
-        """A convolution, or a fully connected layer as one that sees all pixels."""
+        """Adds a convolution; a fully connected layer becomes one over all pixels."""
         import nir
 
         name = '/'.join(call.path)
@@ -217,7 +217,7 @@ class _Builder:
         path, name = '/'.join(call.path), _name(call)
         options = self._options[path]
         if options['lowest'] > -math.inf:
-            raise ValueError(f'{path}: a lower bound of the potential cannot be written to NIR')
+            raise ValueError(f'{path}: a lower bound on the potential cannot be written to NIR')
         sources = tuple(self.waiting)
         self.waiting = []
         shape = call.output.shape[2:]
@@ -226,8 +226,8 @@ class _Builder:
         if block is not None and factor is not None:
             if block.input.shape != block.output.shape:
                 raise ValueError(
-                    f'the shortcut of {"/".join(block.path)}, which has no weights and another '
-                    f'shape, cannot be written to NIR'
+                    f'the shortcut of {"/".join(block.path)} changes the shape without weights and '
+                    f'cannot be written to NIR'
                 )
             scale = nir.Scale(self._full(self._gain * factor, shape))
             stream = self._streams[id(block.input)]
@@ -252,7 +252,7 @@ class _Builder:
         self._streams[id(call.output)] = _Stream((name,), shape)
 
     def _full(self, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns an array (C, H, W) of a number, or of numbers that have (C,) or (H, W, C)."""
+        """Returns an array (C, H, W), broadcast from a scalar, (C,) or (H, W, C)."""
         full = np.broadcast_to(np.asarray(value, np.float64), shape)
         return self._cast(np.moveaxis(full, -1, 0)).copy()
 
@@ -269,6 +269,6 @@ class _Builder:
 
 
 def _name(call: Call) -> str:
-    """The name of a layer's node: a convolution has that of the layers that it is in."""
+    """Returns a layer's node name; a convolution takes the name of its parent layer."""
     path = call.path[:-1] if call.path[-1] == 'conv' else call.path
     return '_'.join(path)

@@ -1,18 +1,18 @@
 """Networks as graphs of NIR, the exchange format of simulators and neuromorphic chips.
 
-A graph takes one normalised image, or frame, a time step, (C, H, W), and puts out the classifier's
-scores of each; the logits are their mean over time. In it
+A graph takes one normalized image or frame (C, H, W) in each time step, and returns the
+classifier's scores of each step. The logits are the mean of the scores over time.
 
-- normalisation by the running statistics is part of the convolution before it;
-- a sum has no node of its own: all that is added leads to the nodes that read the sum;
-- neurons are ``tau dv/dt = v_leak - v + r I``, one step ``v + dt / tau * (v_leak - v + r I)`` of
-  which is ``decay * v + I`` for ``tau = dt / (1 - decay)`` and ``r = 1 / (1 - decay)``;
-- they fire at ``v > v_threshold``. The threshold of neurons that fire at it, too, as these do
-  unless they are strict, is the next smaller number of the graph's dtype.
+- Normalization by the running statistics is folded into the preceding convolution.
+- A sum has no node: all summands have edges to the nodes that read the sum.
+- A neuron is ``tau dv/dt = v_leak - v + r I``. Its Euler step ``v + dt / tau * (v_leak - v + r I)``
+  equals ``decay * v + I`` for ``tau = dt / (1 - decay)`` and ``r = 1 / (1 - decay)``.
+- A NIR neuron fires at ``v > v_threshold``. Neurons of this package also fire at the threshold
+  unless they are strict; their ``v_threshold`` is the next smaller number of the graph's dtype.
 
-`NIR_NEURONS` has the nodes of neurons by name; networks that were converted from ANNs are written
-by `snnjax.export.nir_converted`. Other software reads a part of NIR. For some of it, see `READERS`,
-a graph is written otherwise, and computes the same.
+`NIR_NEURONS` maps a neuron's name to its node. `snnjax.export.nir_converted` writes networks that
+were converted from ANNs. Other software reads only a part of NIR: for the software in `READERS` a
+graph is written in another form that computes the same.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import nir
 
 Path = tuple[str, ...]
-Stream = tuple[str, ...]  # Names of the nodes that it is the sum of.
+Stream = tuple[str, ...]  # Names of the nodes that are summed.
 
 _RESIDUAL_PATHS = {
     'ms': ('spike1', 'conv1', 'spike2', 'conv2'),
@@ -51,18 +51,18 @@ _RESIDUAL_PATHS = {
 
 
 SECONDS = 1e-4
-"""Length of a time step in seconds, as most software that reads NIR has it."""
+"""Length of a time step in seconds that most software that reads NIR assumes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """The part of NIR that other software reads.
+    """The part of NIR that a piece of software reads.
 
     Attributes:
-      dt: the time step that is built into it; None if it can be chosen.
-      pools_by_convolution: the mean over space and the classifier are one convolution, whose output
-        has the shape (classes, 1, 1), since the software knows no mean or no batch before it.
-      unit_resistance: neurons have ``r`` = 1, and lower thresholds instead.
+      dt: the software's fixed time step in seconds, or None if it can be chosen.
+      pools_by_convolution: True if the mean over space and the classifier are one convolution with
+        the output shape (classes, 1, 1), because the software has no mean or no batch axis there.
+      unit_resistance: True if neurons have ``r`` = 1, with thresholds lowered to match.
     """
 
     dt: float | None = None
@@ -80,14 +80,14 @@ READERS = {
 
 @dataclasses.dataclass(frozen=True)
 class NeuronLayer:
-    """A layer of neurons that is to be a node.
+    """A layer of neurons to be written as a node.
 
     Attributes:
-      options: the options of the neuron by name, with learned values.
-      shape: (C, H, W).
-      dt: length of a time step.
+      options: the neuron's options by name, with learned values.
+      shape: the shape (C, H, W).
+      dt: the length of a time step.
       dtype: the dtype of the node's arrays.
-      unit_resistance: True for neurons with ``r`` = 1, see `Reader`.
+      unit_resistance: True if neurons have ``r`` = 1, as in `Reader`.
     """
 
     options: Mapping[str, Any]
@@ -105,7 +105,7 @@ def lif_node(layer: NeuronLayer) -> nir.NIRNode:
     """Returns the node of a layer of `snnjax.neurons.lif`.
 
     Raises:
-      ValueError: for neurons without a leak, or with a soft reset.
+      ValueError: if the neurons have no leak, or a soft reset.
     """
     import nir
 
@@ -113,12 +113,12 @@ def lif_node(layer: NeuronLayer) -> nir.NIRNode:
     decay = options['decay']
     if not 0 <= decay < 1:
         raise ValueError(
-            f'neurons of decay {decay} cannot be written: those of NIR have one of 0 to 1'
+            f'neurons of decay {decay} cannot be written: NIR needs a decay of at least 0, below 1'
         )
     if options['soft_reset']:
         raise ValueError('soft_reset=True cannot be written: neurons of NIR have a hard reset')
     r = 1 if options['decay_input'] else 1 / (1 - decay)
-    # What the potential is divided by, so that neurons of r = 1 do the same.
+    # Dividing all potentials by this unit lets neurons with r = 1 compute the same spikes.
     unit = r if layer.unit_resistance else 1
     threshold = np.asarray(options['threshold'] / unit, layer.dtype)
     if not options['strict']:
@@ -133,7 +133,7 @@ def lif_node(layer: NeuronLayer) -> nir.NIRNode:
 
 
 NIR_NEURONS: dict[str, Callable[[NeuronLayer], nir.NIRNode]] = {'lif': lif_node}
-"""Functions that make the node of a layer, by the neuron's name in `snnjax.neurons.NEURONS`."""
+"""Functions that return the node of a layer, by the neuron's name in `snnjax.neurons.NEURONS`."""
 
 
 def to_graph(
@@ -145,22 +145,22 @@ def to_graph(
     dtype: Any = np.float32,
     reader: str = '',
 ) -> nir.NIRGraph:
-    """The graph of a network in inference.
+    """Returns the graph of a network in inference.
 
     Args:
-      model: the network; that it may compute in bfloat16 is not in the graph.
-      variables: its own, repeated layers not stacked.
-      image_size: (H, W).
-      dt: length of a time step, in the unit of ``tau``.
-      dtype: of the graph's arrays. What goes into them is computed in float64.
-      reader: a key of `READERS`, or '' for a graph as NIR describes it.
+      model: the network. The graph does not depend on its compute dtype.
+      variables: the network's variables, repeated layers not stacked.
+      image_size: the size (H, W) of the images.
+      dt: the length of a time step, in the unit of ``tau``.
+      dtype: the dtype of the graph's arrays, which are computed in float64 first.
+      reader: a key of `READERS`, or '' for a graph as NIR specifies it.
 
     Returns:
-      The graph; its nodes are named as `node_name` says, its metadata has ``num_steps`` and ``dt``.
+      The graph, with nodes named by `node_name` and ``num_steps`` and ``dt`` in its metadata.
 
     Raises:
-      ImportError: without the package ``nir``.
-      ValueError: for a network or a neuron that NIR has no nodes for, or a reader that is not known
+      ImportError: if the package ``nir`` is not installed.
+      ValueError: if NIR has no nodes for the network or its neurons, or if the reader is unknown
         or has another time step.
     """
     if model.rollout:
@@ -171,7 +171,7 @@ def to_graph(
     if model.is_spiking and model.neuron == 'integrate_and_fire':
         if reader:
             raise ValueError(
-                f'{reader} has not been seen to read the integrators of converted networks: leave '
+                f'{reader} is not known to read the integrators of converted networks: leave '
                 f'out --for'
             )
         from snnjax.export.nir_converted import converted_graph
@@ -180,13 +180,13 @@ def to_graph(
     if not isinstance(model, ResNet):
         raise ValueError('only residual networks of spiking neurons can be written to NIR')
     missing = {
-        'an activation, which is no neuron,': not model.is_spiking and model.kind != 'ann',
+        'an activation instead of a neuron': not model.is_spiking and model.kind != 'ann',
         f"the block of kind '{model.kind}'": model.kind not in _RESIDUAL_PATHS,
         'a bottleneck': model.bottleneck,
         'a padded shortcut': model.pad_shortcut,
-        'pooling by the largest': model.max_pool,
+        'max pooling': model.max_pool,
         'a hidden layer': bool(model.hidden),
-        'the logits of every time step': model.step_logits,
+        'the output of logits at every time step': model.step_logits,
     }
     for what, has in missing.items():
         if has:
@@ -195,14 +195,14 @@ def to_graph(
         raise ValueError('a network of activations cannot be written to NIR, only one of neurons')
     if model.neuron not in NIR_NEURONS:
         raise ValueError(
-            f'the neuron {model.neuron!r} cannot be written to NIR: no function makes its node in '
-            f'snnjax.export.nir_graph.NIR_NEURONS, which has {", ".join(NIR_NEURONS)}'
+            f'the neuron {model.neuron!r} cannot be written to NIR: '
+            f'snnjax.export.nir_graph.NIR_NEURONS has only {", ".join(NIR_NEURONS)}'
         )
     if reader and reader not in READERS:
         raise ValueError(f'unknown reader {reader!r}; {did_you_mean(reader, READERS)}')
     form = READERS.get(reader, Reader())
     if form.dt not in (None, dt):
-        raise ValueError(f'{reader} has time steps of {form.dt:g} s built in, not dt={dt:g}')
+        raise ValueError(f'{reader} has a fixed time step of {form.dt:g} s, not dt={dt:g}')
     import nir
 
     height, width = image_size
@@ -230,12 +230,12 @@ def to_graph(
 
 
 def node_name(path: Path) -> str:
-    """``('stage1', 'block1', 'spike1')`` -> 'stage1_block1_spike1'."""
+    """Returns a node's name: ``('stage1', 'block1', 'spike1')`` gives 'stage1_block1_spike1'."""
     return '_'.join(path)
 
 
 def _block(builder: _Builder, kind: str, x: Stream, place: Path, stride: int) -> Stream:
-    """See `snnjax.models.blocks`."""
+    """Adds a residual block of `snnjax.models.blocks`."""
     residual = x
     for name in _RESIDUAL_PATHS[kind]:
         residual = builder.layer(residual, (*place, name))
@@ -246,19 +246,19 @@ def _block(builder: _Builder, kind: str, x: Stream, place: Path, stride: int) ->
 
 
 class _Builder:
-    """The nodes and edges of a graph, from the layers of a network.
+    """The nodes and edges of a graph, built from the layers of a network.
 
     Args:
       model: the network.
-      variables: of it.
-      image_shape: (H, W, C).
-      dt: see `to_graph`.
-      dtype: likewise.
-      reader: what the graph is written for.
+      variables: the network's variables.
+      image_shape: the shape (H, W, C) of an image.
+      dt: the length of a time step, as in `to_graph`.
+      dtype: the dtype of the graph's arrays.
+      reader: the software that the graph is written for.
 
     Attributes:
-      nodes: so far, by name.
-      edges: so far.
+      nodes: the nodes added so far, by name.
+      edges: the edges added so far.
     """
 
     def __init__(
@@ -274,7 +274,7 @@ class _Builder:
         self.edges: list[tuple[str, str]] = []
         self._model, self._variables, self._dt, self._dtype = model, variables, dt, dtype
         self._reader = reader
-        # Shapes and what modules are made with; nothing is computed.
+        # Only shapes and the modules' options are needed; nothing is computed.
         with capture_layers(Conv, TDBN, SpikingNeurons, nn.Dense) as calls:
             jax.eval_shape(
                 functools.partial(model.unrolled().clone(dtype=None).apply, train=False),
@@ -284,17 +284,17 @@ class _Builder:
         self._calls = {call.path: call for call in calls}
 
     def input(self, shape: tuple[int, int, int]) -> Stream:
-        """The images, (C, H, W)."""
+        """Adds the input node for images (C, H, W)."""
         import nir
 
         return self._add('input', nir.Input({'input': np.array(shape)}), ())
 
     def layer(self, x: Stream, path: Path) -> Stream:
-        """Neurons, or a convolution with its normalisation."""
+        """Adds neurons, or a convolution with its normalization."""
         return self._spike(x, path) if path in self._calls else self.conv_norm(x, path)
 
     def conv_norm(self, x: Stream, path: Path, convolutions: tuple[str, ...] = ('conv',)) -> Stream:
-        """Convolutions, the last with the normalisation after it."""
+        """Adds convolutions, the last with the normalization after it."""
         import nir
 
         *_, last = convolutions
@@ -303,7 +303,7 @@ class _Builder:
             of_conv = self._arrays('params', *path, name)
             kernel, bias = of_conv['kernel'], of_conv.get('bias', 0.0)
             if name == last:
-                slope, offset = self._normalisation((*path, 'norm'))
+                slope, offset = self._normalization((*path, 'norm'))
                 kernel, bias = kernel * slope, bias * slope + offset
             size, stride = call.module.kernel_size, call.module.stride
             node = nir.Conv2d(
@@ -319,7 +319,7 @@ class _Builder:
         return x
 
     def shortcut(self, x: Stream, place: Path, stride: int, *, spikes_added: bool) -> Stream:
-        """The stream in the shape of the block's output, see `snnjax.models.blocks.Block`."""
+        """Adds the shortcut of a block, with the shape of the block's output."""
         path, neurons = (*place, 'shortcut'), (*place, 'shortcut_spike')
         conv = self._calls.get((*path, 'conv'))
         has_neurons = neurons in self._calls
@@ -332,7 +332,7 @@ class _Builder:
         return self._spike(x, neurons) if has_neurons and spikes_added else x
 
     def head(self, x: Stream) -> None:
-        """Means over space, and the classifier."""
+        """Adds the mean over space and the classifier."""
         import nir
 
         height, width, channels = next(
@@ -382,8 +382,8 @@ class _Builder:
         node = nir.AvgPool2d(np.array(size), stride=np.array(size), padding=np.array([0, 0]))
         return self._add(node_name(path), node, x)
 
-    def _normalisation(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """What a convolution's output is multiplied by and what is added to it, by channel."""
+    def _normalization(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the factor and the offset of a normalization, one value for each channel."""
         norm = self._calls[path].module
         params, statistics = self._arrays('params', *path), self._arrays('batch_stats', *path)
         deviation = np.sqrt(statistics['var'] + norm.epsilon)
@@ -391,7 +391,7 @@ class _Builder:
         return slope, params['bias'] - statistics['mean'] * slope
 
     def _arrays(self, *path: str) -> dict[str, np.ndarray]:
-        """Variables of a module, float64."""
+        """Returns the variables of a module as float64."""
         tree = functools.reduce(lambda tree, name: tree.get(name, {}), path, self._variables)
         return {name: np.asarray(leaf, np.float64) for name, leaf in tree.items()}
 

@@ -1,9 +1,9 @@
-"""Networks from graphs of NIR, of this package or of other software.
+"""Networks from graphs of NIR, written by this package or by other software.
 
-A graph is taken for a network here if `to_graph` writes that network as the same graph, whatever
-its nodes are called. What the network may be follows from the longest path: it leads through the
-stem and all residual paths, whose convolutions tell the blocks, their widths and their strides. For
-each order within a block that would do, the graph of such a network is made and compared.
+A graph is accepted as a network if `to_graph` writes that network as the same graph; node names do
+not matter. The candidates follow from the longest path, which leads through the stem and all
+residual paths: its convolutions give the blocks, their widths and their strides. The graph of each
+candidate, one for each possible order of layers within a block, is written and compared.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
     import nir
 
 FAMILIES = ('ms_resnet', 'vanilla_resnet', 'plain_net', 'wo_lif_resnet', 'lif_before_add_resnet')
-"""Families of networks that a graph may be of, the likeliest first."""
+"""Families of networks that are tried, the likeliest first."""
 
 _MOST_NODES = 100_000
-# A file of arrays of one number all over is this many times smaller than the arrays.
+# A file of constant arrays can be this many times smaller than its arrays.
 _MOST_COMPRESSED = 1000
 _ALWAYS_READ = 2**26
 
 
 class GraphError(UserError, ValueError):
-    """A graph that is none of a network here; the message says why."""
+    """A graph that matches no network of this package; the message gives the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadNetwork:
-    """A network that a graph is of.
+    """A network read from a graph.
 
     Attributes:
-      name: name of the model.
-      options: options of `snnjax.create_model`, what JSON can hold.
-      variables: ``{'params': ..., 'batch_stats': ...}`` of float32 arrays.
-      image_size: (H, W) of the images.
+      name: the name of the model.
+      options: the options of `snnjax.create_model`, JSON-compatible.
+      variables: the variables ``{'params': ..., 'batch_stats': ...}``, float32 arrays.
+      image_size: the size (H, W) of the images.
     """
 
     name: str
@@ -60,16 +60,16 @@ class ReadNetwork:
 
     @property
     def model(self) -> Network:
-        """The network, each of its layers for itself."""
+        """The network, unrolled."""
         return create_model(self.name, **self.options).unrolled()
 
 
 def read_graph(path: Path) -> nir.NIRGraph:
-    """Reads a graph from a file, whose sizes are checked before.
+    """Reads a graph from a file after checking the sizes of its arrays.
 
     Raises:
-      GraphError: for a file that is damaged, or would be too large; the message has its name.
-      ImportError: without the package ``nir``.
+      GraphError: if the file is damaged or too large; the message names the file.
+      ImportError: if the package ``nir`` is not installed.
       OSError: if the file cannot be read.
     """
     import h5py
@@ -82,7 +82,7 @@ def read_graph(path: Path) -> nir.NIRGraph:
         return nir.read(path)
     except GraphError as error:
         raise GraphError(f'{path} {error}') from None
-    # Files that are damaged have errors of many kinds, in h5py and in nir.
+    # h5py and nir raise errors of many types for damaged files.
     except Exception as error:
         reason = str(error).partition('\n')[0][:200]
         raise GraphError(f'{path} cannot be read as a graph of NIR: {reason}') from error
@@ -111,15 +111,15 @@ def _check_sizes(file: Any, on_disk: int) -> None:
 
 
 def to_network(graph: nir.NIRGraph, *, num_steps: int = 0, dt: float = 0.0) -> ReadNetwork:
-    """Finds the network that a graph is of, and its variables.
+    """Finds the network that matches a graph, and its variables.
 
     Args:
-      graph: graph of NIR with one input and one output.
-      num_steps: time steps T; 0 for those that the graph's metadata say.
-      dt: length of a time step in the unit of ``tau``; 0 for that of the metadata.
+      graph: the graph, with one input and one output.
+      num_steps: the number of time steps T, or 0 to take it from the graph's metadata.
+      dt: the length of a time step in the unit of ``tau``, or 0 to take it from the metadata.
 
     Raises:
-      GraphError: for a graph of no network here; the message names the node where it is known.
+      GraphError: if no network matches the graph; the message names the node if one is to blame.
     """
     num_steps = int(num_steps or _of_metadata(graph, 'num_steps', '--num_steps'))
     dt = float(dt or _of_metadata(graph, 'dt', '--dt'))
@@ -127,7 +127,7 @@ def to_network(graph: nir.NIRGraph, *, num_steps: int = 0, dt: float = 0.0) -> R
         raise GraphError(f'num_steps={num_steps} and dt={dt} must be above 0')
     given = _Nodes(graph)
     options = {'num_steps': num_steps, **_neurons(given, dt)}
-    # In the form of the head readers differ, and in the size of spikes, which is no matter here.
+    # Readers differ in the form of the head, and in the size of spikes, which does not matter here.
     reader = '' if given.of_type('Affine') else 'norse'
     for name, structure in _candidates(given):
         try:
@@ -140,7 +140,7 @@ def to_network(graph: nir.NIRGraph, *, num_steps: int = 0, dt: float = 0.0) -> R
             variables = _variables(model, probe, reference, given, places)
             return ReadNetwork(name, structure | options, variables, given.image_shape[:2])
     raise GraphError(
-        'the graph has the nodes of a network here, but in no order that is known: of '
+        'the nodes of the graph fit, but their order matches no network that can be read: '
         f'{", ".join(FAMILIES)}'
     )
 
@@ -148,26 +148,26 @@ def to_network(graph: nir.NIRGraph, *, num_steps: int = 0, dt: float = 0.0) -> R
 def _of_metadata(graph: nir.NIRGraph, key: str, flag: str) -> Any:
     value = (graph.metadata or {}).get(key)
     if value is None:
-        raise GraphError(f'the graph does not say {key}: give {flag}')
+        raise GraphError(f'the graph does not give {key}: pass {flag}')
     return value
 
 
 class _Nodes:
-    """The nodes of a graph with what leads to them.
+    """The nodes of a graph and the edges between them.
 
     Args:
-      graph: graph with one input and one output.
+      graph: the graph, with one input and one output.
 
     Attributes:
-      nodes: nodes by name.
-      sources: names of the nodes that lead to each node.
-      order: names in an order in which sources come first.
-      start: name of the input.
-      end: name of the output.
-      image_shape: (H, W, C).
+      nodes: the nodes by name.
+      sources: the names of the nodes with an edge to each node.
+      order: the names in topological order, sources first.
+      start: the name of the input.
+      end: the name of the output.
+      image_shape: the shape (H, W, C) of an image.
 
     Raises:
-      GraphError: for nodes that no network here has, or a cycle.
+      GraphError: if a node has a type that no network here has, or if there is a cycle.
     """
 
     def __init__(self, graph: nir.NIRGraph) -> None:
@@ -176,13 +176,13 @@ class _Nodes:
         for name, node in self.nodes.items():
             if type(node).__name__ not in known:
                 raise GraphError(
-                    f'{name} is a node of type {type(node).__name__}; networks here have '
+                    f'{name} is a node of type {type(node).__name__}; networks here only have '
                     f'{", ".join(known)}'
                 )
         self.sources: dict[str, list[str]] = {name: [] for name in self.nodes}
         for source, target in graph.edges:
             if source not in self.nodes or target not in self.nodes:
-                raise GraphError(f'an edge leads from {source} to {target}, which is no node')
+                raise GraphError(f'the edge from {source} to {target} needs nodes at both ends')
             self.sources[target].append(source)
         try:
             self.order = list(graphlib.TopologicalSorter(self.sources).static_order())
@@ -217,20 +217,20 @@ class _Nodes:
 
 
 def _neurons(given: _Nodes, dt: float) -> dict[str, Any]:
-    """Returns the options of the neurons, which all of a graph have to share."""
+    """Returns the options of the neurons, which all neurons of a graph must share."""
     found: dict[tuple[Any, ...], str] = {}
     for name in given.of_type('LIF'):
         node = given.nodes[name]
         arrays = [np.ravel(getattr(node, key)) for key in ('tau', 'r', 'v_threshold', 'v_reset')]
         leak = np.ravel(node.v_leak)
         if any(array.size == 0 or np.ptp(array) for array in arrays) or np.any(leak):
-            raise GraphError(f'{name}: its neurons differ from each other, or leak to another 0')
+            raise GraphError(f'{name}: its neurons differ, or leak to another potential than 0')
         tau, r, threshold, reset = (array[0] for array in arrays)
         decay = 1 - dt / float(tau)
         gain = (1 - decay) * float(r)
         if not (0 <= decay < 1 and gain > 0):
-            raise GraphError(f'{name}: tau={tau} and r={r} are no leak of a network here')
-        # They fire above the threshold only; networks here also at it, unless they are strict.
+            raise GraphError(f'{name}: tau={tau} and r={r} give no leak that networks here have')
+        # NIR neurons fire above the threshold only; ours fire at the threshold, too, unless strict.
         above = float(threshold) / gain
         at = float(np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))) / gain
         strict = abs(_short(above) - above) < abs(_short(at) - at)
@@ -246,12 +246,12 @@ def _neurons(given: _Nodes, dt: float) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    """Returns a number as it was before it was rounded to float32."""
+    """Returns a number as it was before rounding to float32."""
     return float(f'{value:.6g}')
 
 
 def _candidates(given: _Nodes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields names and options of networks that have the longest path of a graph."""
+    """Yields the names and options of networks with the same longest path as a graph."""
     path = [given.nodes[name] for name in given.longest_path()]
     convolutions = [node for node in path if type(node).__name__ == 'Conv2d']
     classifier = [node for node in path if type(node).__name__ == 'Affine']
@@ -271,7 +271,7 @@ def _candidates(given: _Nodes) -> Iterator[tuple[str, dict[str, Any]]]:
             'in_channels': given.image_shape[-1],
             **_stages(rest),
         }
-        # Beside the one of the head, only shortcuts have a pooling.
+        # Apart from the head, only shortcuts have average pooling.
         pools = len(given.of_type('AvgPool2d')) > len(classifier)
         averages = (True, False) if pools else (False,)
         shortcuts = itertools.product(averages, (True, False), (False, True), (False, True))
@@ -286,7 +286,7 @@ def _candidates(given: _Nodes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _stages(convolutions: Sequence[Any]) -> dict[str, tuple[int, ...]]:
-    """Returns the blocks, widths and strides of pairs of convolutions."""
+    """Returns the blocks, widths and strides given by pairs of convolutions."""
     blocks: list[int] = []
     widths: list[int] = []
     strides: list[int] = []
@@ -307,7 +307,7 @@ def _pair(value: Any) -> tuple[int, ...]:
 
 
 def _probe(model: Network, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Returns variables with which the weights of a graph are what normalization multiplies by."""
+    """Returns variables that reduce the weights of a graph to the factors of normalization."""
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
     ones = ('kernel', 'scale', 'var')
@@ -320,7 +320,7 @@ def _probe(model: Network, image_shape: tuple[int, int, int]) -> dict[str, Any]:
 
 
 def _match(reference: _Nodes, given: _Nodes) -> dict[str, str] | None:
-    """Returns the node of a graph for each node of a reference; None if it is another graph."""
+    """Returns the graph's node for each node of a reference; None if the graphs differ."""
     if len(reference.nodes) != len(given.nodes):
         return None
     followers: dict[frozenset[str], list[str]] = {}
@@ -336,7 +336,7 @@ def _match(reference: _Nodes, given: _Nodes) -> dict[str, str] | None:
             if other not in taken and _alike(reference.nodes[name], given.nodes[other]):
                 yield other
 
-    # Two nodes may look alike until one sees what follows them: then the other one is tried.
+    # Two nodes can look alike until the nodes after them differ; then the other one is tried.
     trials = [alternatives(order[0])]
     while trials:
         name = order[len(trials) - 1]
@@ -352,7 +352,7 @@ def _match(reference: _Nodes, given: _Nodes) -> dict[str, str] | None:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """Returns whether two nodes differ in nothing but numbers."""
+    """Returns whether two nodes are the same except for the values of their arrays."""
     if type(a) is not type(b):
         return False
     match type(a).__name__:
@@ -375,7 +375,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def _same(node: Any) -> tuple[int, ...]:
-    """Returns a padding that has a name in numbers; none that is here for other than 'same'."""
+    """Returns the padding 'same' in pixels; (-1, -1), which matches no layer, for other names."""
     height, width = node.weight.shape[-2:]
     is_same = node.padding == 'same' and _pair(node.stride) == (1, 1)
     return (height // 2, width // 2) if is_same else (-1, -1)
@@ -388,7 +388,7 @@ def _variables(
     given: _Nodes,
     places: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Returns the variables with which a network has the weights of a graph."""
+    """Returns the variables that give a network the weights of a graph."""
     arrays = {name: leaf.copy() for name, leaf in by_name(probe).items()}
     for name in arrays:
         collection, *path, leaf = name.split('/')
@@ -399,7 +399,7 @@ def _variables(
         node = given.nodes[places[own]]
         arrays[name] = np.asarray(node.weight, np.float32).transpose(2, 3, 1, 0)
         norm = '/'.join(['params', *layer, 'norm'])
-        # Of several convolutions, the last has the normalization behind it.
+        # Only the last of several convolutions has a normalization.
         following = node_name((*layer, f'conv{int(conv[4:] or 0) + 1}')) if conv[4:] else ''
         if following in reference.nodes:
             arrays[f'params/{"/".join(path)}/bias'] = np.asarray(node.bias, np.float32)

@@ -1,8 +1,8 @@
-"""Running graphs of NIR, to see that they compute what they should.
+"""A simulator of NIR graphs, which checks that they compute the right spikes.
 
-Time goes in steps of forward Euler, in each of which the nodes run from the input to the output:
-what a neuron fires is seen in the same step. Only what leads back to an integrator is seen in the
-next one.
+Time advances in forward Euler steps. Within a step the nodes run from the input to the output, and
+a spike reaches the next layer in the same step. An edge back to an integrator takes effect in the
+next step.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Layer = Callable[[np.ndarray], np.ndarray]
 
 
 class Simulation(NamedTuple):
-    """What a graph has put out.
+    """The outputs and spikes of a simulated graph.
 
     Attributes:
-      output: of the output node, (B, T, ...).
-      spikes: of the neurons by the name of their node, (B, T, ...), bool.
+      output: the values of the output node, shape (B, T, ...).
+      spikes: the spikes of each layer of neurons by node name, bool, shape (B, T, ...).
     """
 
     output: np.ndarray
@@ -39,15 +39,16 @@ class Simulation(NamedTuple):
 
 
 def simulate(graph: nir.NIRGraph, inputs: np.ndarray, *, dt: float) -> Simulation:
-    """Runs a graph of the nodes that `snnjax.export.nir_graph` and `nir_converted` make.
+    """Runs a graph of the nodes that `snnjax.export.nir_graph` and `nir_converted` write.
 
     Args:
-      graph: with one input and one output; a cycle in it has to run through an integrator.
-      inputs: (B, T, ...) in the shape of the graph's input; its dtype is that of the computation.
-      dt: length of a time step.
+      graph: the graph, with one input and one output; each cycle must pass an integrator.
+      inputs: the inputs (B, T, ...) in the shape of the graph's input; their dtype is used for all
+        computation.
+      dt: the length of a time step.
 
     Raises:
-      ValueError: for a graph with other nodes, or with a cycle without an integrator.
+      ValueError: if the graph has other nodes, or a cycle without an integrator.
     """
     back = _leading_back(graph)
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
@@ -64,7 +65,7 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray, *, dt: float) -> Simulatio
         before, values = values, {start: inputs[:, t]}
         for name in order:
             if name != start:
-                # In the order of the edges, since sums of floats depend on it.
+                # Sums of floats depend on the order: that of the edges is used.
                 first, *others = (values[source] for source in sources[name])
                 others += [before[s] for s, target in back if target == name and s in before]
                 values[name] = layers[name](sum(others, start=first))
@@ -110,7 +111,7 @@ class _Firing:
 
 
 class _Thresholds(_Firing):
-    """A spike where what is put in is above the threshold."""
+    """Neurons that fire if their input is above the threshold."""
 
     def __init__(self, node: Any, dtype: Any) -> None:
         self._threshold = node.threshold.astype(dtype)
@@ -120,7 +121,7 @@ class _Thresholds(_Firing):
 
 
 class _Integrators:
-    """The sum over time of what is put in, which is 0 before the first step."""
+    """Neurons that sum their input over time, from 0."""
 
     def __init__(self, node: Any, dt: float, dtype: Any) -> None:
         self._rate = np.asarray(dt * node.r, dtype)
@@ -132,7 +133,7 @@ class _Integrators:
 
 
 class _IntegrateAndFire(_Integrators, _Firing):
-    """IF neurons, which are set to a number after a spike."""
+    """IF neurons with a hard reset."""
 
     def __init__(self, node: Any, dt: float, dtype: Any) -> None:
         super().__init__(node, dt, dtype)
@@ -145,7 +146,7 @@ class _IntegrateAndFire(_Integrators, _Firing):
 
 
 class _Neurons(_Firing):
-    """LIF neurons, which keep their potential from one call to the next."""
+    """LIF neurons that keep their potential between calls."""
 
     def __init__(self, node: Any, dt: float, dtype: Any) -> None:
         self._rate = np.asarray(dt, dtype) / node.tau.astype(dtype)
@@ -184,7 +185,7 @@ def _layer(name: str, node: Any, dt: float, dtype: Any) -> Layer:
         return lambda x: x @ weight.T + bias
     if kind == 'Flatten' and (node.start_dim, node.end_dim) == (0, -1):
         return lambda x: x.reshape(len(x), -1)
-    raise ValueError(f'node {name!r} of the graph, {node}, is none that can be simulated here')
+    raise ValueError(f'node {name!r} of the graph, {node}, has a type that cannot be simulated')
 
 
 def _convolution(node: Any, dtype: Any) -> Layer:
@@ -199,7 +200,7 @@ def _convolution(node: Any, dtype: Any) -> Layer:
 
 
 def _windows(x: np.ndarray, size: Any, stride: Any, padding: Any) -> np.ndarray:
-    """(B, C, H, W) -> (B, C, H', W', height, width): what each output pixel sees."""
+    """Returns each output pixel's window: (B, C, H, W) -> (B, C, H', W', height, width)."""
     (above, left), (down, right) = padding, stride
     padded = np.pad(x, ((0, 0), (0, 0), (above, above), (left, left)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(size), axis=(2, 3))
@@ -209,15 +210,15 @@ def _windows(x: np.ndarray, size: Any, stride: Any, padding: Any) -> np.ndarray:
 def run_model(
     model: Network, variables: Mapping[str, Any], images: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the network itself computes, to compare with `simulate`.
+    """Runs the network itself, for comparison with `simulate`.
 
     Args:
       model: the network.
-      variables: of it, repeated layers not stacked.
-      images: (B, H, W, C) or (B, T, H, W, C); their dtype is that of the computation.
+      variables: the network's variables, repeated layers not stacked.
+      images: the images (B, H, W, C) or (B, T, H, W, C); their dtype is used for all computation.
 
     Returns:
-      Logits (B, classes), and the spikes of its neurons by the name of their node.
+      The logits (B, classes), and the spikes of the neurons by node name.
     """
     model = model.unrolled().clone(dtype=None)
 
@@ -233,13 +234,13 @@ def run_model(
 
 
 def equal_share(spikes: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """The share of neurons and time steps, over all layers, in which both fire or neither does."""
+    """Returns the share of neurons and time steps, over all layers, with the same spikes."""
     equal = sum(np.count_nonzero(spikes[name] == fired) for name, fired in expected.items())
     return equal / sum(fired.size for fired in expected.values())
 
 
 def to_inputs(images: np.ndarray, num_steps: int) -> np.ndarray:
-    """Images (B, H, W, C), or frames (B, T, H, W, C), as graphs take them: (B, T, C, H, W)."""
+    """Converts images (B, H, W, C) or frames (B, T, H, W, C) to graph inputs (B, T, C, H, W)."""
     if images.ndim == 4:
         images = np.repeat(images[:, None], num_steps, axis=1)
     return np.moveaxis(images, -1, 2)

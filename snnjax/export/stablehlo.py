@@ -1,4 +1,4 @@
-"""A function of images as one file of StableHLO, which nothing of this package is needed for."""
+"""Functions of images as StableHLO files, which run without this package."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ Inference = Callable[[jax.Array], jax.Array]
 
 
 def write_inference(path: Path, infer: Inference, image_shape: tuple[int, ...]) -> None:
-    """Writes a function for all platforms and every batch size, as ``jax.export`` does.
+    """Writes a function for all platforms and every batch size with ``jax.export``.
 
     Args:
-      path: of the file.
-      infer: ``(B, *image_shape)`` uint8 -> logits; arrays that it has in itself become constants.
-      image_shape: (H, W, C), or (T, H, W, C) for frames.
+      path: the path of the file.
+      infer: the function, ``(B, *image_shape)`` uint8 -> logits; arrays that it closes over become
+        constants.
+      image_shape: the shape (H, W, C) of an image, or (T, H, W, C) for frames.
 
     Raises:
-      ImportError: without the package ``flatbuffers``.
+      ImportError: if the package ``flatbuffers`` is not installed.
     """
     (batch,) = export.symbolic_shape('b')
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
@@ -32,5 +33,5 @@ def write_inference(path: Path, infer: Inference, image_shape: tuple[int, ...]) 
 
 
 def read_inference(path: Path) -> Inference:
-    """The function in a file of `write_inference`; files from elsewhere need the same trust."""
+    """Returns the function in a file of `write_inference`; only load files that you trust."""
     return export.deserialize(bytearray(path.read_bytes())).call

@@ -1,1 +1,1 @@
-"""Weights of trained models, in folders and by the names of other software."""
+"""Weights of trained models: folders, the Hub, and the names that other software uses."""

@@ -1,4 +1,4 @@
-"""Weights in the form of a model: what fits, what does not, what was trained otherwise."""
+"""Weights fitted to a model: missing, unexpected and differently shaped arrays."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def fit_weights(
     *,
     reset_head: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Brings weights into the form of a model.
+    """Fits weights to a model, and stacks repeated layers if the model scans them.
 
     Args:
       model: the network.
-      like: its variables, for their shapes, dtypes and, where kept, the classifier.
-      variables: of `load_weights`.
-      reset_head: keep the classifier of ``like`` where the weights have another number of
+      like: the model's variables, for their shapes and dtypes, and for a classifier that is kept.
+      variables: the weights, as `load_weights` returns them.
+      reset_head: True to keep the classifier of ``like`` if the weights have another number of
         classes.
 
     Returns:
       The variables, and the names of the parameters that were kept from ``like``.
 
     Raises:
-      WeightsError: where something is missing, left over or of another shape; the message has all.
+      WeightsError: if an array is missing, unexpected or of another shape; the message lists all.
     """
     expected = by_name(unstack_layers(like))
     given = by_name(variables)
@@ -55,7 +55,7 @@ def fit_weights(
 def differences(
     expected: Mapping[str, Any], given: Mapping[str, Any], kept: Collection[str] = ()
 ) -> list[str]:
-    """Returns a line for each array that does not fit, but for those that are kept."""
+    """Returns a line for each array that does not fit, except for those that are kept."""
     return [
         *(f'missing: {key}' for key in sorted(expected.keys() - given.keys())),
         *(f'unexpected: {key}' for key in sorted(given.keys() - expected.keys())),

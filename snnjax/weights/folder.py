@@ -1,13 +1,12 @@
-"""Weights of a trained model, apart from the run that they come from.
+"""Weights of trained models in folders, without the state of their training.
 
-Going on with a run is the business of `snnjax.train.checkpoints`. This is the other path: to
-evaluate a model, to start another training from it (more time steps, another data set), or to take
-weights over from elsewhere.
+Use this module to evaluate a model, to start a training from its weights (with more time steps or
+another data set), or to import weights. `snnjax.train.checkpoints` resumes a run.
 
-A folder of weights has ``model.json``, the model's name and options, and ``variables/``, its
-parameters and statistics, or ``variables.safetensors``, which has the same and can be sent to
-others. The work directory of a run has the former, too, and ``checkpoints/`` instead of the latter,
-of which the newest counts if no other is asked for.
+A folder of weights has ``model.json`` with the model's name and options, and either ``variables/``
+with its parameters and batch statistics, or ``variables.safetensors`` with the same arrays in a
+form for sharing. The work directory of a run has ``model.json`` and ``checkpoints/``. The newest
+checkpoint is used unless another is requested.
 """
 
 from __future__ import annotations
@@ -46,13 +45,14 @@ def save_weights(
     """Writes a folder of weights.
 
     Args:
-      directory: must not have weights in it.
-      variables: ``{'params': ..., 'batch_stats': ...}``, in either form of repeated layers.
-      name: name of the model.
-      options: options of `create_model`, what JSON can hold.
+      directory: the folder, which must not have weights yet.
+      variables: the variables ``{'params': ..., 'batch_stats': ...}``; repeated layers may be
+        stacked.
+      name: the name of the model.
+      options: the options of `create_model`, JSON-compatible.
 
     Raises:
-      WeightsError: where there are weights already.
+      WeightsError: if the folder has weights already.
     """
     if (directory / 'variables').exists():
         raise WeightsError(f'{directory} has weights already; remove them or name another folder')
@@ -64,7 +64,7 @@ def save_weights(
     kept = unstack_layers(trained_part(variables))
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(for_orbax(directory) / 'variables', kept)
-    # Last, so that a folder without it is known to be incomplete.
+    # Written last: a folder without this file is incomplete.
     write_description(directory, name, options)
 
 
@@ -75,14 +75,14 @@ def save_safetensors(
     options: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> None:
-    """Writes a folder of weights that can be sent to others.
+    """Writes a folder of weights for sharing.
 
     Args:
-      directory: folder that is made, or empty.
-      variables: variables as for `save_weights`.
-      name: name of the model.
-      options: options of `create_model`, what JSON can hold.
-      about: goes into ``model.json`` and into the header of the arrays, too.
+      directory: the folder, which is created if it does not exist.
+      variables: the variables, as for `save_weights`.
+      name: the name of the model.
+      options: the options of `create_model`, JSON-compatible.
+      about: more entries for ``model.json`` and for the header of the file of arrays.
     """
     directory.mkdir(parents=True, exist_ok=True)
     card = json.dumps({'name': name, 'options': dict(options), **about})
@@ -93,19 +93,19 @@ def save_safetensors(
 def write_description(
     directory: Path, name: str, options: Mapping[str, Any], about: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes ``model.json``, the name and the options of a model, what JSON can hold, and more."""
+    """Writes ``model.json``: the model's name, its options, and the entries of ``about``."""
     description = {'name': name, 'options': dict(options), **(about or {})}
     write_whole(directory / 'model.json', json.dumps(description, indent=2) + '\n')
 
 
 def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
-    """Name and options of the model that a folder of weights, or a work directory, is of.
+    """Reads the name and the options of a model from a folder of weights or a work directory.
 
-    Modules that it needs are imported, if this user has trained with them.
+    Modules that the model needs are imported if this user has trained with them.
 
     Raises:
-      ImportsError: for a module that may not be imported unasked, or cannot be.
-      WeightsError: where it is neither, or its ``model.json`` does not say.
+      ImportsError: if a module cannot be imported, or may not be imported without a flag.
+      WeightsError: if the folder has no weights, or its ``model.json`` does not describe a model.
     """
     directory = find_weights(source)
     kept = (directory / 'variables', directory / SAFETENSORS_FILE)
@@ -114,8 +114,8 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
         has_weights = any(p.exists() for p in kept) or checkpoint_steps(directory / 'checkpoints')
         if not (path.exists() and has_weights):
             raise WeightsError(
-                f'{directory} has no weights: model.json and variables, as a folder of weights '
-                f'has, or model.json and a checkpoint, as a run has'
+                f'{directory} has no weights: model.json and variables are needed (a folder of '
+                f'weights), or model.json and a checkpoint (a run)'
             )
         description = json.loads(path.read_text())
     except OSError as error:
@@ -129,16 +129,16 @@ def describe_weights(source: str | Path) -> tuple[str, dict[str, Any]]:
             _check_options(path, options)
             modules = description.get('imports', '')
             if not isinstance(modules, str):
-                raise WeightsError(f'{path}: imports={modules!r} must be names with commas between')
+                raise WeightsError(f'{path}: imports={modules!r} must be names separated by commas')
             load_modules_of_weights(modules, directory)
             return name, options
     raise WeightsError(f'{path} does not describe a model: it needs a name and options')
 
 
 def _check_options(path: Path, options: Mapping[str, Any]) -> None:
-    """Raises WeightsError for an option of another type than the networks have it."""
+    """Raises WeightsError if an option has another type than in the networks."""
     defaults = {f.name: f.default for network in NETWORKS for f in option_fields(network)}
-    # None stands for more than one type.
+    # The default None does not determine the type.
     defaults |= {'num_steps': 0, 'scan_layers': None}
     defaults |= {'neuron_options': {}, 'activation_options': {}}
     for key, value in options.items():
@@ -163,15 +163,15 @@ def _is_whole(value: Any) -> bool:
 def open_weights(
     source: str | Path, num_steps: int | None = None, checkpoint: str | int = 'newest'
 ) -> tuple[Network, Variables]:
-    """The model that weights are of, each of its layers for itself, and its variables.
+    """Opens weights: returns the model, unrolled, and its variables.
 
     Args:
-      source: a folder of weights or a work directory.
-      num_steps: time steps; None for those of training.
-      checkpoint: the checkpoint of a run, see `load_weights`.
+      source: a folder of weights, a work directory, or another name that `find_weights` takes.
+      num_steps: the number of time steps, or None for that of the training.
+      checkpoint: the checkpoint of a run, as in `load_weights`.
 
     Raises:
-      WeightsError: where there are none, or others than the model's.
+      WeightsError: if there are no weights, or they do not fit the model.
     """
     name, options = describe_weights(source)
     if num_steps is not None:
@@ -188,40 +188,44 @@ def open_weights(
 
 
 def load_pretrained(name: str, num_steps: int | None = None) -> tuple[Network, Variables]:
-    """Loads a network whose trained weights come with the package.
+    """Loads a network whose trained weights are part of the package.
 
     Example::
 
       model, variables = snnjax.load_pretrained('ms_resnet20_cifar10')
       logits = model.apply(variables, images)
 
-    `snnjax.load` has the preprocessing and the names of the classes, too.
+    `snnjax.load` also returns the preprocessing and the names of the classes.
 
     Args:
-      name: name of the weights, one of `list_pretrained`.
-      num_steps: time steps T; None for those of training.
+      name: the name of the weights, one of `list_pretrained`.
+      num_steps: the number of time steps T, or None for that of the training.
 
     Returns:
       The model and its variables, ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays.
 
     Raises:
-      PathError: if no weights of this name come with the package.
+      PathError: if the package has no weights of this name.
     """
     return open_weights(f'{PRETRAINED}{name}', num_steps)
 
 
 def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variables:
-    """Loads the variables of a folder of weights, or of a checkpoint of a run: the average if any.
+    """Loads the variables of a folder of weights or of a checkpoint.
+
+    If a checkpoint has an average of the weights over training, the average is returned.
 
     Args:
-      source: a folder of weights or a work directory.
-      checkpoint: for a run, 'newest', 'best' (by `best_step`) or a step, a number or its digits.
+      source: a folder of weights, a work directory, or another name that `find_weights` takes.
+      checkpoint: the checkpoint of a run: 'newest', 'best' (by `best_step`), or a step, as an int
+        or its digits.
 
     Returns:
-      ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays; repeated layers are not stacked.
+      The variables ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays, repeated layers not
+      stacked.
 
     Raises:
-      WeightsError: if there are none, no such checkpoint, or they are damaged.
+      WeightsError: if there are no weights or no such checkpoint, or if the files are damaged.
     """
     name, options = describe_weights(source)
     directory = find_weights(source).absolute()
@@ -239,26 +243,26 @@ def load_weights(source: str | Path, checkpoint: str | int = 'newest') -> Variab
         return _load_safetensors(directory / SAFETENSORS_FILE)
     try:
         found = read_metadata(path)
-        # Of a run, the optimizer's state stays where it is.
+        # The optimizer's state of a run is not read.
         keys = ('average',) if found.get('average') else ('params', 'batch_stats')
         part = {key: found.get(key, {}) for key in keys}
         _check_arrays(path, part.get('average', part), name, options)
         restored = _restore_arrays(path, part)
     except WeightsError:
         raise
-    # Orbax and TensorStore have errors of many kinds for files that are damaged.
+    # Orbax and TensorStore raise errors of many types for damaged files.
     except Exception as error:
         reason = str(error).partition('\n')[0][:200]
         raise WeightsError(
-            f'{path} cannot be read: {reason}\nPut back a copy; if it is of a run, the command of '
-            f'the run goes on from the checkpoint before'
+            f'{path} cannot be read: {reason}\nPut back a copy; for a checkpoint of a run, run its '
+            f'command again, which resumes from the previous checkpoint'
         ) from error
     restored = restored.get('average', restored)
     return unstack_layers(trained_part(restored))
 
 
-# Arrays that are larger are not made of files that are this many times smaller: only arrays of one
-# number all over are.
+# Arrays above _ALWAYS_READ bytes are refused if the files are more than this many times smaller:
+# only constant arrays compress so well.
 _MOST_COMPRESSED = 1000
 _ALWAYS_READ = 2**26
 
@@ -266,7 +270,7 @@ _ALWAYS_READ = 2**26
 def _check_arrays(
     path: Path, described: Mapping[str, Any], name: str, options: Mapping[str, Any]
 ) -> None:
-    """Raises WeightsError if arrays are not those of a model, before they are made."""
+    """Raises WeightsError if the arrays are not those of the model, before they are allocated."""
     arrays = by_name(described)
     for key, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -276,7 +280,7 @@ def _check_arrays(
     if size > max(_ALWAYS_READ, _MOST_COMPRESSED * on_disk):
         raise WeightsError(
             f'{path} should have {size:,} bytes of arrays in {on_disk:,} bytes of files: '
-            'these are no trained weights'
+            'these cannot be trained weights'
         )
     shapes = {key: jax.ShapeDtypeStruct(a.shape, a.dtype) for key, a in arrays.items()}
     given = jax.tree.unflatten(jax.tree.structure(described), shapes.values())
@@ -295,14 +299,14 @@ def _check_arrays(
 
 @functools.lru_cache(maxsize=4)
 def _expected(model: Network, size: tuple[int, int]) -> dict[str, Any]:
-    """Shapes and dtypes of the variables of a model, for images of a size."""
+    """Returns the shapes and dtypes of a model's variables for images of a size (H, W)."""
     image = jax.ShapeDtypeStruct((1, *size, model.in_channels), 'float32')
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
     return trained_part(variables)
 
 
 def _restore_arrays(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
-    # As NumPy arrays, on whatever devices they were when they were saved.
+    # The arrays are restored as NumPy arrays, whatever devices they were saved from.
     arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), part)
     return ocp.PyTreeCheckpointHandler().restore(
         for_orbax(path),
@@ -317,21 +321,21 @@ def _load_safetensors(path: Path) -> Variables:
         raise WeightsError(str(error)) from error
 
 
-# Options that change nothing of what weights are for, or that shapes tell.
+# Options that do not change what the weights compute, or that follow from their shapes.
 _SAID_ELSEWHERE = ('num_classes', 'in_channels', 'step_logits', 'scan_layers', 'remat')
 
 
 def trained_otherwise(source: str | Path, model: Network) -> list[str]:
-    """Returns a line with the options of a model that its weights were not trained with, if any.
+    """Returns a line with the options that differ from those of the weights' training, if any.
 
     Args:
       source: a folder of weights or a work directory.
-      model: the network that the weights are used in.
+      model: the network that uses the weights.
     """
     name, options = describe_weights(source)
     try:
         theirs = create_model(name, **options)
-    except (TypeError, ValueError):  # Of another version, say.
+    except (TypeError, ValueError):  # Another version may have written them.
         return []
     different = [
         field.name
@@ -342,7 +346,7 @@ def trained_otherwise(source: str | Path, model: Network) -> list[str]:
 
     def listed(network: Network) -> str:
         values = {key: getattr(network, key, None) for key in different}
-        # Activations follow the images, which are float32.
+        # Activations have the dtype of the images, float32.
         values |= {key: 'float32' for key in ('dtype',) if key in values and not values[key]}
         return ', '.join(f'{key}={value}' for key, value in values.items())
 

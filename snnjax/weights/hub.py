@@ -1,6 +1,6 @@
-"""Weights on the Hugging Face Hub: a repository there is a folder of weights.
+"""Weights on the Hugging Face Hub, where a repository is a folder of weights.
 
-Only ``model.json`` and ``variables.safetensors`` are read, neither of which can hold a program.
+Only ``model.json`` and ``variables.safetensors`` are read. Neither can hold executable code.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pathlib import Path
 from snnjax.errors import PathError
 
 HUB = 'hf://'
-"""What the name of weights on the Hub begins with."""
+"""The prefix of the names of weights on the Hub."""
 
 FILES = ('model.json', 'variables.safetensors')
-"""Files of a repository that are used."""
+"""The files of a repository that are used."""
 
 _NAME = re.compile(r'hf://(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?')
 
@@ -23,7 +23,7 @@ def split_name(source: str) -> tuple[str, str | None]:
     """Returns the repository and the revision of ``hf://OWNER/NAME[@REVISION]``.
 
     Raises:
-      PathError: for a text of another form.
+      PathError: if the text has another form.
     """
     match = _NAME.fullmatch(source)
     if match is None:
@@ -32,20 +32,21 @@ def split_name(source: str) -> tuple[str, str | None]:
 
 
 def fetch(source: str) -> Path:
-    """Downloads weights from the Hub, unless they are here already.
+    """Downloads weights from the Hub, unless they are in the cache already.
 
-    With ``HF_HUB_OFFLINE=1`` nothing is asked of a network: weights that were fetched before are
-    found. ``HF_TOKEN`` opens private repositories.
+    With ``HF_HUB_OFFLINE=1`` the network is not used, and only weights in the cache are found.
+    ``HF_TOKEN`` gives access to private repositories.
 
     Args:
-      source: ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``, a branch, tag or commit.
+      source: the address, ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``; the revision is a
+        branch, tag or commit.
 
     Returns:
       The folder of weights, in the cache of ``huggingface-hub``.
 
     Raises:
       PathError: if there are no weights of this name, they cannot be reached, or
-        ``huggingface-hub`` is missing.
+        ``huggingface-hub`` is not installed.
     """
     repository, revision = split_name(source)
     try:
@@ -71,6 +72,6 @@ def fetch(source: str) -> Path:
     if missing:
         raise PathError(
             f'{source} has no {" and no ".join(missing)}: only weights that snnjax has exported '
-            'as safetensors are read'
+            'as safetensors can be read'
         )
     return folder

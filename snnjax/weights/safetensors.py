@@ -1,8 +1,8 @@
-"""Variables as a file of safetensors: arrays by name, and nothing that can be executed.
+"""Variables as safetensors files, which hold named arrays and no executable code.
 
-A file begins with the length of its header, 8 bytes, little-endian; the header is JSON, and has for
-each array its dtype, its shape, and where it lies in the rest. Files may come from anywhere, so all
-of that is checked before an array is made.
+A file begins with the length of its header: 8 bytes, little-endian. The header is JSON and gives
+the dtype, the shape and the offsets of each array in the rest of the file. Files may come from
+untrusted sources, so the header is checked before any array is allocated.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ import safetensors.numpy
 from snnjax.models.params import COLLECTIONS, by_name, nested, trained_part, unstack_layers
 
 ITEM_BYTES = {'F16': 2, 'F32': 4, 'F64': 8}
-"""Sizes of the dtypes that variables may have in a file."""
+"""Item sizes in bytes of the dtypes that a file may have."""
 
 MAX_HEADER_BYTES = 2**24
-"""Sixty times the header of the paper's deepest network, 482 layers."""
+"""The largest header in bytes: sixty times that of the paper's deepest network, 482 layers."""
 
 
 def write_safetensors(
     path: Path, variables: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> None:
-    """Writes variables as float32, by names such as ``params/stem/conv/kernel``.
+    """Writes variables as float32, with names such as ``params/stem/conv/kernel``.
 
     Args:
-      path: path of the file.
-      variables: ``{'params': ..., 'batch_stats': ...}``, in either form of repeated layers.
-      metadata: goes into the header.
+      path: the path of the file.
+      variables: the variables ``{'params': ..., 'batch_stats': ...}``; repeated layers may be
+        stacked.
+      metadata: the text entries of the header.
     """
     kept = unstack_layers(trained_part(variables))
     arrays = {
@@ -47,13 +48,14 @@ def write_safetensors(
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
-    """Variables of a file of `write_safetensors`, or one like it.
+    """Reads the variables in a file of `write_safetensors`, or one of the same form.
 
     Returns:
-      ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays; repeated layers are not stacked.
+      The variables ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays, repeated layers not
+      stacked.
 
     Raises:
-      ValueError: for a file that is damaged, or holds something else; the message has its name.
+      ValueError: if the file is damaged or holds something else; the message names the file.
     """
     content = path.read_bytes()
     try:
@@ -65,15 +67,15 @@ def read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _check(content: bytes) -> None:
-    """Raises ValueError for what is no file of variables."""
+    """Raises ValueError if the content is not a file of variables."""
     if len(content) < 8:
         raise ValueError(f'it has {len(content)} bytes, too few for a header')
     length = int.from_bytes(content[:8], 'little')
     room = len(content) - 8
     if length > min(room, MAX_HEADER_BYTES):
         raise ValueError(
-            f'its header should have {length:,} bytes; at most {MAX_HEADER_BYTES:,} of the '
-            f'{room:,} that follow may be one'
+            f'its header should have {length:,} bytes, but only {room:,} follow, and at most '
+            f'{MAX_HEADER_BYTES:,} are allowed'
         )
     header = _parse_header(content[8 : 8 + length])
     header.pop('__metadata__', None)
@@ -82,7 +84,7 @@ def _check(content: bytes) -> None:
         raise ValueError(f'its arrays are not those of {" and ".join(COLLECTIONS)}')
     for path, following in itertools.pairwise(paths):
         if following[: len(path)] == path:
-            raise ValueError(f'{"/".join(path)!r} is an array, and has arrays in it')
+            raise ValueError(f'{"/".join(path)!r} is both an array and a group of arrays')
     for name, entry in header.items():
         _check_array(name, entry, room - length)
 
@@ -104,10 +106,10 @@ def _check_array(name: str, entry: Any, size: int) -> None:
         ):
             pass
         case _:
-            raise ValueError(f'{name!r} is no array with dtype, shape and data_offsets')
+            raise ValueError(f'{name!r} is not an array with dtype, shape and data_offsets')
     if dtype not in ITEM_BYTES:
         raise ValueError(f'{name!r} has dtype {dtype}, expected one of {", ".join(ITEM_BYTES)}')
     if not 0 <= begin <= end <= size:
-        raise ValueError(f'{name!r} lies at {begin} to {end} of {size:,} bytes of arrays')
+        raise ValueError(f'{name!r} has the offsets {begin} to {end} in {size:,} bytes of arrays')
     if end - begin != math.prod(shape) * ITEM_BYTES[dtype]:
         raise ValueError(f'{name!r} has {end - begin:,} bytes, not those of {dtype} {shape}')

@@ -1,4 +1,4 @@
-"""The checkpoints that a run has left, by the number of their step."""
+"""The checkpoints of a run, by step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snnjax.paths import in_bucket
 def checkpoint_steps(directory: Path) -> list[int]:
     """Returns the steps of the complete checkpoints in a folder, in order.
 
-    Those that are being written have another name, and so has what was set aside.
+    Unfinished checkpoints and corrupt ones that were set aside have other names.
     """
     try:
         folders = [path for path in directory.iterdir() if path.is_dir()]
@@ -31,19 +31,20 @@ def checkpoint_steps(directory: Path) -> list[int]:
 def _is_checkpoint(folder: Path) -> bool:
     if not is_step_name(folder.name):
         return False
-    # In a bucket nothing is renamed at once, and a copy of it has all names that it had there.
+    # A bucket cannot rename a folder at once, so a checkpoint has its name there from the start. So
+    # it has in a copy of the bucket.
     try:
         metadata = json.loads((folder / '_CHECKPOINT_METADATA').read_text())
         return bool(metadata['commit_timestamp_nsecs'])
     except FileNotFoundError:
-        # An empty folder is none.
+        # An empty folder is not a checkpoint.
         return not in_bucket(folder) and any(folder.iterdir())
     except (OSError, ValueError, LookupError, TypeError):
         return not in_bucket(folder)
 
 
 def is_step_name(name: str) -> bool:
-    """Returns whether a file has the name of a checkpoint: not '007', nor other scripts' digits."""
+    """Returns whether a name is a step in ASCII digits without leading zeros."""
     return re.fullmatch('0|[1-9][0-9]*', name) is not None
 
 
@@ -52,10 +53,10 @@ def find_checkpoint(directory: Path, which: str | int = 'newest') -> int:
 
     Args:
       directory: the folder of checkpoints.
-      which: 'newest', 'best' (by `best_step`) or a step, as a number or its digits.
+      which: the name 'newest', 'best' (by `best_step`), or a step, as an int or its digits.
 
     Raises:
-      WeightsError: if there is no such checkpoint; the message names those that there are.
+      WeightsError: if there is no such checkpoint; the message lists those that exist.
     """
     steps = checkpoint_steps(directory)
     best = best_step({step: read_evaluation(directory / str(step)) for step in steps})
@@ -74,10 +75,10 @@ def find_checkpoint(directory: Path, which: str | int = 'newest') -> int:
 
 
 def best_step(evaluations: Mapping[int, Mapping[str, float] | None]) -> int | None:
-    """Returns the step with the highest `score`, the latest of equals; None if none has one.
+    """Returns the step with the highest `score`, the latest of equals; None if none has a score.
 
     Args:
-      evaluations: ``eval/...`` by step; None for a step without an evaluation.
+      evaluations: the metrics ``eval/...`` by step; None for a step without an evaluation.
     """
     scores = {step: score(values) for step, values in evaluations.items() if values}
     finite = [step for step, value in scores.items() if math.isfinite(value)]
@@ -85,16 +86,16 @@ def best_step(evaluations: Mapping[int, Mapping[str, float] | None]) -> int | No
 
 
 def score(evaluation: Mapping[str, float]) -> float:
-    """Returns what the best is chosen by: the accuracy, -inf if the loss is not finite."""
+    """Returns the score of an evaluation: the accuracy, or -inf if the loss is not finite."""
     finite = math.isfinite(evaluation.get('eval/loss', 0.0))
     return evaluation['eval/accuracy'] if finite else -math.inf
 
 
 def read_evaluation(checkpoint: Path) -> dict[str, float] | None:
-    """Returns the evaluation of a checkpoint; None if it has none, or one that is damaged.
+    """Returns the evaluation of a checkpoint; None if there is none, or if it is damaged.
 
     Args:
-      checkpoint: the folder of one step.
+      checkpoint: the folder of the checkpoint.
     """
     try:
         evaluation = json.loads((checkpoint / 'metrics' / 'metrics').read_text())
@@ -107,5 +108,5 @@ def read_evaluation(checkpoint: Path) -> dict[str, float] | None:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds: shape and dtype for each array, none of which is read."""
+    """Returns the shape and dtype of each array in a checkpoint, without reading the arrays."""
     return dict(ocp.PyTreeCheckpointHandler().metadata(for_orbax(path)).tree)

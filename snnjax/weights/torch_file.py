@@ -1,7 +1,7 @@
-"""Checkpoints of PyTorch as arrays by name, whatever else is in the file.
+"""PyTorch checkpoints as named arrays.
 
-Nothing in a file is executed. PyTorch reads it with ``weights_only=True``, and everything that the
-file names, but tensors and plain containers, is read as a stand-in that does nothing.
+Nothing in a file is executed. PyTorch reads it with ``weights_only=True``. Everything that the file
+refers to, except tensors and plain containers, is replaced by an inert placeholder.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ADVICE = 'save the weights alone with torch.save(model.state_dict(), FILE)'
 
-# Parts of the names of weights that are an average over training, or of a second network beside the
-# one that is trained.
+# Words in the names of weights that are an average over training, or that belong to a second
+# network next to the trained one.
 _AVERAGES = ('ema', 'swa', 'average', 'averaged', 'shadow', 'teacher', 'momentum')
 _MAX_DEPTH = 4
 
@@ -34,10 +34,9 @@ class StateDict(NamedTuple):
     """The weights in a checkpoint.
 
     Attributes:
-      arrays: float32 arrays by name, without wrappers' parts of names and what is no weight, see
-        `snnjax.weights.torch_names.plain_names`.
-      key: place in the file, keys joined by dots; '' for the top.
-      others: places of further weights in the file.
+      arrays: the float32 arrays, by the names that `snnjax.weights.torch_names.plain_names` gives.
+      key: the location in the file, keys joined by dots; '' for the top level.
+      others: the locations of other weights in the file.
     """
 
     arrays: dict[str, np.ndarray]
@@ -48,20 +47,20 @@ class StateDict(NamedTuple):
 def read_state_dict(file: Path, key: str = '') -> StateDict:
     """Reads the weights of a file that ``torch.save`` has written.
 
-    Weights are the mapping with names such as ``fc.weight``, at the top of the file or in mappings
-    in it. What lies beside them is left out.
+    Weights are a mapping with names such as ``fc.weight``, at the top level of the file or in a
+    nested mapping. Everything else is ignored.
 
     Args:
-      file: the checkpoint.
-      key: place of the weights, needed only for a file that has several networks.
+      file: the path of the checkpoint.
+      key: the location of the weights, needed only if the file has several networks.
 
     Returns:
       The weights as float32 arrays.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ImportError: without PyTorch.
-      ValueError: for a file without weights, or with a tensor that is no array of real numbers.
+      ImportError: if PyTorch is not installed.
+      ValueError: if the file has no weights, or a tensor that is not an array of real numbers.
     """
     import torch
 
@@ -70,10 +69,10 @@ def read_state_dict(file: Path, key: str = '') -> StateDict:
     try:
         stand_ins = [_stand_in(name) for name in sorted(_names_in(file))]
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
-            # Of kinds of tensors that PyTorch is about to give up; they are refused below.
+            # Deprecated kinds of tensors cause warnings here, and are refused below.
             warnings.simplefilter('ignore')
             content = torch.load(file, map_location='cpu', weights_only=True)
-    # An unpickler has errors of any kind for bytes that are no pickle.
+    # An unpickler raises errors of any type for bytes that are not a pickle.
     except Exception as error:
         raise ValueError(
             f'{file} is not a checkpoint of tensors alone: {_reason(error)}; {ADVICE}'
@@ -81,30 +80,28 @@ def read_state_dict(file: Path, key: str = '') -> StateDict:
     place, found, others = _choose(file, content, key)
     for name in found:
         if not isinstance(name, str):
-            raise ValueError(f'{file}: the key {name!r} beside weights is no name; {ADVICE}')
+            raise ValueError(f'{file}: the key {name!r} next to weights is not a name; {ADVICE}')
     tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
     try:
         names = plain_names(tensors)
     except ValueError as error:
         raise ValueError(f'{file}: {error}') from error
     arrays: dict[str, np.ndarray] = {}
-    # Tensors may share what is stored, as tied weights do; all of them at most twice.
+    # Tensors may share storage, as tied weights do; the total may be twice the file's size.
     left = 2 * file.stat().st_size + 2**20
     for name, plain in names.items():
         tensor = tensors[name]
-        # A number by itself, as of an epoch, may be a tensor, too.
+        # A scalar such as the epoch may be a tensor, too, and is ignored.
         if tensor.ndim or '.' in plain:
             arrays[plain] = _to_array(tensor, f'{file}: {name}')
             left -= tensor.numel() * tensor.element_size()
         if left < 0:
-            raise ValueError(
-                f'{file}: its tensors are larger than what is stored of them; {ADVICE}'
-            )
+            raise ValueError(f'{file}: its tensors are larger than their stored data; {ADVICE}')
     return StateDict(arrays, place, others)
 
 
 class _StandIn(dict[Any, Any]):
-    """Takes the place of an object that is of no interest, and keeps none of it."""
+    """Replaces an object that is not needed, and keeps none of its data."""
 
     def __init__(self, *_: Any) -> None:
         super().__init__()
@@ -114,15 +111,15 @@ class _StandIn(dict[Any, Any]):
 
 
 def _stand_in(name: str) -> tuple[Any, str]:
-    """Returns what is called by a name instead.
+    """Returns the placeholder for a name, with the name.
 
     Raises:
-      ValueError: for a built-in function, such as ``eval``: data needs none.
+      ValueError: if the name is a built-in function such as ``eval``, which data does not need.
     """
     module, _, attribute = name.rpartition('.')
     if name == 'collections.defaultdict':
         return _new_dict, name
-    # Members of enumerations are written as what getattr gives.
+    # Members of enumerations are pickled as calls of getattr.
     is_data = attribute == 'getattr' or isinstance(getattr(builtins, attribute, None), type)
     if module == 'builtins' and not is_data:
         raise ValueError(f'it names the function {name}')
@@ -134,10 +131,10 @@ def _new_dict(*_: Any) -> dict[Any, Any]:
 
 
 def _names_in(file: Path) -> set[str]:
-    """Full names of the classes and functions that a checkpoint names.
+    """Returns the full names of the classes and functions that a checkpoint refers to.
 
     Raises:
-      ValueError: for an archive that would become larger than the file.
+      ValueError: if the file is an archive that would expand beyond its size.
     """
     with file.open('rb') as content:
         if not zipfile.is_zipfile(content):
@@ -154,7 +151,7 @@ def _names_in(file: Path) -> set[str]:
 def _names_in_pickles(content: IO[bytes]) -> set[str]:
     names = set()
     try:
-        # In the format before PyTorch 1.6 pickles follow each other, and then come numbers.
+        # Before PyTorch 1.6 a file had several pickles in a row, followed by raw numbers.
         while True:
             for opcode, argument, _ in pickletools.genops(content):
                 if opcode.name == 'GLOBAL':
@@ -164,19 +161,19 @@ def _names_in_pickles(content: IO[bytes]) -> set[str]:
                         (module, name), (IMPORT_MAPPING.get(module, module), name)
                     )
                     names.add(f'{module}.{name}')
-    except Exception:  # Whatever is wrong is found, and named, when the file is loaded.
+    except Exception:  # Loading the file finds the same damage and reports it.
         return names
 
 
 def _reason(error: Exception) -> str:
-    """Returns what went wrong, without PyTorch's advice to trust the file."""
+    """Returns the reason of an error, without PyTorch's advice to trust the file."""
     cause = error.__context__ if error.__context__ is not None else error
     text = ' '.join(str(cause).split()).partition('. ')[0]
     return text[:200].rstrip('.') or type(cause).__name__
 
 
 def _choose(file: Path, content: Any, key: str) -> tuple[str, Mapping[Any, Any], list[str]]:
-    """The weights' place, the weights, and where there are others."""
+    """Returns the location of the weights, the weights, and the locations of others."""
     found = dict(_find(content))
     if key:
         if key not in found:
@@ -198,7 +195,7 @@ def _choose(file: Path, content: Any, key: str) -> tuple[str, Mapping[Any, Any],
 def _find(
     content: Any, place: tuple[str, ...] = (), seen: set[int] | None = None
 ) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Mappings with weights in them, each once, and where they are."""
+    """Yields each mapping with weights once, with its location."""
     import torch
 
     seen = set() if seen is None else seen
@@ -221,7 +218,7 @@ def _is_average(place: str) -> bool:
 
 
 def _describe(content: Any) -> str:
-    """Says what a file without weights holds, in a few words."""
+    """Describes the content of a file without weights in a few words."""
     if isinstance(content, _StandIn):
         return f'a whole {type(content).__name__}'
     if isinstance(content, Mapping) and content:
@@ -231,12 +228,12 @@ def _describe(content: Any) -> str:
 
 
 def _to_array(tensor: torch.Tensor, what: str) -> np.ndarray:
-    """Raises ValueError for what is no dense array of real numbers, all of it in the file."""
+    """Converts a tensor to float32; raises ValueError if it is not dense, real and complete."""
     import torch
 
     reason = None
     if tensor.device.type != 'cpu':
-        reason = f'lies on the device {tensor.device}, without numbers'
+        reason = f'is on the device {tensor.device}, without data'
     elif tensor.is_quantized:
         reason = 'is quantized: call dequantize() before saving'
     elif tensor.layout != torch.strided:
@@ -244,7 +241,7 @@ def _to_array(tensor: torch.Tensor, what: str) -> np.ndarray:
     elif tensor.is_complex():
         reason = f'has complex numbers ({tensor.dtype})'
     elif not tensor.is_floating_point():
-        reason = f'has the dtype {tensor.dtype}, expected a floating one'
+        reason = f'has the dtype {tensor.dtype}, expected a floating-point type'
     elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         reason = (
             f'has the shape {tuple(tensor.shape)} but fewer numbers: an expanded tensor; call '

@@ -1,16 +1,16 @@
-"""PyTorch's names of a network's weights.
+"""PyTorch names of a network's weights.
 
-Five schemes of names are known:
+Five naming schemes are known:
 
-- 'snnjax', this package's own paths in PyTorch's manner, for every residual network and VGG here;
-- 'authors', of the checkpoints which the paper's authors have published for ImageNet; they were
-  trained with ``strict=True``;
-- 'sew_authors', of those which the authors of SEW-ResNet (Fang et al. 2021) have published;
-- 'spikingjelly', of SpikingJelly's SEW-ResNets, which are torchvision's;
-- 'torchvision', of its ResNets, and of its VGGs and EfficientNets, for which see
+- 'snnjax': this package's own paths in PyTorch style, for every residual network and VGG here;
+- 'authors': the ImageNet checkpoints that the paper's authors have published, which were trained
+  with ``strict=True``;
+- 'sew_authors': the checkpoints that the authors of SEW-ResNet (Fang et al. 2021) have published;
+- 'spikingjelly': the SEW-ResNets of SpikingJelly, which follow torchvision;
+- 'torchvision': its ResNets, VGGs and EfficientNets. The last two are described in
   `snnjax.weights.torchvision_names`.
 
-MS-ResNets, and with 'snnjax' the others:
+Names of MS-ResNets; the scheme 'snnjax' also covers the others:
 
 ============================  ===========================  =====================================
 path here                     'snnjax'                     'authors'
@@ -27,9 +27,9 @@ dense1/kernel                 dense1.weight                (no such layers)
 classifier/kernel             fc.weight                    fc.weight
 ============================  ===========================  =====================================
 
-K counts the blocks of all stages. With pooling in the shortcut its convolution has number 1.
+K counts the blocks of all stages. If the shortcut has pooling, its convolution has the index 1.
 
-SEW-ResNets and torchvision's ResNets, whose neurons have nothing to learn:
+Names of SEW-ResNets and torchvision's ResNets, whose neurons have no learnable parameters:
 
 ============================  ===========================  =====================================
 path here                     'sew_authors'                'spikingjelly'
@@ -77,16 +77,16 @@ _OUR_MODULES = {
     'classifier': 'fc',
 }
 
-# What every network has one of, at the place that all of its names begin with.
+# Every network has exactly one such weight, with the prefix of all of its names.
 _LANDMARK = re.compile(r'(?:^|\.)(?:fc|features\.0|features\.0\.0)\.weight$')
 _WRAPPERS = ('module', '_orig_mod')
-# What frameworks keep beside weights, by the ends of names: nothing here uses it.
+# Buffers that frameworks store next to weights, by the ends of their names; they are not used.
 _NO_WEIGHT = re.compile(
     r'(?:^|\.)(?:num_batches_tracked|n_averaged|total_ops|total_params|v|v_seq|mem|spike|spike_seq'
     r'|surrogate_function\..*)$'
 )
 
-# What only names of a scheme begin with; the first that any name fits is the scheme.
+# Patterns that only one scheme matches, in order of precedence.
 _MARKS: dict[Scheme, re.Pattern[str]] = {
     'sew_authors': re.compile(r'layer\d+\.\d+\.conv\d+\.\d'),
     'spikingjelly': re.compile(r'layer\d+\.|conv1\.weight'),
@@ -94,9 +94,9 @@ _MARKS: dict[Scheme, re.Pattern[str]] = {
     'torchvision': re.compile(r'features\.\d'),
 }
 
-# Networks that a scheme is of, and the options that it has names for.
+# The networks that a scheme names, with the options that it supports.
 _SEW_NETWORK: tuple[str, dict[str, tuple[Any, ...]]] = (
-    'SEW-ResNets, as sew_resnet34',
+    'SEW-ResNets, such as sew_resnet34',
     {
         'kind': ('lif_before_add', 'sew_and', 'sew_iand'),
         'stem': ('conv3', 'conv7'),
@@ -104,12 +104,12 @@ _SEW_NETWORK: tuple[str, dict[str, tuple[Any, ...]]] = (
     },
 )
 _RESNETS: tuple[str, dict[str, tuple[Any, ...]]] = (
-    'SEW-ResNets and ReLU ResNets, as sew_resnet34 and relu_resnet34',
+    'SEW-ResNets and ReLU ResNets, such as sew_resnet34 and relu_resnet34',
     {**_SEW_NETWORK[1], 'kind': (*_SEW_NETWORK[1]['kind'], 'vanilla')},
 )
 _NETWORKS: dict[Scheme, tuple[str, dict[str, tuple[Any, ...]]]] = {
     'authors': (
-        "the authors' MS-ResNets, as ms_resnet34",
+        "the authors' MS-ResNets, such as ms_resnet34",
         {'kind': ('ms',), 'bottleneck': (False,), 'hidden': ((),), 'spiking_shortcut': (False,)},
     ),
     'sew_authors': _SEW_NETWORK,
@@ -118,15 +118,15 @@ _NETWORKS: dict[Scheme, tuple[str, dict[str, tuple[Any, ...]]]] = {
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Returns the names of a network's weights as its own code has them, by the given names.
+    """Returns the names of a network's weights in its own code, by the names given.
 
-    The parts ``module`` and ``_orig_mod`` go, which wrappers for several devices or time steps and
-    ``torch.compile`` put in; so does what stands before the network, as ``net.``, if everything of
-    it follows. What is no weight is left out: numbers of batches, membrane states, surrogates'
-    constants, totals of profilers, and arrays beside the network.
+    The parts ``module`` and ``_orig_mod``, which wrappers for several devices or time steps and
+    ``torch.compile`` insert, are removed. A prefix such as ``net.`` is removed if the whole network
+    has it. Entries that are not weights are left out: batch counters, membrane states, constants of
+    surrogates, totals of profilers, and arrays outside the network.
 
     Raises:
-      ValueError: if two names become the same, or two networks are there.
+      ValueError: if two names become the same, or the names belong to two networks.
     """
     plain = {
         name: '.'.join(part for part in name.split('.') if part not in _WRAPPERS)
@@ -142,13 +142,13 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     seen: dict[str, str] = {}
     for name, short in kept.items():
         if short in seen:
-            raise ValueError(f'both {seen[short]} and {name} are {short}: keep one of them')
+            raise ValueError(f'both {seen[short]} and {name} become {short}: keep one of them')
         seen[short] = name
     return kept
 
 
 def _network_prefix(names: Iterable[str]) -> str:
-    """What stands before the names of the network, with its dot."""
+    """Returns the prefix of the network's names, with its dot; '' if there is none."""
     found_at = ((name, _LANDMARK.search(name)) for name in names)
     prefixes = {
         name[: match.start()] + ('.' if name[match.start()] == '.' else '')
@@ -159,12 +159,12 @@ def _network_prefix(names: Iterable[str]) -> str:
         return ''
     if len(prefixes) > 1:
         found = ' and '.join(sorted(prefixes))
-        raise ValueError(f'the weights are of several networks, {found}: keep one of them')
+        raise ValueError(f'the weights belong to several networks, {found}: keep one of them')
     return prefixes.pop()
 
 
 def scheme_of(names: Iterable[str]) -> Scheme:
-    """Whose names these are, of `plain_names`; 'snnjax' if they are like no other's."""
+    """Returns the scheme of names that `plain_names` returned; 'snnjax' if no other matches."""
     names = list(names)
     for scheme, mark in _MARKS.items():
         if any(mark.match(name) for name in names):
@@ -173,10 +173,10 @@ def scheme_of(names: Iterable[str]) -> Scheme:
 
 
 def check_scheme(model: Network, scheme: Scheme) -> None:
-    """Checks that the scheme has names for networks like this one.
+    """Checks that a scheme has names for a network.
 
     Raises:
-      ValueError: where it has none, or is not known.
+      ValueError: if it has none, or is unknown.
     """
     if scheme not in _MODULES:
         raise ValueError(f'unknown scheme {scheme!r}; {did_you_mean(scheme, _MODULES)}')
@@ -200,23 +200,26 @@ def check_scheme(model: Network, scheme: Scheme) -> None:
 
 
 def torch_name(model: Network, path: Path, scheme: Scheme = 'snnjax') -> str:
-    """``('params', 'stem', 'conv', 'kernel')`` -> 'stem.conv.weight' or 'conv1.0.weight'.
+    """Returns the PyTorch name of a variable, such as 'stem.conv.weight' or 'conv1.0.weight'.
 
-    The scheme has to be one for the model, see `check_scheme`.
+    Args:
+      model: the network.
+      path: the path here, such as ``('params', 'stem', 'conv', 'kernel')``.
+      scheme: the scheme, which must support the network (`check_scheme`).
 
     Raises:
-      ValueError: for what the scheme has no name for, as a learnable threshold.
+      ValueError: if the scheme has no name for the variable, such as a learnable threshold.
     """
     _, *modules, leaf = path
     names = _MODULES[scheme](model, tuple(modules))
     if names is None:
-        raise ValueError(f'the names {scheme!r} have none for {"/".join(path[1:])}')
+        raise ValueError(f'the scheme {scheme!r} has no name for {"/".join(path[1:])}')
     return '.'.join([*names, _LEAVES.get(leaf, leaf)])
 
 
 def _our_modules(model: Network, modules: Path) -> list[str]:
     if not modules[0].startswith('stage'):
-        # The convolutions of a stem of three keep their names.
+        # The convolutions of a three-layer stem keep their names.
         return [_OUR_MODULES[m] if m in ('norm', 'classifier') else m for m in modules]
     stage, block = _place(modules)
     number = sum(model.blocks[: stage - 1]) + block - 1
@@ -227,12 +230,12 @@ def _authors_modules(model: Network, modules: Path) -> list[str] | None:
     if modules == ('classifier',):
         return ['fc']
     if modules[0] == 'stem':
-        # Numbers within a sequence of one or three convolutions and the normalisation.
+        # Indices in a sequence of one or three convolutions and the normalization.
         order = {'conv': 0, 'conv1': 0, 'conv2': 1, 'conv3': 2}
         if modules[1] == 'norm':
             return ['conv1', '3' if model.stem == 'conv3x3x3' else '1', 'bn']
         return ['conv1', str(order[modules[1]])]
-    # The residual path is neurons, convolution, normalisation, twice.
+    # The residual path has neurons, a convolution and a normalization, twice.
     numbers = {'conv1': 1, 'conv2': 4, 'shortcut': int(model.avgpool_shortcut)}
     if not modules[0].startswith('stage') or modules[2] not in numbers:
         return None
@@ -244,7 +247,10 @@ def _authors_modules(model: Network, modules: Path) -> list[str] | None:
 
 
 def _sew_modules(model: Network, modules: Path, *, containers: bool) -> list[str] | None:
-    """With ``containers``, a convolution and its normalisation are a sequence, but in the stem."""
+    """Returns the modules' names; ``containers`` puts a convolution and its norm in a sequence.
+
+    The stem has no such sequence.
+    """
     match modules:
         case ('classifier',):
             return ['fc']
@@ -280,5 +286,5 @@ _MODULES: dict[Scheme, Callable[[Any, Path], list[str] | None]] = {
 
 
 def _place(modules: Path) -> tuple[int, int]:
-    """('stage2', 'block1', ...) -> (2, 1)."""
+    """Returns the numbers of a stage and a block: ('stage2', 'block1', ...) gives (2, 1)."""
     return int(modules[0].removeprefix('stage')), int(modules[1].removeprefix('block'))

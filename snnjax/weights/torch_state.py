@@ -1,7 +1,7 @@
-"""Weights by PyTorch's names and in PyTorch's layouts.
+"""Weights with PyTorch's names and layouts.
 
-The names are those of `snnjax.weights.torch_names`. There convolutions are (out, in, height,
-width), and fully connected layers (out, in).
+`snnjax.weights.torch_names` has the names. PyTorch convolutions are (out, in, height, width), and
+fully connected layers (out, in).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from snnjax.weights.torch_names import (
 
 
 def from_state_dict(model: Network, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables of ``model`` from arrays by PyTorch name, in any scheme.
+    """Converts arrays by PyTorch name, in any scheme, to the variables of ``model``.
 
-    Wrappers' parts of names, as ``module.``, ``_orig_mod.`` or ``net.``, are taken out, and what
-    is no weight, as ``num_batches_tracked``, is left out; see
-    `snnjax.weights.torch_names.plain_names`.
+    `snnjax.weights.torch_names.plain_names` removes the parts of names that wrappers add, such as
+    ``module.``, ``_orig_mod.`` or ``net.``, and the entries that are not weights, such as
+    ``num_batches_tracked``.
 
     Args:
-      model: the network to load into.
-      state_dict: arrays by name; anything `numpy.asarray` takes. Dtypes are kept.
+      model: the network that takes the weights.
+      state_dict: the arrays by name, of any type that `numpy.asarray` takes. Dtypes are kept.
 
     Returns:
-      ``{'params': ..., 'batch_stats': ...}``, stacked where the model scans its layers.
+      The variables ``{'params': ..., 'batch_stats': ...}``, stacked if the model scans its layers.
 
     Raises:
-      ValueError: where an array is missing, left over or of another shape; the message names all.
-        For a network that the scheme has no names for.
+      ValueError: if an array is missing, unexpected or of another shape (the message lists all), or
+        if the scheme has no names for the network.
     """
     arrays = {
         plain: np.asarray(state_dict[name]) for name, plain in plain_names(state_dict).items()
@@ -68,10 +68,10 @@ def from_state_dict(model: Network, state_dict: Mapping[str, Any]) -> dict[str, 
 def to_state_dict(
     model: Network, variables: Mapping[str, Any], scheme: Scheme = 'snnjax'
 ) -> dict[str, np.ndarray]:
-    """The inverse of `from_state_dict`: NumPy arrays by PyTorch name.
+    """Converts variables to NumPy arrays by PyTorch name, the inverse of `from_state_dict`.
 
     Raises:
-      ValueError: for a network that the scheme has no names for.
+      ValueError: if the scheme has no names for the network.
     """
     check_scheme(model, scheme)
     arrays = by_name(unstack_layers(trained_part(variables)))
@@ -86,7 +86,7 @@ def to_state_dict(
 def _image_size(
     model: Network, arrays: Mapping[str, np.ndarray], scheme: Scheme
 ) -> tuple[int, int]:
-    """Height and width of images that the weights fit."""
+    """Returns the height and width of images that fit the weights."""
     if model.flattened is None:
         return model.image_size({})
     layer, _ = model.flattened
@@ -95,13 +95,13 @@ def _image_size(
 
 
 def _channels(model: Network, name: str) -> int:
-    """Channels of the pixels that are the inputs of a layer; 0 for a layer without pixels."""
+    """Returns the channels of the flattened pixels that a layer takes; 0 for other layers."""
     layer, channels = model.flattened or ('', 0)
     return channels if name == f'params/{layer}/kernel' else 0
 
 
 def _variable_shapes(model: Network, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the model's variables by name, not stacked, for images of a size."""
+    """Returns the shapes of the unrolled model's variables for images of a size (H, W)."""
     model = model.unrolled().clone(num_steps=None)
     image = jax.ShapeDtypeStruct((1, *size, model.in_channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
@@ -109,9 +109,9 @@ def _variable_shapes(model: Network, size: tuple[int, int]) -> dict[str, tuple[i
 
 
 def _from_torch_layout(array: np.ndarray, channels: int = 0) -> np.ndarray:
-    """Convolution OIHW -> HWIO, matrix (out, in) -> (in, out).
+    """Converts a convolution OIHW -> HWIO, or a matrix (out, in) -> (in, out).
 
-    Flattened pixels have their channels first there, and last here.
+    PyTorch flattens pixels with the channels first, this package with the channels last.
     """
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)

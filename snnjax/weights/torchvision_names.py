@@ -1,4 +1,4 @@
-"""Torchvision's names of the layers of VGGs and EfficientNets.
+"""Torchvision's layer names of VGGs and EfficientNets.
 
 ==============================  ==================================
 path here                       torchvision's
@@ -13,7 +13,7 @@ head/conv/kernel                features.8.0.weight
 classifier/kernel               classifier.1.weight, .6. of VGG-16
 ==============================  ==================================
 
-Numbers count what is in a sequence there, activations and pooling, too.
+Indices count all members of a sequence, including activations and pooling.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Path = tuple[str, ...]
 
 
 def vgg_modules(model: VGG, modules: Path) -> list[str] | None:
-    """Returns the parts of the name of a VGG's layer; None if it has none.
+    """Returns the parts of a VGG layer's name; None if torchvision has none.
 
     Args:
       model: the network.
-      modules: names of the modules here, as ``('conv1', 'norm')``.
+      modules: the names of the modules here, such as ``('conv1', 'norm')``.
     """
     if modules == ('classifier',):
         return ['classifier', str(3 * len(model.hidden))]
@@ -37,7 +37,7 @@ def vgg_modules(model: VGG, modules: Path) -> list[str] | None:
         return ['classifier', str(3 * (int(modules[0].removeprefix('dense')) - 1))]
     if not modules[0].startswith('conv'):
         return None
-    # Convolution and activation, with normalization between them; and pooling after a stage.
+    # A layer is a convolution, a normalization if any, and an activation. Pooling ends a stage.
     each, layer = 3 if model.normalize else 2, int(modules[0].removeprefix('conv')) - 1
     ends = [sum(model.blocks[:stage]) for stage in range(1, len(model.blocks))]
     number = each * layer + sum(layer >= end for end in ends)
@@ -45,11 +45,11 @@ def vgg_modules(model: VGG, modules: Path) -> list[str] | None:
 
 
 def efficientnet_modules(model: EfficientNet, modules: Path) -> list[str] | None:
-    """Returns the parts of the name of an EfficientNet's layer; None if it has none.
+    """Returns the parts of an EfficientNet layer's name; None if torchvision has none.
 
     Args:
       model: the network.
-      modules: names of the modules here, as ``('stage1', 'block1', 'conv2', 'norm')``.
+      modules: the names of the modules here, such as ``('stage1', 'block1', 'conv2', 'norm')``.
     """
     number = {'conv': '0', 'norm': '1', 'squeeze': 'fc1', 'excite': 'fc2'}
     match modules:

@@ -84,10 +84,10 @@ def test_what_a_graph_cannot_say_is_refused():
     found = converted('soft')
     with pytest.raises(ValueError, match='leave out --for'):
         to_graph(found.model, found.variables, (8, 8), reader='norse')
-    with pytest.raises(ValueError, match="'poisson', which draws"):
+    with pytest.raises(ValueError, match="random input coding 'poisson'"):
         to_graph(found.model.clone(coding='poisson'), found.variables, (8, 8))
     bounded = found.model.clone(neuron_options={**found.model.neuron_options, 'lowest': 0.0})
-    with pytest.raises(ValueError, match='lower bound of the potential'):
+    with pytest.raises(ValueError, match='lower bound on the potential'):
         to_graph(bounded, found.variables, (8, 8))
     with pytest.raises(ValueError, match='rollout'):
         to_graph(found.model.clone(rollout=True), found.variables, (8, 8))

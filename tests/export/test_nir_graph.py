@@ -198,7 +198,7 @@ def test_another_length_of_time_steps_is_the_same_network():
     ('name', 'options', 'message'),
     [
         ('ann_resnet8', {}, "the block of kind 'ann' cannot be written to NIR"),
-        ('relu_resnet8', {}, 'an activation, which is no neuron, cannot be written'),
+        ('relu_resnet8', {}, 'an activation instead of a neuron cannot be written'),
         ('vanilla_resnet8', {'pad_shortcut': True}, 'a padded shortcut cannot be written'),
         ('tdbn_resnet8', {'bottleneck': True}, 'a bottleneck cannot be written'),
         ('ms_resnet8', {'hidden': (8,)}, 'a hidden layer cannot be written'),

@@ -118,5 +118,5 @@ def test_readers_that_are_not_known_or_have_another_step_are_refused():
     model, variables, _ = network('ms')
     with pytest.raises(ValueError, match='did you mean norse'):
         to_graph(model, variables, (8, 8), reader='nors', dt=SECONDS)
-    with pytest.raises(ValueError, match=r'has time steps of 0\.0001 s built in, not dt=1'):
+    with pytest.raises(ValueError, match=r'has a fixed time step of 0\.0001 s, not dt=1'):
         to_graph(model, variables, (8, 8), reader='snntorch', dt=1)

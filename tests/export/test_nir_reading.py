@@ -60,7 +60,7 @@ def test_other_software_may_scale_currents_and_fire_at_its_threshold(tmp_path):
                 tau=node.tau, r=node.r * scale, v_leak=node.v_leak, v_threshold=threshold
             )
     del graph.metadata['num_steps'], graph.metadata['dt']
-    with pytest.raises(GraphError, match='does not say num_steps: give --num_steps'):
+    with pytest.raises(GraphError, match='does not give num_steps: pass --num_steps'):
         to_network(graph)
     options = to_network(graph, num_steps=5, dt=SECONDS).options
     assert (options['num_steps'], options['threshold'], options['decay']) == (5, 0.5, 0.25)
@@ -113,7 +113,7 @@ def another_order(graph):
     [
         (another_type, 'stage1_block1_spike1 is a node of type IF'),
         (another_threshold, 'the same in all layers, but .* and .* differ'),
-        (another_order, 'in no order that is known'),
+        (another_order, 'order matches no network'),
     ],
 )
 def test_other_graphs_are_refused_by_name(change, reason):

@@ -103,12 +103,12 @@ def convolution(x, kernel, stride):
     return Node(value, (x, kernel), pull)
 
 
-def normalisation(x, scale, bias, gain=1.0, epsilon=1e-5):
+def normalization(x, scale, bias, gain=1.0, epsilon=1e-5):
     """``scale * (gain * x_hat) + bias``, by the statistics of each channel."""
     axes = tuple(range(x.value.ndim - 1))
-    centred = x.value - x.value.mean(axes)
-    deviation = np.sqrt((centred**2).mean(axes) + epsilon)
-    x_hat = centred / deviation
+    centered = x.value - x.value.mean(axes)
+    deviation = np.sqrt((centered**2).mean(axes) + epsilon)
+    x_hat = centered / deviation
 
     def pull(g):
         of_hat = g * scale.value * gain
@@ -230,7 +230,7 @@ class Parameters(dict):
     """Nodes of a network's parameters by name, ``stem/conv/kernel``, and what is made of them."""
 
     def norm(self, x, name, gain=1.0):
-        return normalisation(x, self[f'{name}/scale'], self[f'{name}/bias'], gain)
+        return normalization(x, self[f'{name}/scale'], self[f'{name}/bias'], gain)
 
     def conv_norm(self, x, name, stride=1, gain=1.0):
         return self.norm(convolution(x, self[f'{name}/conv/kernel'], stride), f'{name}/norm', gain)

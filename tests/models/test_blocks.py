@@ -19,7 +19,7 @@ def stream():
     return jax.random.normal(jax.random.key(0), (2, 3, 6, 6, 4))
 
 
-def initialised(block, x):
+def initialized(block, x):
     """The block's variables and a function that runs it."""
     variables = jax.jit(block.init)(jax.random.key(1), x)
     return variables, functools.partial(jax.jit(block.apply), variables)
@@ -34,20 +34,20 @@ def test_halves_the_resolution_and_changes_the_width(kind, stream):
 
 def test_a_membrane_shortcut_adds_what_it_was_given(stream):
     conv_norm = functools.partial(ConvNorm, zero_init_residual=True)
-    _, run = initialised(MSBlock(4, 1, conv_norm, spike), stream)
+    _, run = initialized(MSBlock(4, 1, conv_norm, spike), stream)
     np.testing.assert_array_equal(run(stream), stream)
 
 
 def test_neurons_gate_the_vanilla_shortcut(stream):
     conv_norm = functools.partial(ConvNorm, zero_init_residual=True)
-    _, run = initialised(VanillaBlock(4, 1, conv_norm, spike), stream)
+    _, run = initialized(VanillaBlock(4, 1, conv_norm, spike), stream)
     np.testing.assert_array_equal(run(stream), lif(stream))
 
 
 def test_a_spiking_shortcut_convolves_the_spikes_of_the_stream(stream):
     conv_norm = functools.partial(ConvNorm, zero_init_residual=True)
     block = MSBlock(8, 2, conv_norm, spike, spiking_shortcut=True)
-    variables, run = initialised(block, stream)
+    variables, run = initialized(block, stream)
     shortcut = ConvNorm(8, 1, 2)
     expected = shortcut.apply(
         {key: variables[key]['shortcut'] for key in ('params', 'batch_stats')}, lif(stream)
@@ -58,7 +58,7 @@ def test_a_spiking_shortcut_convolves_the_spikes_of_the_stream(stream):
 def test_a_shortcut_without_projection_averages_pixels(stream):
     conv_norm = functools.partial(ConvNorm, zero_init_residual=True)
     block = MSBlock(4, 2, conv_norm, spike, project_shortcut=False)
-    variables, run = initialised(block, stream)
+    variables, run = initialized(block, stream)
     assert 'shortcut' not in variables['params']
     means = stream.reshape(2, 3, 3, 2, 3, 2, 4).mean((3, 5))
     np.testing.assert_allclose(run(stream), means, atol=1e-6)
@@ -93,7 +93,7 @@ def test_the_runtime_scale_is_a_factor_of_the_learnt_one():
 
 def test_a_padded_shortcut_leaves_out_pixels_and_adds_channels_of_zeros(stream):
     conv_norm = functools.partial(ConvNorm, zero_init_residual=True)
-    variables, run = initialised(MSBlock(6, 2, conv_norm, spike, pad_shortcut=True), stream)
+    variables, run = initialized(MSBlock(6, 2, conv_norm, spike, pad_shortcut=True), stream)
     assert 'shortcut' not in variables['params']
     np.testing.assert_array_equal(run(stream)[..., :4], stream[:, :, ::2, ::2])
     assert not np.any(run(stream)[..., 4:])

@@ -11,7 +11,7 @@ from snnjax.models.summary import spiking_macs, summarise
 NARROW = {'channels': (4, 4), 'pools': (2, 2), 'hidden': (12,), 'num_classes': 3}
 
 
-def initialised(name, images, **options):
+def initialized(name, images, **options):
     model = create_model(name, in_channels=images.shape[-1], **NARROW | options)
     return model, jax.jit(model.init)(jax.random.key(0), images)
 
@@ -19,7 +19,7 @@ def initialised(name, images, **options):
 @pytest.mark.parametrize('name', ['plif_cifar10', 'ta_snn'])
 def test_a_logit_is_the_rate_of_its_voters(name):
     images = jax.random.normal(jax.random.key(1), (2, 5, 8, 8, 2))
-    model, variables = initialised(name, images)
+    model, variables = initialized(name, images)
     # Inference with the statistics of this batch, so that neurons fire.
     _, updates = jax.jit(
         lambda v: model.clone(dropout=0.0).apply(v, images, train=True, mutable=['batch_stats'])
@@ -50,7 +50,7 @@ def test_dropout_leaves_out_the_same_in_all_time_steps():
 def test_a_static_image_is_the_same_as_the_image_repeated(name):
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
     repeated = jnp.repeat(images[:, None], 6, axis=1)
-    model, variables = initialised(name, repeated)
+    model, variables = initialized(name, repeated)
 
     @jax.jit
     def rates_and_gradient(images):
@@ -109,4 +109,4 @@ def test_an_option_that_cannot_be_is_refused_at_once(options, message):
 
 def test_images_too_small_for_the_pooling_are_refused():
     with pytest.raises(ValueError, match='images of 2x8 are too small'):
-        initialised('plif_cifar10', jnp.zeros((1, 2, 8, 3)))
+        initialized('plif_cifar10', jnp.zeros((1, 2, 8, 3)))

@@ -23,7 +23,7 @@ SMALL = {
 }
 
 
-def initialised(**options):
+def initialized(**options):
     model = create_model('efficientnet_b0', **SMALL | options)
     return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
@@ -50,7 +50,7 @@ def test_training_skips_the_blocks_of_whole_images():
 
 
 def test_the_share_of_skipped_images_rises_with_depth():
-    model, variables = initialised(stochastic_depth=0.6)
+    model, variables = initialized(stochastic_depth=0.6)
     with capture_layers(InvertedBottleneck) as calls:
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 8, 8, 3)))
     np.testing.assert_allclose([call.module.skipped for call in calls], [0.0, 0.2, 0.4])

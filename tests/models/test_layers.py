@@ -10,7 +10,7 @@ from snnjax.models.pooling import MaxPool
 from snnjax.neurons import lif
 
 
-def test_tdbn_normalises_over_batch_time_and_space_to_the_threshold():
+def test_tdbn_normalizes_over_batch_time_and_space_to_the_threshold():
     x = 3 + 2 * jax.random.normal(jax.random.key(0), (4, 3, 5, 5, 2))
     layer = TDBN(train=True)
     y, updates = layer.apply(layer.init(jax.random.key(0), x), x, mutable=['batch_stats'])
@@ -24,17 +24,17 @@ def test_tdbn_normalises_over_batch_time_and_space_to_the_threshold():
 @pytest.mark.parametrize(
     ('mean', 'rtol'), [(0, 1e-5), (300, 1e-3), (3000, 1e-3), (-3000, 1e-3), (1e5, 2e-2)]
 )
-def test_tdbn_normalises_values_far_from_zero(mean, rtol):
+def test_tdbn_normalizes_values_far_from_zero(mean, rtol):
     """Outputs and the gradient, against float64; the error is that of the products in float32."""
     x = mean + np.random.default_rng(0).normal(size=(4, 2, 6, 6, 3)).astype(np.float32)
     cotangent = np.random.default_rng(1).normal(size=x.shape)
     norm = TDBN(True, initial_scale=1.0)
     variables = norm.init(jax.random.key(0), x)
 
-    def normalised(x):
+    def normalized(x):
         return norm.apply(variables, x, mutable=['batch_stats'])
 
-    y, pull, updates = jax.vjp(normalised, jnp.asarray(x), has_aux=True)
+    y, pull, updates = jax.vjp(normalized, jnp.asarray(x), has_aux=True)
     x = x.astype(np.float64)
     axes = (0, 1, 2, 3)
     deviation = np.sqrt(x.var(axes) + 1e-5)

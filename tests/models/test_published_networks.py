@@ -197,8 +197,8 @@ OPERATIONS = {
     'conv1': (lambda x, k: numpy_networks.convolution(x, k, 2), [STREAM, (1, 1, 3, 2)]),
     'conv3': (lambda x, k: numpy_networks.convolution(x, k, 1), [STREAM, (3, 3, 3, 2)]),
     'conv7': (lambda x, k: numpy_networks.convolution(x, k, 2), [STREAM, (7, 7, 3, 2)]),
-    'normalisation': (
-        lambda x, scale, bias: numpy_networks.normalisation(x, scale, bias, 0.7),
+    'normalization': (
+        lambda x, scale, bias: numpy_networks.normalization(x, scale, bias, 0.7),
         [STREAM, (3,), (3,)],
     ),
     'average_pool': (lambda x: numpy_networks.average_pool(x, 2), [(2, 3, 6, 4, 3)]),

@@ -67,7 +67,7 @@ def test_has_the_parameters_of_its_table(name, options, parameters):
         # The same layers, and Zheng's first stage has a shortcut to project in either case.
         ('tdbn_resnet50', (224, 224), 25_557_032),
         # The weights of the layers in figure 2 of Fang et al., the scales and offsets of
-        # normalisation, and a decay for each layer of neurons.
+        # normalization, and a decay for each layer of neurons.
         ('plif_nmnist', (34, 34), 9 * 128 * (2 + 128) + 4 * 128 + 2048 * (64 * 128 + 100) + 4),
         (
             'plif_cifar10',

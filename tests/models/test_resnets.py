@@ -134,7 +134,7 @@ def test_rematerialisation_keeps_less():
     assert kept['elementwise'] > 1.2 * kept['blocks']
 
 
-def test_scanned_layers_are_initialised_one_by_one():
+def test_scanned_layers_are_initialized_one_by_one():
     scanned = deep_network()[0].clone(scan_layers=True)
     variables = jax.jit(scanned.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
     kernels = variables['params']['stage2']['repeated']['conv1']['conv']['kernel']

@@ -126,7 +126,7 @@ def test_a_graph_for_other_software_is_compared_in_its_form(foreign, tmp_path, c
     assert graph.metadata['dt'] == 1e-4
     assert graph.nodes['output'].output_type['output'].tolist() == [10, 1, 1]
     assert run(weights, 'nir', tmp_path / 'y.nir', *arguments, '--num_steps=3', '--dt=1') == 2
-    assert 'snntorch has time steps of 0.0001 s built in' in capsys.readouterr().err
+    assert 'snntorch has a fixed time step of 0.0001 s' in capsys.readouterr().err
 
 
 def test_safetensors_need_no_data_set(foreign, tmp_path, capsys):

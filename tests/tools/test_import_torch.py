@@ -84,7 +84,7 @@ def test_weights_of_sew_resnets_need_not_be_strict(sew, tmp_path):
 def test_weights_of_sew_resnets_are_for_them_only(sew, tmp_path, capsys):
     path, _ = sew
     assert run_sew(path, tmp_path / 'out', '--model=ms_resnet18') == 2
-    assert "are only for SEW-ResNets, as sew_resnet34: kind='ms'" in capsys.readouterr().err
+    assert "are only for SEW-ResNets, such as sew_resnet34: kind='ms'" in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 

@@ -219,8 +219,8 @@ def variables(kind, value):
     ('value', 'loss', 'expected'),
     [
         ([], 1.0, None),
-        ([('batch_stats', 'stage1/block10'), ('batch_stats', 'stage1/block2')], np.nan, 'stati 2'),
-        ([('batch_stats', 'stem'), ('params', 'stem')], 1.0, 'stati stem'),
+        ([('batch_stats', 'stage1/block10'), ('batch_stats', 'stage1/block2')], np.nan, 'stats 2'),
+        ([('batch_stats', 'stem'), ('params', 'stem')], 1.0, 'stats stem'),
         ([('params', 'stem')], np.inf, 'loss'),
         ([('params', 'stem'), ('params', 'stage1/block10')], 1.0, 'params 10'),
         ([('params', 'stage1/block1'), ('params', 'stage1/block2')], 1.0, 'params 2'),
@@ -230,8 +230,8 @@ def variables(kind, value):
 )
 def test_the_first_fault_in_the_order_of_the_computation_is_named(kind, value, loss, expected):
     words = {
-        'stati stem': 'the statistics of stem are',
-        'stati 2': 'the statistics of stage1/block2/conv1 are',
+        'stats stem': 'the statistics of stem are',
+        'stats 2': 'the statistics of stage1/block2/conv1 are',
         'loss': 'the loss is',
         'params 10': 'the updated parameters of stage1/block10/conv1 are',
         'params 2': 'the updated parameters of stage1/block2/conv1 are',

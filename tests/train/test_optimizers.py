@@ -22,8 +22,8 @@ def test_is_sgd_with_the_l2_penalty_in_the_gradient(config, momentum):
         updates, state = optimizer.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
         for key in expected:
-            penalised = np.asarray(gradient[key]) + 0.01 * expected[key]
-            velocity[key] = momentum * velocity[key] + penalised
+            penalized = np.asarray(gradient[key]) + 0.01 * expected[key]
+            velocity[key] = momentum * velocity[key] + penalized
             expected[key] = expected[key] - 0.1 / (step + 1) * velocity[key]
             np.testing.assert_allclose(params[key], expected[key], rtol=1e-5)
 
@@ -40,9 +40,9 @@ def test_adam_has_the_l2_penalty_in_the_gradient(config):
         gradient = np.cos(expected + step)
         updates, state = optimizer.update({'kernel': jnp.asarray(gradient)}, state, params)
         params = optax.apply_updates(params, updates)
-        penalised = gradient + 0.01 * expected
-        mean = 0.8 * mean + 0.2 * penalised
-        square = 0.999 * square + 0.001 * penalised**2
+        penalized = gradient + 0.01 * expected
+        mean = 0.8 * mean + 0.2 * penalized
+        square = 0.999 * square + 0.001 * penalized**2
         deviation = np.sqrt(square / (1 - 0.999**step)) + 1e-8
         expected = expected - 0.1 * mean / (1 - 0.8**step) / deviation
         np.testing.assert_allclose(params['kernel'], expected, rtol=1e-4)
@@ -137,9 +137,9 @@ def test_a_function_of_optax_can_be_an_entry(config, monkeypatch):
     params = {'kernel': jnp.array([1.0, -2.0])}
     # What has no decay of its own has the L2 penalty.
     gradient = {'kernel': jnp.array([0.3, 0.4])}
-    penalised = {'kernel': gradient['kernel'] + 1e-4 * params['kernel']}
+    penalized = {'kernel': gradient['kernel'] + 1e-4 * params['kernel']}
     update, _ = ours.update(gradient, ours.init(params), params)
-    expected, _ = theirs.update(penalised, theirs.init(params), params)
+    expected, _ = theirs.update(penalized, theirs.init(params), params)
     np.testing.assert_allclose(update['kernel'], expected['kernel'], rtol=1e-6)
 
 

@@ -58,7 +58,7 @@ def test_a_sharded_step_moves_nothing_but_gradients_moments_and_shared_parameter
         # Every kernel is gathered once.
         _, gathered = count_collectives(compiled)['all-gather']
         assert gathered == sum(4 * leaf.size for leaf in shared)
-    # Gradients, and for each normalisation some numbers a channel: no activations.
+    # Gradients, and for each normalization some numbers a channel: no activations.
     _, reduced = count_collectives(compiled)['all-reduce']
     assert reduced < 1.2 * sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
     # Each device has two of the sixteen images: two time steps of them are folded into four.

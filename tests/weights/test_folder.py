@@ -162,7 +162,7 @@ def zeros(shape, dtype=jnp.float32):
     ('name', 'array', 'message'),
     [
         ('kernel', zeros((4, 50_000)), r'kernel: shape \(4, 50000\), expected \(4, 5\)'),
-        ('kernel', zeros((4, 8_000_000)), 'bytes of files: these are no trained weights'),
+        ('kernel', zeros((4, 8_000_000)), 'bytes of files: these cannot be trained weights'),
         ('kernel', zeros((4, 5), jnp.int32), 'kernel is int32, expected a floating type'),
         ('kernel', zeros((4, 5), jnp.complex64), 'kernel is complex64, expected a floating type'),
         ('extra', zeros((3,)), 'unexpected: params/classifier/extra'),

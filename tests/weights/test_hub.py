@@ -172,7 +172,7 @@ def add_pickle(folder):
     (folder / 'weights.pth').touch()
 
 
-def forget_licence(folder):
+def forget_license(folder):
     card = json.loads((folder / 'model.json').read_text())
     (folder / 'model.json').write_text(json.dumps(card | {'licence': None}))
 
@@ -185,12 +185,12 @@ def damage(folder):
 @pytest.mark.parametrize(
     ('change', 'reason'),
     [
-        (add_pickle, r'no folder of safetensors: it has weights\.pth'),
-        (forget_licence, 'has no licence'),
+        (add_pickle, r'not a folder of safetensors: it has weights\.pth'),
+        (forget_license, 'has no license'),
         (damage, 'cannot be read'),
     ],
 )
-def test_only_safetensors_with_a_licence_are_sent(tmp_path, change, reason):
+def test_only_safetensors_with_a_license_are_sent(tmp_path, change, reason):
     from snnjax.export.hub import push
 
     folder = copied(tmp_path)

@@ -53,7 +53,7 @@ def test_the_logits_are_those_of_the_equations(name):
     )
 
     class Inference(Parameters):
-        """Parameters of a network that normalises by the running statistics."""
+        """Parameters of a network that normalizes by the running statistics."""
 
         def norm(self, x, name, gain=1.0):
             mean, variance = (stats[f'{name}/{key}'].astype(float) for key in ('mean', 'var'))

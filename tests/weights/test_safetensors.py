@@ -91,13 +91,13 @@ def test_what_is_damaged_below_is_read_when_it_is_not(tmp_path):
         (encode({'weight': array()}, bytes(4)), 'its arrays are not those of'),
         (
             encode({'params/a': array(), 'params/a/b': array(), 'batch_stats/a': array()}),
-            "'params/a' is an array, and has arrays in it",
+            "'params/a' is both an array and a group",
         ),
-        (with_array([]), "'params/a' is no array with dtype"),
-        (with_array(array(shape=[-1])), "'params/a' is no array with dtype"),
+        (with_array([]), "'params/a' is not an array with dtype"),
+        (with_array(array(shape=[-1])), "'params/a' is not an array with dtype"),
         (with_array(array(dtype='I64')), "'params/a' has dtype I64, expected one of F16, F32, F64"),
-        (with_array(array(data_offsets=[0, 400])), "'params/a' lies at 0 to 400 of 8 bytes"),
-        (with_array(array(data_offsets=[-4, 0])), "'params/a' lies at -4 to 0"),
+        (with_array(array(data_offsets=[0, 400])), "'params/a' has the offsets 0 to 400 in 8"),
+        (with_array(array(data_offsets=[-4, 0])), "'params/a' has the offsets -4 to 0"),
         (with_array(array(shape=[2])), "'params/a' has 4 bytes, not those of F32"),
         # What the library sees by itself.
         (with_array(array(data_offsets=[4, 8])), 'cannot be read as variables'),

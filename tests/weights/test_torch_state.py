@@ -16,7 +16,7 @@ SMALL = {'blocks': (1, 2, 4, 1), 'widths': (4, 5, 6, 7), 'num_classes': 3}
 
 
 def random_variables(model):
-    """Variables, no two alike, without the cost of initialising them."""
+    """Variables, no two alike, without the cost of initializing them."""
     image = jnp.zeros((1, 64, 64, model.in_channels))
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     rng = np.random.default_rng(0)

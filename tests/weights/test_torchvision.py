@@ -122,7 +122,7 @@ def test_pixels_of_the_first_dense_layer_have_their_channels_first():
 
 def test_a_neuron_with_a_parameter_has_no_name_there():
     model = create_model('relu_resnet18', activation='qcfs')
-    with pytest.raises(ValueError, match="names 'torchvision' have none for spike/bound"):
+    with pytest.raises(ValueError, match="scheme 'torchvision' has no name for spike/bound"):
         torch_name(model, ('params', 'spike', 'bound'), 'torchvision')
 
 

@@ -69,7 +69,7 @@ def test_images_are_turned_upright(gradient, orientation):
 def test_a_random_crop_shows_parts_of_all_sizes_from_everywhere(gradient):
     rng = np.random.default_rng(0)
     data = encode(gradient)
-    areas, centres = [], []
+    areas, centers = [], []
     for _ in range(400):
         crop = random_resized_crop(data, 32, rng, min_scale=0.1).astype(float)
         # From the first to the last of 32 pixels 31 of 32 parts of the width and height are seen.
@@ -77,14 +77,14 @@ def test_a_random_crop_shows_parts_of_all_sizes_from_everywhere(gradient):
         height = np.ptp(crop[..., 1].mean(1)) / 4 * 32 / 31
         areas.append(width * height / (60 * 80))
         assert 0.7 < width / height < 1.45
-        centres.append(crop[..., :2].mean((0, 1)) / (240, 240))
+        centers.append(crop[..., :2].mean((0, 1)) / (240, 240))
     assert 0.08 < min(areas) < 0.15
     assert max(areas) > 0.85
-    np.testing.assert_allclose(np.mean(centres, 0), 0.5, atol=0.03)
-    assert np.std(centres, axis=0).min() > 0.05
+    np.testing.assert_allclose(np.mean(centers, 0), 0.5, atol=0.03)
+    assert np.std(centers, axis=0).min() > 0.05
 
 
-def test_a_part_that_cannot_be_is_taken_from_the_centre():
+def test_a_part_that_cannot_be_is_taken_from_the_center():
     long = np.zeros((10, 200, 3), np.uint8)
     long[:, 93:107] = 255
     crop = np.asarray(random_resized_crop(encode(long), 8, np.random.default_rng(0), 1.0))
@@ -92,7 +92,7 @@ def test_a_part_that_cannot_be_is_taken_from_the_centre():
 
 
 @pytest.mark.parametrize(('resize', 'size'), [(256, 224), (320, 288), (64, 64)])
-def test_the_centre_of_any_size(resize, size):
+def test_the_center_of_any_size(resize, size):
     rows, columns = np.mgrid[:400, :600]
     pixels = np.stack([columns * 255 / 599, rows * 255 / 399, rows * 0], -1).astype(np.uint8)
     crop = np.asarray(center_crop(encode(pixels), resize, size), float)
@@ -154,7 +154,7 @@ def test_resizing_is_as_pillow_does_it(imagenet_photos, size):
 
 
 @pytest.mark.parametrize('shape', [(60, 90), (97, 41), (301, 500), (40, 40)])
-def test_the_centre_is_that_of_the_whole_image_resized(shape):
+def test_the_center_is_that_of_the_whole_image_resized(shape):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
     for resize, size in ((73, 64), (36, 32)):

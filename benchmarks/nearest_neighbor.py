@@ -1,9 +1,9 @@
-"""Accuracy of the nearest training recording: what a network on events has to be better than.
+"""Accuracy of the nearest training recording, a baseline for networks on event data.
 
-python benchmarks/nearest_neighbour.py --dataset=dvs128_objects --data_dir=~/snnjax_data
+python benchmarks/nearest_neighbor.py --dataset=dvs128_objects --data_dir=~/snnjax_data
 
-A recording becomes the number of its events in each cell of the camera, as it is, or its square
-root, brought to length 1.
+A recording is a vector of event counts in each cell of the camera: the counts themselves, or their
+square roots normalized to length 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from snnjax.data import DataOptions, open_dataset
 
 
 def cells(counts: np.ndarray, side: int) -> np.ndarray:
-    """Events (N, H, W, 2) in cells of ``side`` pixels each way: (N, cells)."""
+    """Returns the sums (N, cells) of events (N, H, W, 2) in cells of ``side`` x ``side`` pixels."""
     number, height, width, _ = counts.shape
     height, width = height // side * side, width // side * side
     split = counts[:, :height, :width].reshape(number, height // side, side, width // side, side, 2)
@@ -26,7 +26,7 @@ def cells(counts: np.ndarray, side: int) -> np.ndarray:
 def accuracy(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
-    """Share of test rows whose nearest training row has their label."""
+    """Returns the share of test rows whose nearest training row has the same label."""
     distances = (train**2).sum(1) - 2 * test @ train.T
     return float((train_labels[distances.argmin(1)] == test_labels).mean())
 
@@ -47,14 +47,14 @@ def main() -> None:
         batches[split] = examples.examples(np.arange(len(examples)))
     labels = batches['train']['label'], batches['test']['label']
     print(f'{args.dataset}: {len(labels[0]):,} and {len(labels[1]):,} recordings')
-    print(f'{"cell":>6}{"counts":>10}{"normalised":>12}')
+    print(f'{"cell":>6}{"counts":>10}{"normalized":>12}')
     for side in (1, 2, 4, 8, 16):
         counts = [cells(batches[split]['image'][:, 0], side) for split in ('train', 'test')]
         roots = [np.sqrt(x) for x in counts]
         lengths = [np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9) for x in roots]
         normal = [x / length for x, length in zip(roots, lengths, strict=True)]
-        plain, normalised = (accuracy(x[0], labels[0], x[1], labels[1]) for x in (counts, normal))
-        print(f'{side:6}{plain:10.3f}{normalised:12.3f}')
+        plain, normalized = (accuracy(x[0], labels[0], x[1], labels[1]) for x in (counts, normal))
+        print(f'{side:6}{plain:10.3f}{normalized:12.3f}')
 
 
 if __name__ == '__main__':
