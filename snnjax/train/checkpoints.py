@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,20 +15,18 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from orbax.checkpoint.path import atomicity
 
 from snnjax.errors import EXIT_FAILED, UserError
-from snnjax.files import for_orbax, sync_tree
+from snnjax.files import for_orbax
 from snnjax.models.params import by_name
-from snnjax.paths import in_bucket, sync
+from snnjax.paths import in_bucket
 from snnjax.train import processes
-from snnjax.train.lease import lease_token
+from snnjax.train.checkpoint_files import committed, durable, identity, remove, set_aside, tidy
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
 from snnjax.weights.steps import (
     best_step,
     checkpoint_steps,
-    is_step_name,
     read_evaluation,
     read_metadata,
 )
@@ -82,17 +79,18 @@ class Checkpoints:
         self._begun = time.monotonic()
         if processes.is_first():
             directory.mkdir(parents=True, exist_ok=True)
-            _tidy(directory)
+            for path in tidy(directory):
+                _say(f'{path} is no checkpoint: it is set aside')
         _wait_for_all('tidied')
-        self._workdir = _identity(self._directory.parent)
+        self._workdir = identity(self._directory.parent)
         self._evaluations = _read_evaluations(self._directory)
         self._checkpointer = ocp.AsyncCheckpointer(
             ocp.CompositeCheckpointHandler(
                 'state', 'position', metrics=ocp.JsonCheckpointHandler(filename='metrics')
             ),
-            temporary_path_class=_committed(self._check_workdir, self._remove_superseded)
+            temporary_path_class=committed(self._check_workdir, self._remove_superseded)
             if in_bucket(directory)
-            else _durable(beside, self._remove_superseded),
+            else durable(beside, self._remove_superseded),
         )
 
     def __enter__(self) -> Checkpoints:
@@ -166,7 +164,7 @@ class Checkpoints:
     def _check_workdir(self) -> None:
         """Raises CheckpointWriteError if the work directory has gone: it would be made anew."""
         workdir = self._directory.parent
-        if _identity(workdir) != self._workdir:
+        if identity(workdir) != self._workdir:
             raise CheckpointWriteError(
                 f'another command took over {workdir}, or removed its lease: stop one of the two'
                 if in_bucket(workdir)
@@ -179,7 +177,7 @@ class Checkpoints:
         """Removes older checkpoints, in the first process; one that cannot be is left and told."""
         for step in sorted(self._superseded):
             try:
-                _remove(self._directory / str(step))
+                remove(self._directory / str(step))
             except OSError as error:
                 _say(f'the old checkpoint of step {step} cannot be removed: {_first_line(error)}')
 
@@ -245,7 +243,7 @@ class Checkpoints:
             reason = reasons.get(step, 'another process does not find it')
             _say(f'the checkpoint of step {step} cannot be read: {reason}')
             if processes.is_first():
-                _set_aside(self._directory / str(step))
+                set_aside(self._directory / str(step))
             del self._evaluations[step]
         if steps:
             _say(f'going on from the one before, of step {instead}')
@@ -308,81 +306,6 @@ def kept(
     return {*due[-keep:], max(evaluations), *([] if best is None else [best])}
 
 
-def _durable(
-    beside: Sequence[Path], then: Callable[[], None]
-) -> type[atomicity.AtomicRenameTemporaryPath]:
-    """Returns the way a checkpoint becomes complete: on the disk before and after its renaming.
-
-    Args:
-      beside: the files that have to be on the disk, too.
-      then: the function to call once that is so.
-    """
-
-    class Durable(atomicity.AtomicRenameTemporaryPath):
-        async def finalize(self) -> None:
-            for path in beside:
-                with contextlib.suppress(FileNotFoundError):
-                    sync(path)
-            sync_tree(self.get())
-            await super().finalize()  # Which adds a file.
-            sync_tree(self.get_final())
-            sync(self.get_final().parent)
-            then()
-
-    return Durable
-
-
-def _committed(
-    check: Callable[[], None], then: Callable[[], None]
-) -> type[atomicity.CommitFileTemporaryPath]:
-    """Returns the way a checkpoint in a bucket becomes complete: by what is written last.
-
-    Args:
-      check: the function to call before that, which raises an error if it must not become so.
-      then: the function to call once it is.
-    """
-
-    class Committed(atomicity.CommitFileTemporaryPath):
-        async def finalize(self) -> None:
-            check()
-            await super().finalize()
-            then()
-
-    return Committed
-
-
-def _remove(folder: Path) -> None:
-    """Removes a checkpoint; if this is cut short, what is left of it in a bucket is none."""
-    if in_bucket(folder):
-        (folder / '_CHECKPOINT_METADATA').unlink(missing_ok=True)
-        cast(Any, folder).rmtree(missing_ok=True)
-    else:
-        shutil.rmtree(folder)
-
-
-def _tidy(directory: Path) -> None:
-    """Removes what a process that died left unfinished, and sets aside what is no checkpoint."""
-    for path in _entries(directory):
-        if atomicity.TMP_DIR_SUFFIX in path.name:
-            with contextlib.suppress(OSError):
-                _remove(path)
-    complete = checkpoint_steps(directory)
-    for path in _entries(directory):
-        if is_step_name(path.name) and int(path.name) not in complete:
-            if in_bucket(path):
-                _remove(path)  # Checkpoints that are being written have their names there.
-                continue
-            _say(f'{path} is no checkpoint: it is set aside')
-            _set_aside(path)
-
-
-def _entries(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
-    except FileNotFoundError:
-        return []  # A bucket has no empty folders.
-
-
 def _read_evaluations(directory: Path) -> dict[int, dict[str, float] | None]:
     evaluations = {}
     for step in checkpoint_steps(directory):
@@ -391,15 +314,6 @@ def _read_evaluations(directory: Path) -> dict[int, dict[str, float] | None]:
         if evaluations[step] is None and (folder / 'metrics').exists():
             _say(f'the evaluation of step {step} cannot be read: it is not known to be best')
     return evaluations
-
-
-def _set_aside(path: Path) -> None:
-    """Gives a file or folder another name, under which it does not count, and is not removed."""
-    number, free = 1, path.with_name(f'{path.name}.unreadable')
-    while free.exists():
-        number += 1
-        free = path.with_name(f'{path.name}.unreadable{number}')
-    path.rename(free)
 
 
 def _newest_of_all(steps: Collection[int]) -> int | None:
@@ -421,17 +335,6 @@ def _of_each_process(number: int) -> np.ndarray:
 def _wait_for_all(name: str) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
-
-
-def _identity(path: Path) -> tuple[int, int] | str | None:
-    """Returns what tells a folder from another one of its name; None if there is none."""
-    if in_bucket(path):
-        return lease_token(path)
-    try:
-        found = os.stat(path)  # noqa: PTH116  Not that of etils, which has no inodes.
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _is_full(error: BaseException | None) -> bool:

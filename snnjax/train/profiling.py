@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import jax
 
 from snnjax.errors import ConfigError
+from snnjax.paths import in_bucket
 
 FOLDER = 'profile'
 """The folder of a work directory that traces are in."""
@@ -55,6 +57,8 @@ class Profiler:
     def __init__(self, window: Window | None, workdir: Path) -> None:
         self._window = window
         self._folder = workdir / FOLDER
+        # The profiler writes only to a file system.
+        self._local: tempfile.TemporaryDirectory | None = None
         self._running = False
 
     def stops_after(self, step: int, first_step: int) -> list[int]:
@@ -83,7 +87,9 @@ class Profiler:
         window = self._window
         if window and not self._running and window.first - 1 <= step < window.last:
             jax.block_until_ready(state)
-            jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
+            self._local = tempfile.TemporaryDirectory() if in_bucket(self._folder) else None
+            folder = self._local.name if self._local else self._folder
+            jax.profiler.start_trace(folder, create_perfetto_trace=True)
             self._running = True
         elif window and self._running and step >= window.last:
             jax.block_until_ready(state)
@@ -96,6 +102,12 @@ class Profiler:
             return ''
         self._running = False
         jax.profiler.stop_trace()
+        if self._local:
+            for path in Path(self._local.name).rglob('*'):
+                if path.is_file():
+                    name = path.relative_to(self._local.name)
+                    (self._folder / name).write_bytes(path.read_bytes())
+            self._local.cleanup()
         return f'trace: {self._folder}; open its perfetto_trace.json.gz on ui.perfetto.dev'
 
     @contextlib.contextmanager

@@ -15,6 +15,9 @@ from snnjax.errors import WeightsError
 from snnjax.files import for_orbax
 from snnjax.paths import in_bucket
 
+METADATA_FILE = '_CHECKPOINT_METADATA'
+"""The file of a checkpoint in which Orbax notes that it is complete."""
+
 
 def checkpoint_steps(directory: Path) -> list[int]:
     """Returns the steps of the complete checkpoints in a folder, in order.
@@ -34,7 +37,7 @@ def _is_checkpoint(folder: Path) -> bool:
     # A bucket cannot rename a folder at once, so a checkpoint has its name there from the start. So
     # it has in a copy of the bucket.
     try:
-        metadata = json.loads((folder / '_CHECKPOINT_METADATA').read_text())
+        metadata = json.loads((folder / METADATA_FILE).read_text())
         return bool(metadata['commit_timestamp_nsecs'])
     except FileNotFoundError:
         # An empty folder is not a checkpoint.

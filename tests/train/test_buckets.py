@@ -24,6 +24,7 @@ from snnjax.train.checkpoints import Checkpoints, CheckpointWriteError
 from snnjax.train.lease import LEASE_FILE, LeaseError
 from snnjax.train.loop import train
 from snnjax.train.metric_writer import MetricWriter, read_metrics
+from snnjax.train.profiling import Profiler, Window
 from snnjax.train.run_directory import lock
 from snnjax.train.state import TrainState
 from snnjax.weights.steps import checkpoint_steps
@@ -266,6 +267,13 @@ def test_a_run_of_a_folder_is_the_same_in_a_bucket(digits_run, workdir, capfd):
     assert 'newest' in capfd.readouterr().out
     assert evaluate.main([f'--weights={workdir}']) == 0
     assert f'accuracy: {result.metrics["eval/accuracy"]:.4f}' in capfd.readouterr().out
+
+
+def test_a_trace_is_copied_to_the_bucket(workdir):
+    profiler = Profiler(Window(1, 1), workdir)
+    profiler.at(0, jax.numpy.zeros(1))
+    assert str(workdir / 'profile') in profiler.at(1, jax.numpy.ones(1))
+    assert list((workdir / 'profile').glob('**/perfetto_trace.json.gz'))
 
 
 def test_prepared_data_is_read_from_a_bucket(workdir, tmp_path):

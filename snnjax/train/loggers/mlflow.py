@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snnjax.paths import in_bucket
 from snnjax.train.loggers.run_id import ID_FILE, PROJECT, run_id
 
 
@@ -24,8 +25,11 @@ class MLflow:
         from mlflow import entities
 
         self._entities = entities
+        uri = os.environ.get('MLFLOW_TRACKING_URI')
+        if not uri and in_bucket(workdir):
+            raise ValueError('a bucket has no room for mlflow.db: set MLFLOW_TRACKING_URI')
         database = f'sqlite:///{(workdir / "mlflow.db").absolute()}'
-        self._client = mlflow.MlflowClient(os.environ.get('MLFLOW_TRACKING_URI') or database)
+        self._client = mlflow.MlflowClient(uri or database)
         experiment = self._client.get_experiment_by_name(PROJECT)
         number = experiment.experiment_id if experiment else self._client.create_experiment(PROJECT)
         tag = f'{PROJECT}.{ID_FILE}'

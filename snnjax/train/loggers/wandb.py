@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snnjax.paths import in_bucket
 from snnjax.train.loggers.run_id import PROJECT, run_id
 
 
@@ -30,7 +31,7 @@ class WeightsAndBiases:
             project=os.environ.get('WANDB_PROJECT', PROJECT),
             id=run_id(workdir),
             name=workdir.absolute().name,
-            dir=str(workdir),
+            dir=None if in_bucket(workdir) else str(workdir),
             config=dict(config),
             mode=mode,
             resume='allow',
