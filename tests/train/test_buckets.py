@@ -269,11 +269,12 @@ def test_a_run_of_a_folder_is_the_same_in_a_bucket(digits_run, workdir, capfd):
     assert f'accuracy: {result.metrics["eval/accuracy"]:.4f}' in capfd.readouterr().out
 
 
-def test_a_trace_is_copied_to_the_bucket(workdir):
+def test_a_trace_is_copied_to_the_bucket(workdir, tmp_path):
     profiler = Profiler(Window(1, 1), workdir)
     profiler.at(0, jax.numpy.zeros(1))
     assert str(workdir / 'profile') in profiler.at(1, jax.numpy.ones(1))
-    assert list((workdir / 'profile').glob('**/perfetto_trace.json.gz'))
+    download(workdir / 'profile', tmp_path / 'profile')
+    assert list((tmp_path / 'profile').rglob('perfetto_trace.json.gz'))
 
 
 def test_prepared_data_is_read_from_a_bucket(workdir, tmp_path):
