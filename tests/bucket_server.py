@@ -9,6 +9,7 @@ A bucket named ``forbidden`` denies permission.
 
 import contextlib
 import http.client
+import http.server
 import logging
 import os
 import subprocess
@@ -25,6 +26,10 @@ BUCKET = 'runs'
 os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
 
 _LOCK = threading.Lock()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
 
 
 def main():
@@ -92,6 +97,8 @@ def main():
         )
         for pattern, handlers in ((moving, {'POST': move}), *server.HANDLERS)
     )
+    # One request at a time, and five waiting, are too few for clients with many threads.
+    server.server.HTTPServer = _Server
     server.create_server('127.0.0.1', int(port), data_dir=folder, default_bucket=BUCKET).run()
 
 
