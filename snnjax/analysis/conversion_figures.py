@@ -9,19 +9,19 @@ from snnjax.analysis.figures import COLOURS, MARKERS, Output, new_figure, save_f
 
 
 def save_conversion(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Output) -> None:
-    """Draws accuracy by time steps and by energy, a line for each method.
+    """Draws accuracy over time steps and over energy, with one line per method.
 
     Args:
-      curves: rows by the name of the method, see
-        `snnjax.analysis.conversion_curve.measure_curve`, with ``ann_accuracy``.
-      path: path of the PNG.
+      curves: the rows of `snnjax.analysis.conversion_curve.measure_curve` by method, with the
+        accuracy of the ANN as ``ann_accuracy``.
+      path: the path of the PNG.
     """
     figure, (by_steps, by_energy) = new_figure(9.5, 3.8, columns=2)
     for i, (name, rows) in enumerate(curves.items()):
         style: dict[str, Any] = {
             'color': COLOURS[i % len(COLOURS)],
             'marker': MARKERS[i % len(MARKERS)],
-            # Those of a colour that is there already.
+            # Colors repeat after the last one: dashed lines tell the repeats from the first.
             'linestyle': '-' if i < len(COLOURS) else '--',
         }
         accuracy = [100 * row['accuracy'] for row in rows]
@@ -37,7 +37,7 @@ def save_conversion(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Out
     by_steps.set_xscale('log', base=2)
     by_steps.set_xlabel('time steps T')
     by_steps.set_ylabel('test accuracy (%)')
-    by_energy.set_xlabel('energy of an image (µJ), every layer, compute only')
+    by_energy.set_xlabel('energy per image (µJ), by layer, compute only')
     by_steps.legend(fontsize=7)
     images = next(iter(curves.values()))[0]['images']
     figure.suptitle(f'{images:,} images; dotted: the ANN', fontsize=9)

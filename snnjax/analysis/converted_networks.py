@@ -1,4 +1,4 @@
-"""Converted networks beside trained ones: what they reach, and what an image costs."""
+"""Accuracy and inference cost of converted networks, compared with trained ones."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from snnjax.train.state import count_parameters
 
 
 def read_conversion(folder: Path) -> dict[str, Any]:
-    """Returns what ``model.json`` of a folder says of the conversion.
+    """Returns the entry ``conversion`` of the ``model.json`` of a folder.
 
     Raises:
-      RunError: for a folder that `snnjax.tools.convert` has not written.
+      RunError: if `snnjax.tools.convert` did not write the folder.
     """
     path = folder / 'model.json'
     about = json.loads(path.read_text()).get('conversion') if path.is_file() else None
     if about is None:
-        raise RunError(f'{folder} is no converted network: give a folder that convert has written')
+        raise RunError(f'{folder} holds no converted network: give a folder that convert wrote')
     return about
 
 
@@ -33,15 +33,15 @@ def measure_converted(folder: Path, **choice: Any) -> dict[str, Any]:
     """Measures a converted network at its number of time steps.
 
     Args:
-      folder: folder that `snnjax.tools.convert` has written.
-      **choice: arguments of `open_trained` for the examples.
+      folder: the folder that `snnjax.tools.convert` wrote.
+      **choice: the arguments of `open_trained` that select the examples.
 
     Returns:
-      ``model``, ``method``, ``parameters``, and what a row of `measure_curve` has. Few-spike
-      networks have the time steps of all layers together.
+      A row with ``model``, ``method``, ``parameters``, and the keys of `measure_curve`. The
+      ``num_steps`` of a few-spike network are summed over its layers.
 
     Raises:
-      RunError: for another folder.
+      RunError: if the folder holds no converted network.
     """
     about = read_conversion(folder)
     trained = open_trained(str(folder), **choice)
@@ -62,12 +62,14 @@ def measure_converted(folder: Path, **choice: Any) -> dict[str, Any]:
 
 
 def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line a network in Markdown, as table 3 has them, with spikes and energy.
+    """Returns a Markdown table in the layout of table 3, with spike counts and energy.
+
+    Several seeds of a network are averaged; the accuracy is followed by ± and its standard
+    deviation.
 
     Args:
-      rows: rows with ``run``, the name, and what `measure_converted` gives; or what
-        `snnjax.analysis.comparison.measure_run` does, whose networks were trained as they are.
-        Where there are several seeds, means are told, and deviations of the accuracy behind ±.
+      rows: the rows of `measure_converted`, or of `snnjax.analysis.comparison.measure_run` for
+        networks that were trained as SNNs, with the name of the run as ``run``.
     """
     lines = [
         '| network | model | method | T | parameters | ANN (%) | accuracy (%) | spikes per neuron '

@@ -11,12 +11,11 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def save_early_answers(curves: Mapping[str, Rows], path: Output) -> None:
-    """Draws accuracy by time since the first event, a line for each network.
+    """Draws accuracy over the time since the first event, with one line per network.
 
     Args:
-      curves: rows by the name of the network, see
-        `snnjax.analysis.early_answers.measure_early_answers`.
-      path: path of the PNG.
+      curves: the rows of `snnjax.analysis.early_answers.measure_early_answers` by network.
+      path: the path of the PNG.
     """
     figure, (axes,) = new_figure(6, 3.8)
     in_time = all(row['milliseconds'] for rows in curves.values() for row in rows)
@@ -36,11 +35,12 @@ def save_early_answers(curves: Mapping[str, Rows], path: Output) -> None:
 
 
 def save_event_table(rows: Rows, path: Output) -> None:
-    """Draws accuracy by energy, one plot for each data set.
+    """Draws accuracy over energy, with one panel per data set.
 
     Args:
-      rows: rows of `snnjax.analysis.event_table`; those without an energy are horizontal lines.
-      path: path of the PNG.
+      rows: the rows of `snnjax.analysis.event_table`. A row without an energy is drawn as a
+        horizontal line.
+      path: the path of the PNG.
     """
     datasets = list(dict.fromkeys(row['dataset'] for row in rows))
     networks = list(dict.fromkeys(row['network'] for row in rows))
@@ -62,7 +62,7 @@ def save_event_table(rows: Rows, path: Output) -> None:
         axes.xaxis.set_major_formatter('{x:g}')
         axes.xaxis.set_minor_formatter('')
         axes.set_title(dataset, fontsize=9)
-        axes.set_xlabel('energy of a recording (mJ), compute only')
+        axes.set_xlabel('energy per recording (mJ), compute only')
         axes.legend(fontsize=7)
     plots[0].set_ylabel('test accuracy (%)')
     save_figure(figure, path)

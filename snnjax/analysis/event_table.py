@@ -1,4 +1,4 @@
-"""Networks on event data sets beside each other: table 4."""
+"""A comparison of networks on event data sets, as in table 4."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ COLUMNS = (
 def measure_row(
     weights: Path, network: str, data: Mapping[str, Any], command: str
 ) -> dict[str, Any]:
-    """Returns the row of a trained or converted network, with the keys of `COLUMNS`.
+    """Measures a trained or converted network and returns a row with the keys of `COLUMNS`.
 
     Args:
-      weights: work directory or folder of weights.
-      network: name of the row.
-      data: fields of `snnjax.data.DataOptions` of the run, of which ``dir`` is used.
-      command: command that made the weights.
+      weights: the work directory or the folder of weights.
+      network: the name of the network in the table.
+      data: the fields of `snnjax.data.DataOptions` of the run. The data is read from its ``dir``.
+      command: the command that made the weights.
     """
     measured = measure_run(weights, data={'dir': data['dir']})
     return {
@@ -41,16 +41,16 @@ def measure_row(
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads rows of other systems from a CSV file, as `snnjax.tools.dart` writes them.
+    """Reads rows of other systems from a CSV file in the format of `snnjax.tools.dart`.
 
-    Columns are those of `COLUMNS`; ``system`` and ``test_recordings`` stand for ``network`` and
-    ``images``. All but the network, the data set, the split and the accuracy may be missing.
+    The columns are those of `COLUMNS`; ``system`` is read as ``network`` and ``test_recordings`` as
+    ``images``. Only ``network``, ``dataset``, ``split`` and ``accuracy`` are required.
 
     Raises:
-      RunError: if there is no such file, or a row lacks one of these.
+      RunError: if the file is missing, or a row lacks a required column.
     """
     if not path.is_file():
-        raise RunError(f'{path} is not there: give a table that snnjax.tools.dart has written')
+        raise RunError(f'{path} does not exist: give a table that snnjax.tools.dart wrote')
     rows = []
     for number, row in enumerate(read_table(path), start=1):
         given = {
@@ -66,7 +66,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def event_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a line for each network and data set in Markdown."""
+    """Returns a Markdown table with one row per network and data set."""
     lines = [
         '| data set | split | network | T | parameters | accuracy (%) | energy (mJ) |',
         '|---|---|---|--:|--:|--:|--:|',

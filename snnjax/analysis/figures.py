@@ -1,4 +1,8 @@
-"""Figures. Each function draws one as a PNG; without matplotlib it raises ImportError."""
+"""Figures of runs and networks.
+
+Each function draws one figure and writes it as a PNG. It raises ImportError if matplotlib is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +26,16 @@ if TYPE_CHECKING:
     from snnjax.analysis.activity import NeuronActivity
     from snnjax.analysis.similarity import Similarity
 
-# A file, or what takes its bytes.
+# The path of a file, or a file object opened for writing bytes.
 Output = Path | IO[bytes]
 
-# Told apart in grey and by colour-blind eyes (Okabe and Ito 2008).
+# These colors differ in gray scale and for color-blind readers (Okabe and Ito 2008).
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 MARKERS = 'osD^vPX'
 
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure, its size in inches, and its axes from left to right."""
+    """Returns an empty figure of a size in inches, and its axes from left to right."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(width, height), layout='constrained')
@@ -44,7 +48,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, l
 
 
 def save_figure(figure: Figure, path: Output) -> None:
-    """Writes a figure in the format that the name of the file ends with, a PNG if it has none."""
+    """Writes a figure in the format given by the file extension; PNG if there is none."""
     if not isinstance(path, Path):
         figure.savefig(path, dpi=150)
         return
@@ -54,18 +58,18 @@ def save_figure(figure: Figure, path: Output) -> None:
 
 
 def _plain(name: str) -> str:
-    """Returns a name as matplotlib draws it: without formulas, and not too long."""
-    # A label that begins with _ is in no legend.
+    """Returns a short label that matplotlib does not parse as a formula."""
+    # Matplotlib leaves labels that begin with _ out of legends.
     shown = name if len(name) <= 40 else f'{name[:30]}…{name[-8:]}'
     return shown.replace('$', r'\$').lstrip('_') or '_'
 
 
 def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -> None:
-    """Draws loss, accuracy and firing rate over epochs, in training and on the test images.
+    """Draws loss, accuracy and firing rate over epochs, on training and test images.
 
     Args:
-      records: lines of ``metrics.jsonl``, see `snnjax.train.metric_writer.read_metrics`.
-      path: of the PNG.
+      records: the lines of ``metrics.jsonl``; `snnjax.train.metric_writer.read_metrics` reads them.
+      path: the path of the PNG.
     """
     figure, axes = new_figure(12, 3.6, columns=3)
     for ax, key in zip(axes, ('loss', 'accuracy', 'firing_rate'), strict=True):
@@ -82,11 +86,11 @@ def save_learning_curves(records: Sequence[Mapping[str, float]], path: Output) -
 
 
 def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) -> None:
-    """Draws the norm of the gradient by depth, at up to six points of the training.
+    """Draws the gradient norm over depth, at up to six points of the training.
 
     Args:
-      records: lines of ``metrics.jsonl`` of a run with ``gradient_norms``.
-      path: of the PNG.
+      records: the lines of ``metrics.jsonl`` of a run with ``gradient_norms``.
+      path: the path of the PNG.
     """
     import matplotlib
 
@@ -100,18 +104,18 @@ def save_gradient_norms(records: Sequence[Mapping[str, float]], path: Output) ->
         ax.plot(range(1, len(norms) + 1), norms, color=colour, label=f'epoch {record["epoch"]:.2g}')
     ax.set_yscale('log')
     ax.set_xlabel('block')
-    ax.set_ylabel('norm of the gradient by parameters')
+    ax.set_ylabel('gradient norm of the parameters')
     ax.locator_params(axis='x', integer=True)
     ax.legend(fontsize=8)
     save_figure(figure, path)
 
 
 def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
-    """Draws table 2: test accuracy by depth, a line a family; every seed as a point.
+    """Draws table 2: test accuracy over depth, with one line per family and one point per seed.
 
     Args:
-      rows: of a sweep, see `snnjax.analysis.runs.summarise_run`.
-      path: of the PNG.
+      rows: the rows of a sweep; `snnjax.analysis.runs.summarise_run` makes them.
+      path: the path of the PNG.
     """
     figure, (ax,) = new_figure(6.4, 4.2)
     for i, (family, by_depth) in enumerate(accuracies_by_depth(rows).items()):
@@ -131,7 +135,7 @@ def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> N
 
 
 def _setting(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the runs have in common."""
+    """Returns the settings that the runs share."""
     first = rows[0]
     each = collections.Counter((row['family'], row['depth']) for row in rows).values()
     return (
@@ -142,7 +146,7 @@ def _setting(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _seeds(each: Collection[int]) -> str:
-    """How many runs there are of one thing."""
+    """Returns the number of seeds, or its range, as text."""
     fewest, most = min(each), max(each)
     number = f'{fewest} to {most}' if fewest < most else f'{most}'
     return f'{number} seed{"s" if most > 1 else ""}'
@@ -153,14 +157,14 @@ def save_curves_by_depth(
     metrics: Mapping[str, Sequence[Mapping[str, float]]],
     path: Output,
 ) -> None:
-    """Draws figure 3: accuracy in training by epoch, a panel a family, a line a depth.
+    """Draws figure 3: training accuracy over epochs, with one panel per family, one line per depth.
 
-    Runs of further seeds, and those whose metrics are gone, are left out.
+    Only the first seed with metrics is drawn.
 
     Args:
-      rows: of a sweep.
-      metrics: lines of ``metrics.jsonl`` by the name of the run.
-      path: of the PNG.
+      rows: the rows of a sweep.
+      metrics: the lines of ``metrics.jsonl`` by run name.
+      path: the path of the PNG.
     """
     families = list(dict.fromkeys(row['family'] for row in rows))
     figure, axes = new_figure(3.2 * len(families) + 0.6, 3.4, columns=len(families))
@@ -181,7 +185,7 @@ def save_curves_by_depth(
         ax.set_title(family, fontsize=10)
         ax.set_xlabel('epoch')
         ax.sharey(axes[0])
-    axes[0].set_ylabel('accuracy in training (%)')
+    axes[0].set_ylabel('training accuracy (%)')
     axes[-1].legend(fontsize=8)
     save_figure(figure, path)
 
@@ -189,14 +193,15 @@ def save_curves_by_depth(
 def save_similarity(
     measured: Mapping[str, Sequence[Similarity]], images: int, path: Output
 ) -> None:
-    """Draws the radar chart of figure 2b: SSIM before and after each block, from 12 o'clock on.
+    """Draws the radar chart of figure 2b: SSIM before and after each block.
 
-    Blocks that change the resolution, which have none, leave a gap.
+    Blocks run clockwise from the top. A block that changes the resolution has no SSIM and leaves a
+    gap.
 
     Args:
-      measured: by the name of the network, see `snnjax.analysis.similarity`.
-      images: whose mean it is.
-      path: of the PNG.
+      measured: the results of `snnjax.analysis.similarity.measure_similarity` by network.
+      images: the number of images that the SSIM is averaged over.
+      path: the path of the PNG.
     """
     import matplotlib.figure
 
@@ -218,7 +223,7 @@ def save_similarity(
         )
         lowest = min(lowest, *(value for value in values if value == value))
     depths = {len(blocks) for blocks in measured.values()}
-    # Networks of several depths have the same block at several angles.
+    # In networks of different depths, the same block has different angles: no ticks then.
     numbers = np.arange(depths.pop() if len(depths) == 1 else 0)
     angles = numbers / max(len(numbers), 1) * 2 * np.pi
     ax.set_xticks(angles, [str(number + 1) for number in numbers], fontsize=8)
@@ -231,12 +236,12 @@ def save_similarity(
 
 
 def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: Output) -> None:
-    """Draws ``phi`` of blocks and of firing decisions, and gradient norms, by depth.
+    """Draws ``phi`` of blocks, ``phi`` of firing decisions, and gradient norms over depth.
 
     Args:
-      measured: by the name of the network, see `snnjax.analysis.isometry.measure_isometry`.
-      images: that passed the networks.
-      path: of the PNG.
+      measured: the results of `snnjax.analysis.isometry.measure_isometry` by network.
+      images: the number of images in the measured batch.
+      path: the path of the PNG.
     """
     figure, (of_blocks, of_gates, of_gradients) = new_figure(13, 3.9, columns=3)
     for i, (name, results) in enumerate(measured.items()):
@@ -262,13 +267,13 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
     of_blocks.axhline(1, color='grey', linewidth=1)
     of_blocks.set_ylabel(r'$\phi(JJ^T)$ of a block')
     of_gates.axline((0, 0), slope=1, color='grey', linewidth=1)
-    of_gates.set_xlabel(r'$p / a^2$, counted')
+    of_gates.set_xlabel(r'$p / a^2$ (predicted)')
     of_gates.set_ylabel(r'$\phi(J_g J_g^T)$ of a firing decision')
-    of_gradients.set_ylabel('norm of the gradient by parameters')
+    of_gradients.set_ylabel('gradient norm of the parameters')
     for ax in (of_blocks, of_gradients):
         ax.set_xlabel('block')
         ax.locator_params(axis='x', integer=True)
-        # A network that never fires passes no gradient on.
+        # All gradient norms are 0 if no neuron fires, and a log axis cannot show 0.
         if any(np.any(np.asarray(line.get_ydata()) > 0) for line in ax.lines[: len(measured)]):
             ax.set_yscale('log')
     of_blocks.legend(fontsize=8)
@@ -277,12 +282,12 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
 
 
 def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Output) -> None:
-    """Draws accuracy by time steps, which are the latency, and by energy.
+    """Draws accuracy over time steps (the latency) and over energy.
 
     Args:
-      rows: see `snnjax.analysis.time_steps.measure_time_steps`.
-      trained_at: the time steps of training, which are marked.
-      path: of the PNG.
+      rows: the rows of `snnjax.analysis.time_steps.measure_time_steps`.
+      trained_at: the number of time steps of training; a dotted line marks it.
+      path: the path of the PNG.
     """
     figure, (by_steps, by_energy) = new_figure(9, 3.6, columns=2)
     steps = [row['num_steps'] for row in rows]
@@ -294,32 +299,32 @@ def save_time_steps(rows: Sequence[Mapping[str, Any]], trained_at: int, path: Ou
     by_steps.set_ylabel('test accuracy (%)')
     by_steps.legend()
     for i, (key, label) in enumerate(
-        {'snn_joules': 'as the paper counts, mean rate', 'joules_by_layer': 'every layer'}.items()
+        {'snn_joules': "paper's convention (mean rate)", 'joules_by_layer': 'by layer'}.items()
     ):
         energy = [1e6 * row[key] for row in rows]
         by_energy.plot(energy, accuracy, color=COLOURS[i], marker=MARKERS[i], label=label)
-    by_energy.set_xlabel('energy of an image (µJ), compute only')
+    by_energy.set_xlabel('energy per image (µJ), compute only')
     by_energy.legend()
     figure.suptitle(f'{rows[0]["images"]:,} images', fontsize=9)
     save_figure(figure, path)
 
 
 def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Output) -> None:
-    """Draws the firing rate of every layer, and the shares of dead and of saturated neurons.
+    """Draws the firing rate of each layer, and its shares of dead and of saturated neurons.
 
     Args:
-      layers: see `snnjax.analysis.activity`.
-      images: on which they were counted.
-      path: of the PNG.
+      layers: the layers of neurons; `snnjax.analysis.activity.measure_activity` counts them.
+      images: the number of images that the spikes were counted over.
+      path: the path of the PNG.
     """
     figure, (of_rates, of_shares) = new_figure(11, 3.6, columns=2)
     numbers = range(1, len(layers) + 1)
     of_rates.bar(numbers, [layer.firing_rate for layer in layers], color=COLOURS[0])
-    of_rates.set_ylabel('firing rate (spikes a neuron and time step)')
+    of_rates.set_ylabel('firing rate (spikes per neuron and time step)')
     for i, kind in enumerate(('dead', 'saturated')):
         shares = [100 * getattr(layer, kind) / layer.spikes.size for layer in layers]
         of_shares.plot(numbers, shares, color=COLOURS[i], marker=MARKERS[i], label=kind)
-    of_shares.set_ylabel('share of the neurons (%)')
+    of_shares.set_ylabel('share of neurons (%)')
     of_shares.set_ylim(bottom=0)
     of_shares.legend()
     for ax in (of_rates, of_shares):
@@ -330,19 +335,21 @@ def save_firing_rates(layers: Sequence[NeuronActivity], images: int, path: Outpu
 
 
 def save_confusion(confusion: np.ndarray, path: Output, names: Sequence[str] | None = None) -> None:
-    """Draws which classes are taken for which; each row adds up to 100 %.
+    """Draws the confusion matrix in percent; each row adds up to 100 %.
 
     Args:
-      confusion: number of images by (class, predicted class).
-      path: file of the figure.
-      names: name of each class; None for numbers. They are written beside up to 20 classes.
+      confusion: the number of images by (class, predicted class), an integer array of shape
+        (classes, classes).
+      path: the path of the PNG.
+      names: the class names by label; None for the labels themselves. Names and percentages are
+        written for up to 20 classes.
     """
     names = [_plain(name) for name in names or map(str, range(len(confusion)))]
     figure, (ax,) = new_figure(6, 5.2)
     ax.grid(visible=False)
     shares = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = ax.imshow(shares, cmap='Blues', vmin=0, vmax=100)
-    figure.colorbar(image, label='of the images of the class (%)')
+    figure.colorbar(image, label='share of the images of the class (%)')
     if len(confusion) <= 20:
         longest = max(map(len, names))
         ax.set_xticks(range(len(confusion)), names, rotation=90 if longest > 2 else 0)
@@ -352,17 +359,17 @@ def save_confusion(confusion: np.ndarray, path: Output, names: Sequence[str] | N
             text = f'{share:.0f}'
             ax.text(column, row, text, ha='center', va='center', color=colour, fontsize=7)
     ax.set_xlabel('predicted class')
-    ax.set_ylabel('class')
-    ax.set_title(f'{int(confusion.sum()):,} images', fontsize=9)
+    ax.set_ylabel('true class')
+    ax.set_title(count(int(confusion.sum()), 'image'), fontsize=9)
     save_figure(figure, path)
 
 
 def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
-    """Draws the energy of every layer, what sees spikes and what sees real values apart.
+    """Draws the energy of each layer, with one color for spike input and one for real-valued input.
 
     Args:
-      energy: see `snnjax.analysis.energy.estimate_energy`.
-      path: of the PNG.
+      energy: the result of `snnjax.analysis.energy.estimate_energy`.
+      path: the path of the PNG.
     """
     figure, (ax,) = new_figure(11, 3.4)
     layers = energy['layers']
@@ -371,22 +378,25 @@ def save_layer_energy(energy: Mapping[str, Any], path: Output) -> None:
             (n, 1e6 * row['joules']) for n, row in enumerate(layers, 1) if row['input'] == kind
         ]
         numbers, joules = zip(*chosen, strict=True) if chosen else ((), ())
-        what = {'spikes': 'spikes: accumulates', 'real': 'real values: multiply-accumulates'}[kind]
-        ax.bar(numbers, joules, color=COLOURS[i], label=f'sees {what}')
+        label = {
+            'spikes': 'spike input (accumulates)',
+            'real': 'real-valued input (multiply-accumulates)',
+        }[kind]
+        ax.bar(numbers, joules, color=COLOURS[i], label=label)
     ax.set_xlabel('convolutions, and the classifier')
     ax.locator_params(axis='x', integer=True)
-    ax.set_ylabel('energy of an image (µJ)')
+    ax.set_ylabel('energy per image (µJ)')
     ax.set_title(energy['scope'], fontsize=9)
     ax.legend()
     save_figure(figure, path)
 
 
 def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
-    """Draws accuracy over synaptic operations, and what a training step takes, of several networks.
+    """Draws accuracy over synaptic operations, and time and memory of a training step, by network.
 
     Args:
-      rows: one a run, see `snnjax.analysis.comparison.comparison_table`.
-      path: of the PNG.
+      rows: the rows of `snnjax.analysis.comparison.comparison_table`, one per run.
+      path: the path of the PNG.
     """
     import matplotlib.ticker
 
@@ -405,10 +415,10 @@ def save_comparison(rows: Sequence[Mapping[str, Any]], path: Output) -> None:
         left.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         left.xaxis.set_major_formatter('{x:g}')
         left.xaxis.set_minor_formatter('')
-    left.set_xlabel('synaptic operations of an image (millions)')
+    left.set_xlabel('synaptic operations per image (millions)')
     left.set_ylabel('test accuracy (%)')
     left.legend(fontsize=8)
-    for ax, label in ((middle, 'training step (ms)'), (right, 'memory of a step (MB)')):
+    for ax, label in ((middle, 'training step (ms)'), (right, 'memory of a training step (MB)')):
         ax.set_yticks(range(len(networks)), map(_plain, networks))
         ax.invert_yaxis()
         ax.set_xlabel(label)

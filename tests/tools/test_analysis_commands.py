@@ -32,7 +32,7 @@ def test_energy_of_a_run(digits_run, tmp_path, capsys):
 def test_the_tables_of_the_paper(capsys):
     assert energy.main(['--paper']) == 0
     out = capsys.readouterr().out
-    assert '11.79 G takes the first convolution of a stage' in out
+    assert '11.79 G assumes that the first convolution of a stage' in out
     assert 'compute only' in out
 
 
@@ -68,7 +68,7 @@ def test_isometry_of_initial_parameters(tmp_path, capsys):
         (isometry, [], 'give --weights or --models'),
         (similarity, ['--weights', 'nowhere'], 'nowhere has no weights'),
         (isometry, ['--models', 'ann_resnet8', '--images=8', '--probes=2'], 'no spiking neurons'),
-        (isometry, ['--models', 'ms_resnet8', '--images=400'], 'to 360, the test examples'),
+        (isometry, ['--models', 'ms_resnet8', '--images=400'], 'and 360, the number of test examples'),
         (isometry, ['--models', 'ms_resnet9'], 'the nearest are ms_resnet8'),
         (energy, ['--weights=nowhere'], 'nowhere has no weights'),
     ],

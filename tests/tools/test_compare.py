@@ -47,7 +47,7 @@ def test_networks_are_measured_beside_each_other(sweep_dir, tmp_path, capsys):
     [
         (['{tmp}'], 'has no finished run'),
         (['{tmp}', '--rounds=0'], '--rounds=0 must be at least 1'),
-        (['{sweep}', '--images=-1'], '--images=-1 must be 0, for all, to 360'),
+        (['{sweep}', '--images=-1'], '--images=-1 must be between 0 (all images) and 360'),
         (['{sweep}', '--checkpoint=7'], 'there are newest, best, 35'),
         (['{sweep}', '--dataset=cifar10', '--data_dir=nowhere'], 'not prepared in nowhere'),
     ],
@@ -108,4 +108,4 @@ def test_converted_networks_stand_beside_trained_ones(digits_run, tmp_path, caps
         for key in ('spikes_per_neuron', 'syops', 'snn_joules', 'joules_by_layer'):
             assert (row[key] or 0) == pytest.approx(rows[row['run']][key] or 0, rel=1e-5)
     assert compare.main([*shared, '--converted', str(work / 'ann_seed0')]) == 2
-    assert 'is no converted network' in capsys.readouterr().err
+    assert 'holds no converted network' in capsys.readouterr().err

@@ -98,5 +98,5 @@ def test_rows_of_other_systems_may_lack_what_these_have_not(tmp_path):
     write_table(path, [{**DART, 'accuracy': None}])
     with pytest.raises(RunError, match='row 1 has no accuracy'):
         read_rows(path)
-    with pytest.raises(RunError, match='is not there'):
+    with pytest.raises(RunError, match='does not exist'):
         read_rows(tmp_path / 'none.csv')

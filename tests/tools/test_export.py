@@ -141,7 +141,7 @@ def test_safetensors_need_no_data_set(foreign, tmp_path, capsys):
     ('name', 'kind', 'arguments', 'message'),
     [
         ('nowhere', 'nir', [], 'nowhere has no weights'),
-        ('ann_resnet8', 'nir', [], 'does not say which data set: give --dataset'),
+        ('ann_resnet8', 'nir', [], 'names no data set: give --dataset'),
         ('ann_resnet8', 'nir', ['--image_shape=8,8,3'], 'go together'),
         ('ann_resnet8', 'nir', ['--image_shape=8,8,3', *STATISTICS], 'cannot be written to NIR'),
         ('ann_resnet8', 'stablehlo', ['--image_shape=8,8,1', *STATISTICS], 'mean (4.0, 5.0, 6.0)'),
