@@ -1,13 +1,15 @@
-r"""Tells how evenly a network's blocks pass gradients on (section 4.2 and appendix A of the paper).
+r"""Measures block dynamical isometry, that is, how evenly blocks pass gradients on.
 
   python -m snnjax.tools.isometry --models ms_resnet20 vanilla_resnet20 --data.name=cifar10 \
       --num_steps=2 --figure=isometry.png
   python -m snnjax.tools.isometry --weights runs/cifar10 --json=isometry.json
 
-With the Jacobian J of a block, phi is the trace of J J^T by its number of outputs, and the spread
-phi of its square less the square of phi: 1 and 0 are isometry. For blocks that add a residual path,
-1 + phi of this path is beside it; for the firing decisions the share p of potentials in the
-surrogate's window, and p / a^2. Last, the norm of the loss's gradient by the parameters of a block.
+For the Jacobian J of a block, phi is the trace of J J^T divided by the number of outputs, and the
+spread is phi of (J J^T)^2 minus phi squared. Isometry means phi = 1 and a spread of 0 (section 4.2
+and appendix A). If a block adds a residual path, the table also has 1 + phi of this path. The
+column |gradient| is the norm of the loss gradient with respect to the parameters of a block. Firing
+decisions are listed with their phi and p / a^2, where p is the share of membrane potentials inside
+the window of the surrogate gradient and a the width of the window.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ from snnjax.tools.weights_arguments import make_parser, open_each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = make_parser(__doc__, images=64, several=True, initial=True)
-    parser.add_argument('--probes', type=int, default=8, help='random vectors; default 8')
+    parser.add_argument('--probes', type=int, default=8, help='number of random probes; default 8')
     parser.add_argument(
-        '--residual_scale', type=float, help='gamma of all residual paths, instead of their own'
+        '--residual_scale',
+        type=float,
+        help='scale gamma to set at the end of all residual paths; default: as they are',
     )
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)
@@ -54,7 +58,11 @@ def _isometry(args: argparse.Namespace) -> None:
 
 
 def describe(measured: dict[str, Any]) -> str:
-    """As text, a line a block and a line a layer of neurons."""
+    """Returns the measurements as text, with a row per block and a row per layer of neurons.
+
+    Args:
+      measured: the result of `snnjax.analysis.isometry.measure_isometry`.
+    """
     lines = [f'{"block":22}{"phi":>16}{"1 + phi(res.)":>15}{"spread":>9}{"|gradient|":>12}']
     for block in measured['blocks']:
         predicted = block['predicted']

@@ -1,11 +1,11 @@
-r"""Tells what the same weights reach, and cost, at one time step, at two, and so on.
+r"""Measures accuracy and energy of the same weights at 1, 2, 3, ... time steps.
 
   python -m snnjax.tools.time_steps --weights=runs/cifar10 --max_steps=6 --figure=time_steps.png
   python -m snnjax.tools.time_steps --weights=runs/imagenet --max_steps=6 --csv=time_steps.csv \
       --data.eval_size=288 --data.eval_resize=320
 
-A line for each number of time steps: accuracy, firing rate, synaptic operations and energy of an
-image; see `snnjax.tools.energy` for the two conventions.
+The table has one row per number of time steps: accuracy, firing rate, and synaptic operations and
+energy per image. `snnjax.tools.energy` explains the two estimates of energy.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from snnjax.tools.weights_arguments import make_parser, open_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = make_parser(__doc__)
-    parser.add_argument('--max_steps', type=int, default=6, help='from 1 up to this; default 6')
+    parser.add_argument(
+        '--max_steps', type=int, default=6, help='largest number of time steps; default 6'
+    )
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)

@@ -264,7 +264,7 @@ def test_a_full_disk_at_the_end_is_one_error(digits_run, tmp_path):
     arguments = ['--weights', str(digits_run[0]), '--images=16', '--json=/dev/full']
     result = run_command('snnjax.tools.similarity', arguments, tmp_path)
     assert result.status == 1
-    assert 'blocks with a similarity of exactly 1' in result.stdout
+    assert 'blocks with an SSIM of exactly 1' in result.stdout
     assert_is_one_error(result.stderr, '/dev/full: No space left on device')
 
 

@@ -69,7 +69,7 @@ def test_table_4_is_trained_converted_and_told(tmp_path, capsys):
     arguments += [f'--rows={other}', '--config.data.dir=nowhere']
     assert table4.main([*arguments, f'--csv={table}', f'--figure={figure}']) == 0
     output = capsys.readouterr().out
-    assert 'no rows of nmnist: ' in output
+    assert 'no rows for nmnist: ' in output
     rows = read_table(table)
     assert [row['network'] for row in rows] == [
         *('rollout_densenet', 'rollout_densenet, converted', 'DART')
