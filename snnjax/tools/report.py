@@ -70,8 +70,8 @@ def make_page(workdir: Path, trained: LoadedModel) -> str:
       workdir: the work directory of the run, for its metrics, configuration and environment.
       trained: the trained model and the examples to measure it on.
     """
-    from snnjax.analysis import figures
     from snnjax.analysis.activity import measure_activity
+    from snnjax.analysis.confusion_figure import save_confusion
     from snnjax.analysis.energy import estimate_energy
     from snnjax.train.metric_writer import read_metrics
 
@@ -85,14 +85,14 @@ def make_page(workdir: Path, trained: LoadedModel) -> str:
         _overview(workdir, records, trained, activity),
         *_learning_curves(records),
         *_gradient_norms(records),
-        _firing_rates(activity),
-        _energy(energy),
+        _firing_rates(name, activity),
+        _energy(name, energy),
         _similarity(name, trained),
         _section(
             'Confusion matrix',
             _figure(
                 'confusion matrix',
-                lambda file: figures.save_confusion(activity.confusion, file, trained.class_names),
+                lambda file: save_confusion(activity.confusion, file, trained.class_names),
             ),
             _classes(activity.confusion, trained.class_names),
         ),
@@ -167,7 +167,7 @@ def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
     return [_section('Gradient norms', _figure('gradient norms by block', save))]
 
 
-def _firing_rates(activity: Activity) -> str:
+def _firing_rates(network: str, activity: Activity) -> str:
     from snnjax.analysis.figures import save_firing_rates
 
     rows = [
@@ -187,13 +187,13 @@ def _firing_rates(activity: Activity) -> str:
         'image.</p>',
         _figure(
             'firing rates by layer',
-            lambda file: save_firing_rates(activity.neurons, activity.images, file),
+            lambda file: save_firing_rates(activity.neurons, activity.images, file, network),
         ),
         _details('all layers', ['layer', 'neurons', 'firing rate', 'dead', 'saturated'], rows),
     )
 
 
-def _energy(energy: dict[str, Any]) -> str:
+def _energy(network: str, energy: dict[str, Any]) -> str:
     from snnjax.analysis.energy import SCOPE, times_less
     from snnjax.analysis.figures import save_layer_energy
 
@@ -234,7 +234,7 @@ def _energy(energy: dict[str, Any]) -> str:
         '<p>The estimates are per image, for 45 nm technology: 4.6 pJ per MAC and 0.9 pJ per AC '
         f'({SCOPE}).</p>',
         _table(['estimate', 'operations', 'energy (µJ)', 'ANN energy / SNN energy'], rows),
-        _figure('energy by layer', lambda file: save_layer_energy(energy, file)),
+        _figure('energy by layer', lambda file: save_layer_energy(energy, file, network)),
         _details('all layers', ['layer', 'input', 'nonzero inputs', 'energy (µJ)'], of_layers),
     )
 

@@ -60,7 +60,7 @@ def _time_steps(args: argparse.Namespace) -> None:
     if args.csv:
         write_table(args.csv, rows)
     if args.figure:
-        save_time_steps(rows, trained.num_steps, args.figure)
+        save_time_steps(rows, trained.num_steps, args.figure, trained.name)
 
 
 if __name__ == '__main__':
