@@ -252,7 +252,7 @@ def save_isometry(measured: Mapping[str, Mapping[str, Any]], images: int, path: 
         # All gradient norms are 0 if no neuron fires, and a log axis cannot show 0.
         if any(np.any(np.asarray(line.get_ydata()) > 0) for line in ax.lines[: len(measured)]):
             ax.set_yscale('log')
-    of_blocks.legend(fontsize=8)
+    of_gates.legend(fontsize=8)
     figure.suptitle(count(images, 'image'), fontsize=9)
     save_figure(figure, path)
 
