@@ -14,6 +14,7 @@ import ml_collections
 
 from snnjax.analysis.energy import measure_costs
 from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, mean_of
+from snnjax.analysis.tables import markdown_table
 from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.experiment import check
@@ -98,7 +99,7 @@ def _config_of(workdir: Path) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(kept | {'init_from': '', 'loggers': ''})
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def comparison_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     """Returns a Markdown table with one row per network.
 
     Several seeds of a network are averaged; the accuracy is followed by ± and its standard
@@ -106,20 +107,28 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
       rows: the rows of `measure_run` and `measure_steps`, with the name of the run as ``run``.
+      width: the largest width in characters, as `markdown_table` takes it.
     """
-    lines = [
-        '| network | model | parameters | T | accuracy (%) | firing rate | SyOPs (M) | energy (uJ) '
-        '| step (ms) | memory (MB) |',
-        '|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
-    ]
+    header = (
+        *('network', 'model', 'parameters', 'T', 'accuracy (%)', 'firing rate', 'SyOPs (M)'),
+        *('energy (uJ)', 'step (ms)', 'memory (MB)'),
+    )
+    lines = []
     for name, seeds in by_network(rows).items():
         mean = functools.partial(mean_of, seeds)
         first = seeds[0]
-        accuracy = mean_and_deviation([100 * row['accuracy'] for row in seeds])
         lines.append(
-            f'| {name} | `{first["model"]}` | {first["parameters"]:,} | {first["num_steps"]} '
-            f'| {accuracy} | {mean("firing_rate", 1):.3f} | {mean("syops", 1e6):.2f} '
-            f'| {mean("joules_by_layer", 1e-6):.1f} | {mean("step_seconds", 1e-3):.0f} '
-            f'| {mean("step_bytes", 1e6):.0f} |'
+            [
+                name,
+                f'`{first["model"]}`',
+                f'{first["parameters"]:,}',
+                f'{first["num_steps"]}',
+                mean_and_deviation([100 * row['accuracy'] for row in seeds]),
+                f'{mean("firing_rate", 1):.3f}',
+                f'{mean("syops", 1e6):,.2f}',
+                f'{mean("joules_by_layer", 1e-6):,.1f}',
+                f'{mean("step_seconds", 1e-3):,.0f}',
+                f'{mean("step_bytes", 1e6):,.0f}',
+            ]
         )
-    return '\n'.join(lines)
+    return markdown_table(header, lines, left=2, width=width)

@@ -12,6 +12,7 @@ from typing import Any
 from snnjax.analysis.conversion_curve import images_of, measure_curve
 from snnjax.analysis.energy import measure_costs
 from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, mean_of
+from snnjax.analysis.tables import markdown_table
 from snnjax.analysis.trained import open_trained
 from snnjax.train.state import count_parameters
 
@@ -61,7 +62,7 @@ def measure_converted(folder: Path, **choice: Any) -> dict[str, Any]:
     }
 
 
-def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def costs_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     """Returns a Markdown table in the layout of table 3, with spike counts and energy.
 
     Several seeds of a network are averaged; the accuracy is followed by ± and its standard
@@ -70,12 +71,13 @@ def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
       rows: the rows of `measure_converted`, or of `snnjax.analysis.comparison.measure_run` for
         networks that were trained as SNNs, with the name of the run as ``run``.
+      width: the largest width in characters, as `markdown_table` takes it.
     """
-    lines = [
-        '| network | model | method | T | parameters | ANN (%) | accuracy (%) | spikes per neuron '
-        '| SyOPs (M) | energy by mean rate (uJ) | energy by layer (uJ) |',
-        '|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
-    ]
+    header = (
+        *('network', 'model', 'method', 'T', 'parameters', 'ANN (%)', 'accuracy (%)'),
+        *('spikes per neuron', 'SyOPs (M)', 'energy by mean rate (uJ)', 'energy by layer (uJ)'),
+    )
+    lines = []
     for name, seeds in by_network(rows).items():
         mean = functools.partial(mean_of, seeds)
         first = seeds[0]
@@ -85,10 +87,18 @@ def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
             row.get('spikes_per_neuron', row['firing_rate'] * row['num_steps']) for row in seeds
         )
         lines.append(
-            f'| {name} | `{first["model"]}` | {first.get("method", "trained")} '
-            f'| {first["num_steps"]:,} | {first["parameters"]:,} | {ann} '
-            f'| {mean_and_deviation([100 * row["accuracy"] for row in seeds])} | {spikes:.2f} '
-            f'| {mean("syops", 1e6):.2f} | {mean("snn_joules", 1e-6):.1f} '
-            f'| {mean("joules_by_layer", 1e-6):.1f} |'
+            [
+                name,
+                f'`{first["model"]}`',
+                first.get('method', 'trained'),
+                f'{first["num_steps"]:,}',
+                f'{first["parameters"]:,}',
+                ann,
+                mean_and_deviation([100 * row['accuracy'] for row in seeds]),
+                f'{spikes:.2f}',
+                f'{mean("syops", 1e6):,.2f}',
+                f'{mean("snn_joules", 1e-6):,.1f}',
+                f'{mean("joules_by_layer", 1e-6):,.1f}',
+            ]
         )
-    return '\n'.join(lines)
+    return markdown_table(header, lines, left=3, width=width)

@@ -8,6 +8,7 @@ from typing import Any
 
 from snnjax.analysis.comparison import measure_run
 from snnjax.analysis.runs import RunError, read_table
+from snnjax.analysis.tables import markdown_table
 
 COLUMNS = (
     *('network', 'dataset', 'split', 'time_steps', 'parameters'),
@@ -65,18 +66,26 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def event_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a Markdown table with one row per network and data set."""
-    lines = [
-        '| data set | split | network | T | parameters | accuracy (%) | energy (mJ) |',
-        '|---|---|---|--:|--:|--:|--:|',
-    ]
+def event_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
+    """Returns a Markdown table with one row per network and data set.
+
+    Args:
+      rows: the rows of `measure_row` and `read_rows`.
+      width: the largest width in characters, as `markdown_table` takes it.
+    """
+    header = ('data set', 'network', 'split', 'T', 'parameters', 'accuracy (%)', 'energy (mJ)')
+    lines = []
     for row in rows:
         energy, parameters = row.get('energy_mJ'), row.get('parameters')
         lines.append(
-            f'| {row["dataset"]} | {row["split"]} | {row["network"]} '
-            f'| {row.get("time_steps") or "-"} '
-            f'| {f"{parameters:,}" if parameters else "-"} | {100 * row["accuracy"]:.1f} '
-            f'| {f"{energy:.3g}" if energy else "-"} |'
+            [
+                row['dataset'],
+                row['network'],
+                row['split'],
+                f'{row.get("time_steps") or "-"}',
+                f'{parameters:,}' if parameters else '-',
+                f'{100 * row["accuracy"]:.1f}',
+                f'{energy:.3g}' if energy else '-',
+            ]
         )
-    return '\n'.join(lines)
+    return markdown_table(header, lines, left=3, width=width, keys=2)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.analysis.outputs import write_output
+from snnjax.analysis.tables import markdown_table
 from snnjax.errors import UserError
 from snnjax.models.params import forward_order, is_in_stage
 from snnjax.models.registry import family_and_depth
@@ -232,18 +233,22 @@ def accuracies_by_depth(
     return table
 
 
-def depth_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def depth_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     """Returns table 2 in Markdown: test accuracy in percent by family and depth.
 
     Several seeds are averaged; their mean is followed by ± and the standard deviation.
+
+    Args:
+      rows: the rows of a sweep; `summarise_run` makes them.
+      width: the largest width in characters, as `markdown_table` takes it.
     """
     table = accuracies_by_depth(rows)
     depths = sorted({depth for of_family in table.values() for depth in of_family})
-    lines = [f'| depth | {" | ".join(map(str, depths))} |', '|---|' + '--:|' * len(depths)]
-    for family, of_family in table.items():
-        cells = [mean_and_deviation(of_family.get(depth, [])) for depth in depths]
-        lines.append(f'| `{family}` | {" | ".join(cells)} |')
-    return '\n'.join(lines)
+    lines = [
+        [f'`{family}`', *(mean_and_deviation(of_family.get(depth, [])) for depth in depths)]
+        for family, of_family in table.items()
+    ]
+    return markdown_table(['depth', *map(str, depths)], lines, width=width)
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

@@ -41,6 +41,7 @@ from snnjax.tools.command_line import (
 )
 from snnjax.tools.paths import figure_file, output_file
 from snnjax.tools.sweep import TABLE
+from snnjax.tools.terminal import terminal_width
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
@@ -123,7 +124,7 @@ def _compare_costs(args: argparse.Namespace) -> None:
     rows += of_config
     for folder in args.converted:
         rows.append({'run': folder.name, **measure_converted(folder, **options)})
-    print(costs_table(rows))
+    print(costs_table(rows, terminal_width()))
     if args.json:
         args.json.write(rows)
     if args.csv:
@@ -204,7 +205,7 @@ def _compare_training(args: argparse.Namespace) -> None:
         for name, seeds in networks.items()
         for row in seeds
     ]
-    print(comparison_table(rows))
+    print(comparison_table(rows, terminal_width()))
     device = jax.devices()[0]
     print(f'training steps on {count(jax.device_count(), f"{device.device_kind} device")}')
     for row in rows:

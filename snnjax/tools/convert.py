@@ -202,15 +202,21 @@ def _measure_few_spikes(
 def _report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     from snnjax.analysis.conversion_figures import save_conversion
     from snnjax.analysis.runs import write_table
+    from snnjax.analysis.tables import text_table
 
-    print(f'{"T":>5}{"accuracy":>10}{"rate":>8}{"spikes":>8}{"SyOPs":>12}{"energy":>12}')
-    for row in rows:
-        print(
-            f'{row["num_steps"]:5}{row["accuracy"]:10.4f}{row["firing_rate"]:8.4f}'
-            f'{row["spikes_per_neuron"]:8.2f}{row["syops"] / 1e6:10.2f} M'
-            f'{1e6 * row["joules_by_layer"]:9.2f} uJ',
-            flush=True,
+    header = ('T', 'accuracy', 'firing rate', 'spikes per neuron', 'SyOPs (M)', 'energy (uJ)')
+    lines = [
+        (
+            f'{row["num_steps"]:,}',
+            f'{row["accuracy"]:.4f}',
+            f'{row["firing_rate"]:.4f}',
+            f'{row["spikes_per_neuron"]:.2f}',
+            f'{row["syops"] / 1e6:,.2f}',
+            f'{1e6 * row["joules_by_layer"]:,.2f}',
         )
+        for row in rows
+    ]
+    print(text_table(header, lines, left=0), flush=True)
     if args.json:
         args.json.write(rows)
     if args.csv:

@@ -35,6 +35,7 @@ from snnjax.errors import run_command
 from snnjax.paths import expand
 from snnjax.spelling import count
 from snnjax.tools.command_line import add_argument, new_parser
+from snnjax.tools.terminal import fit_terminal
 
 # Each check imports the packages that it needs, so that a missing package fails this check only.
 
@@ -92,7 +93,7 @@ def _check(args: argparse.Namespace) -> int:
     failed = False
     for name, check in make_checks(args.data_dir).items():
         result = attempt(check)
-        print(result.line(name), flush=True)
+        print(fit_terminal(result.line(name)), flush=True)
         failed |= result.status == 'FAIL'
     return int(failed)
 

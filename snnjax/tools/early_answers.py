@@ -35,20 +35,28 @@ def _early_answers(args: argparse.Namespace) -> None:
     from snnjax.analysis.early_answers import measure_early_answers
     from snnjax.analysis.event_figures import save_early_answers
     from snnjax.analysis.runs import write_table
+    from snnjax.analysis.tables import text_table
 
     curves = {}
     for name, trained in open_each(args):
         print(trained.describe())
         curves[name] = measure_early_answers(trained)
-        print(f'{"step":>5}{"time":>10}{"accuracy":>10}{"of step":>10}')
-        for row in curves[name]:
-            time = row['milliseconds']
-            shown = f'{time:.0f} ms' if time else f'{100 * row["share"]:.0f} %'
-            print(
-                f'{row["num_steps"]:5}{shown:>10}{row["accuracy"]:10.4f}'
-                f'{row["step_accuracy"]:10.4f}',
-                flush=True,
+        in_time = all(row['milliseconds'] for row in curves[name])
+        header = (
+            'time step',
+            'time (ms)' if in_time else 'frames (%)',
+            *('accuracy', 'accuracy of this step alone'),
+        )
+        lines = [
+            (
+                f'{row["num_steps"]}',
+                f'{row["milliseconds"] if in_time else 100 * row["share"]:,.0f}',
+                f'{row["accuracy"]:.4f}',
+                f'{row["step_accuracy"]:.4f}',
             )
+            for row in curves[name]
+        ]
+        print(text_table(header, lines, left=0), flush=True)
     rows = [{'run': name, **row} for name, curve in curves.items() for row in curve]
     if args.json:
         args.json.write(rows)

@@ -22,6 +22,7 @@ from typing import Any
 
 from snnjax.errors import UserError, WeightsError
 from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
+from snnjax.tools.terminal import fit_terminal
 from snnjax.tools.weights_arguments import add_checkpoint_argument, add_weights_argument
 
 
@@ -45,7 +46,7 @@ def _inspect(args: argparse.Namespace) -> None:
     if args.json:
         args.json.write(found)
     if not (args.json and args.json.is_stdout):
-        print(describe(found, every=args.all))
+        print(fit_terminal(describe(found, every=args.all)))
 
 
 def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:

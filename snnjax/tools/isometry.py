@@ -63,21 +63,35 @@ def describe(measured: dict[str, Any]) -> str:
     Args:
       measured: the result of `snnjax.analysis.isometry.measure_isometry`.
     """
-    lines = [f'{"block":22}{"phi":>16}{"1 + phi(res.)":>15}{"spread":>9}{"|gradient|":>12}']
-    for block in measured['blocks']:
-        predicted = block['predicted']
-        lines.append(
-            f'{block["name"]:22}{block["phi"]:8.3f} ± {block["error"]:5.3f}'
-            + (f'{predicted:15.3f}' if predicted else f'{"-":>15}')
-            + f'{block["spread"]:9.2f}{measured["gradient_norms"][block["name"]]:12.4f}'
+    from snnjax.analysis.tables import text_table
+
+    blocks = [
+        (
+            block['name'],
+            f'{block["phi"]:.3f} ± {block["error"]:.3f}',
+            f'{block["predicted"]:.3f}' if block['predicted'] else '-',
+            f'{block["spread"]:.2f}',
+            f'{measured["gradient_norms"][block["name"]]:.4g}',
         )
+        for block in measured['blocks']
+    ]
     product = math.prod(block['phi'] for block in measured['blocks'])
-    lines.append(f'{"product of all":22}{product:8.3g}')
-    lines.append(f'{"firing decision":22}{"phi":>9}{"p / a^2":>10}')
-    for gate in measured['gates']:
-        predicted = '-' if gate['predicted'] is None else f'{gate["predicted"]:.4f}'
-        lines.append(f'{gate["name"]:22}{gate["phi"]:9.4f}{predicted:>10}')
-    return '\n'.join(lines)
+    gates = [
+        (
+            gate['name'],
+            f'{gate["phi"]:.4f}',
+            '-' if gate['predicted'] is None else f'{gate["predicted"]:.4f}',
+        )
+        for gate in measured['gates']
+    ]
+    return '\n'.join(
+        [
+            text_table(('block', 'phi', '1 + phi(residual)', 'spread', '|gradient|'), blocks),
+            f'product of all phi: {product:.3g}',
+            '',
+            text_table(('firing decision', 'phi', 'p / a^2'), gates),
+        ]
+    )
 
 
 if __name__ == '__main__':

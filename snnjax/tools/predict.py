@@ -26,6 +26,7 @@ from snnjax.paths import expand
 from snnjax.spelling import natural_order
 from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
 from snnjax.tools.paths import output_file
+from snnjax.tools.terminal import fit_terminal
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
@@ -76,7 +77,7 @@ def _predict(args: argparse.Namespace) -> None:
     results = loaded.classify_each(files, batch_size=args.batch_size)
     for file, result in zip(files, results, strict=True):
         found.append(describe(file, result))
-        print(_line(file, result), flush=True)
+        print(fit_terminal(_line(file, result)), flush=True)
     if args.json:
         args.json.write(found)
     if args.csv:

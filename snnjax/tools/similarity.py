@@ -66,19 +66,23 @@ def describe(similarities: Sequence[Similarity]) -> str:
     Args:
       similarities: the result of `snnjax.analysis.similarity.measure_similarity`.
     """
-    lines = [f'{"block":16}{"SSIM":>8}{"identical":>11}']
-    for block in similarities:
-        if block.mean is None or block.identical is None:
-            lines.append(f'{block.block:16}{"-":>8}{"-":>11}')
-        else:
-            lines.append(f'{block.block:16}{block.mean:8.4f}{block.identical:11.1%}')
+    from snnjax.analysis.tables import text_table
+
+    rows = [
+        (block.block, '-', '-')
+        if block.mean is None or block.identical is None
+        else (block.block, f'{block.mean:.4f}', f'{block.identical:.1%}')
+        for block in similarities
+    ]
     unchanged = sum(block.unchanged for block in similarities)
     rounded = sum(block.mean is not None and block.mean >= 0.995 for block in similarities)
-    lines.append(
-        f'blocks with an SSIM of exactly 1 for every image: {unchanged}; '
-        f'blocks with an SSIM that rounds to 1.00: {rounded}'
+    return '\n'.join(
+        [
+            text_table(('block', 'SSIM', 'unchanged images'), rows),
+            f'blocks with an SSIM of exactly 1 for every image: {unchanged}',
+            f'blocks with an SSIM that rounds to 1.00: {rounded}',
+        ]
     )
-    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

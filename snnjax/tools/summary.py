@@ -20,6 +20,7 @@ from snnjax.errors import ConfigError
 from snnjax.spelling import count
 from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
 from snnjax.tools.model_arguments import add_set_argument, model_options
+from snnjax.tools.terminal import terminal_width
 
 if TYPE_CHECKING:
     from snnjax.models.summary import LayerSummary
@@ -59,7 +60,7 @@ def _summary(args: argparse.Namespace) -> None:
         raise ConfigError(str(error)) from error
     if args.json:
         args.json.write([dataclasses.asdict(layer) for layer in layers])
-    print(table(layers))
+    print(table(layers, terminal_width()))
     print()
     parameters = sum(layer.parameters for layer in layers)
     print(f'{args.model}, images {size}x{size}x{model.in_channels}, ', end='')
@@ -72,14 +73,17 @@ def _summary(args: argparse.Namespace) -> None:
         print(f'  with {label} as input {macs:,}')
 
 
-def table(layers: Iterable[LayerSummary]) -> str:
-    """Returns the layers as a text table with aligned columns.
+def table(layers: Iterable[LayerSummary], width: int | None = None) -> str:
+    """Returns the layers as a text table.
 
     Args:
       layers: the layers of the network; `snnjax.models.summary.summarise` returns them.
+      width: the largest width in characters, as `snnjax.analysis.tables.text_table` takes it.
     """
-    rows = [('layer', 'kind', 'input', 'output', 'runs', 'parameters', 'operations')]
-    rows += [
+    from snnjax.analysis.tables import text_table
+
+    header = ('layer', 'kind', 'input', 'output', 'runs', 'parameters', 'operations')
+    rows = [
         (
             layer.name,
             layer.kind,
@@ -91,13 +95,7 @@ def table(layers: Iterable[LayerSummary]) -> str:
         )
         for layer in layers
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        text = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
-        text += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-        lines.append('  '.join(text).rstrip())
-    return '\n'.join(lines)
+    return text_table(header, rows, left=3, width=width)
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
 from snnjax.paths import expand
 from snnjax.tools.config_arguments import ConfigParser
+from snnjax.tools.terminal import terminal_width
 from snnjax.train.config_file import call_config_file, split_config
 from snnjax.train.signals import end_on_signals, handle_signals
 
@@ -106,7 +107,7 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
         write_table(workdir / TABLE, list(rows.values()))
     done = [rows[name] for name in runs]
     if all(row['depth'] for row in done):
-        print(depth_table(done))
+        print(depth_table(done, terminal_width()))
         _draw(done, workdir)
     else:
         for row in done:

@@ -27,6 +27,7 @@ from snnjax.tools.command_line import add_json_argument, prints_aside
 from snnjax.tools.config_arguments import ConfigParser
 from snnjax.tools.paths import figure_file, output_file
 from snnjax.tools.sweep import get_runs, sweep
+from snnjax.tools.terminal import terminal_width
 from snnjax.train.config_file import read_config, split_config
 
 _USAGE = 'python -m snnjax.tools.table4 --config=configs/table4.py --workdir=DIR'
@@ -92,7 +93,7 @@ def _table(args: Any, changes: Sequence[str]) -> int:
     rows += [row for row in others if row['dataset'] in named]
     order = list(dict.fromkeys(row['dataset'] for row in rows))
     rows.sort(key=lambda row: order.index(row['dataset']))
-    print(event_table(rows))
+    print(event_table(rows, terminal_width()))
     if args.json:
         args.json.write(rows)
     if args.csv:

@@ -42,19 +42,23 @@ def _time_steps(args: argparse.Namespace) -> None:
     steps = range(1, args.max_steps + 1)
     trained = open_arguments(args)
     print(trained.describe())
-    print(
-        f'{"T":>3}{"accuracy":>10}{"rate":>8}{"SyOPs":>12}{"energy":>12}{"by layer":>12}',
-        flush=True,
-    )
+    print("energy by the paper's convention (mean firing rate) and by layer")
+    # Rows are printed as soon as they are measured: the widths are those of the header.
+    header = ('  T', 'accuracy', 'firing rate', '  SyOPs (M)', 'mean rate (uJ)', 'by layer (uJ)')
+    print('  '.join(header), flush=True)
     rows = []
     for row in measure_time_steps(lambda t: open_arguments(args, num_steps=t), steps):
         rows.append(row)
-        print(
-            f'{row["num_steps"]:3}{row["accuracy"]:10.4f}{row["firing_rate"]:8.4f}'
-            f'{row["syops"] / 1e6:10.2f} M{1e6 * row["snn_joules"]:9.2f} uJ'
-            f'{1e6 * row["joules_by_layer"]:9.2f} uJ',
-            flush=True,
+        cells = (
+            f'{row["num_steps"]}',
+            f'{row["accuracy"]:.4f}',
+            f'{row["firing_rate"]:.4f}',
+            f'{row["syops"] / 1e6:,.2f}',
+            f'{1e6 * row["snn_joules"]:,.2f}',
+            f'{1e6 * row["joules_by_layer"]:,.2f}',
         )
+        aligned = (cell.rjust(len(title)) for cell, title in zip(cells, header, strict=True))
+        print('  '.join(aligned), flush=True)
     if args.json:
         args.json.write(rows)
     if args.csv:

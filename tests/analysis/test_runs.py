@@ -51,10 +51,10 @@ def test_the_depth_table_has_means_and_deviations_over_seeds():
         ]
     ]
     assert depth_table(rows).splitlines() == [
-        '| depth | 8 | 20 |',
-        '|---|--:|--:|',
-        '| `plain_net` | 60.0 | 50.0 |',
-        '| `ms_resnet` | 62.0 ± 1.4 |  |',
+        '| depth       |          8 |   20 |',
+        '| ----------- | ---------: | ---: |',
+        '| `plain_net` |       60.0 | 50.0 |',
+        '| `ms_resnet` | 62.0 ± 1.4 |      |',
     ]
 
 
