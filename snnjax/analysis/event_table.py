@@ -61,7 +61,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         }
         for key in ('network', 'dataset', 'split', 'accuracy'):
             if given.get(key) in (None, ''):
-                raise RunError(f'{path}: row {number} has no {key}')
+                raise RunError(f'{path}: row {number} has no {key}: fill it in')
         rows.append({key: given.get(key) for key in COLUMNS})
     return rows
 

@@ -206,7 +206,7 @@ def measure_gates(
       UnsuitableModelError: if the network has no spiking neurons.
     """
     if not model.is_spiking:
-        raise UnsuitableModelError('the network has no spiking neurons')
+        raise UnsuitableModelError('the network has no spiking neurons: give a spiking network')
     model, images = _in_float32(model, images)
     names: list[str] = []
 
@@ -326,7 +326,7 @@ def measure_isometry(
       UnsuitableModelError: if the network has no blocks or no spiking neurons.
     """
     if not trained.model.block_names:
-        raise UnsuitableModelError('the network has no blocks')
+        raise UnsuitableModelError('the network has no blocks: give a residual network')
     batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
     images = trained.normalised(batch)
     model, key = trained.model, jax.random.key(0)

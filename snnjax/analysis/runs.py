@@ -164,7 +164,7 @@ def _read_cells(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise RunError(f'{path} has two columns of the same name: give another file')
     for number, row in enumerate(rows, start=1):
         if None in row:
-            raise RunError(f'{path}: row {number} has more cells than there are columns')
+            raise RunError(f'{path}: row {number} has more cells than the header: correct it')
     return columns, rows
 
 

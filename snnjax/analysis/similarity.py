@@ -123,10 +123,10 @@ def measure_similarity(trained: LoadedModel) -> list[Similarity]:
 
 
 def _patterns(calls: Sequence[Call]) -> list[jax.Array]:
-    """Spikes that stand for the stream before the first block, and behind each of them."""
+    """Returns the spikes before the first block and after each block; see `measure_similarity`."""
     blocks = [call for call in calls if isinstance(call.module, Block)]
     if not blocks:
-        raise UnsuitableModelError('the network has no blocks')
+        raise UnsuitableModelError('the network has no blocks: give a residual network')
     neurons = [call for call in calls if isinstance(call.module, SpikingNeurons)]
     spikes = {id(call.output): call.output for call in neurons}
     spikes |= {id(call.input): call.output for call in neurons}

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from snnjax.errors import ConfigError
+from snnjax.spelling import count
 from snnjax.tools.command_line import add_json_argument, parse_and_run
 from snnjax.tools.paths import figure_file
 from snnjax.tools.weights_arguments import make_parser, open_each
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--residual_scale',
         type=float,
-        help='scale gamma to set at the end of all residual paths; default: as they are',
+        help='scale gamma to set at the end of all residual paths; default: unchanged',
     )
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)
@@ -48,7 +49,7 @@ def _isometry(args: argparse.Namespace) -> None:
         raise ConfigError(f'--probes={args.probes} must be at least 2')
     measured = {}
     for name, trained in open_each(args):
-        print(f'{trained.describe()}\n{args.probes} probes', flush=True)
+        print(f'{trained.describe()}\n{count(args.probes, "probe")}', flush=True)
         measured[name] = measure_isometry(trained, args.probes, args.residual_scale)
         print(describe(measured[name]), flush=True)
     if args.json:

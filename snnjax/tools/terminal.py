@@ -8,7 +8,7 @@ import textwrap
 
 
 def terminal_width() -> int | None:
-    """Returns the number of characters in a line of the terminal; None if stdout is none."""
+    """Returns the width of the terminal in characters; None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -16,7 +16,7 @@ def fit_terminal(text: str) -> str:
     """Returns a text with its long lines wrapped to the terminal, at words and with an indent.
 
     Args:
-      text: the text; it is returned as it is if stdout is no terminal.
+      text: the text; it is returned unchanged if stdout is not a terminal.
     """
     width = terminal_width()
     if width is None or width < 20:
