@@ -159,7 +159,7 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     assert doctor.check_cache().found.startswith(f'{tmp_path}: ')
     monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert doctor.check_cache().found.startswith(f'{tmp_path / "snnjax"}, not made yet: ')
+    assert doctor.check_cache().found.startswith(f'{tmp_path / "snnjax"}, not created yet: ')
 
 
 @pytest.fixture
