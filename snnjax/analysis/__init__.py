@@ -1,1 +1,1 @@
-"""What can be learnt from a model or a run."""
+"""Measurements, tables and figures of models and runs."""

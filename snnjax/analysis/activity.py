@@ -1,4 +1,4 @@
-"""How often neurons fire and what synapses do of it, counted over whole splits of data sets."""
+"""Spike and synaptic-operation counts over a whole data split."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from snnjax.models.summary import LayerSummary, summarise
 
 @dataclasses.dataclass(frozen=True)
 class NeuronActivity:
-    """A layer of neurons.
+    """The spike counts of a layer of neurons.
 
     Attributes:
-      name: its place, ``stage1/block1/spike1``.
-      spikes: of each neuron (H, W, C) over all images and time steps, int64.
-      steps: time steps times images, the most that there can be of them.
+      name: the path of the layer, for example ``stage1/block1/spike1``.
+      spikes: the number of spikes of each neuron over all images and time steps, an int64 array
+        of shape (H, W, C).
+      steps: the number of time steps times the number of images, the largest possible count.
     """
 
     name: str
@@ -34,29 +35,29 @@ class NeuronActivity:
 
     @property
     def firing_rate(self) -> float:
-        """Firing probability of a neuron per time step (section 5.3)."""
+        """Returns the mean number of spikes per neuron and time step (section 5.3)."""
         return float(self.spikes.mean()) / self.steps
 
     @property
     def dead(self) -> int:
-        """How many neurons never fired."""
+        """Returns the number of neurons that never fired."""
         return int((self.spikes == 0).sum())
 
     @property
     def saturated(self) -> int:
-        """How many neurons fired in every time step of every image."""
+        """Returns the number of neurons that fired at every time step of every image."""
         return int((self.spikes == self.steps).sum())
 
 
 @dataclasses.dataclass(frozen=True)
 class SynapseActivity:
-    """A convolution, or a fully connected layer.
+    """The synaptic operations of a convolution or a fully connected layer.
 
     Attributes:
-      name: its place, ``stage1/block1/conv1/conv``.
-      input_rate: share of its inputs that are not zero.
-      operations: multiplications with an input that is not zero, mean of an image; over all time
-        steps, or once where the input does not change over time. Padding does not count.
+      name: the path of the layer, for example ``stage1/block1/conv1/conv``.
+      input_rate: the share of nonzero inputs, between 0 and 1.
+      operations: the mean number of multiplications by a nonzero input per image. All time steps
+        count; if the input is constant over time, it counts once. Padding does not count.
     """
 
     name: str
@@ -66,13 +67,14 @@ class SynapseActivity:
 
 @dataclasses.dataclass(frozen=True)
 class Activity:
-    """What was counted.
+    """The counts of a model over a data split.
 
     Attributes:
-      images: how many.
-      confusion: images by (class, predicted class), int64.
-      neurons: layers of neurons, in the order in which they run.
-      synapses: convolutions and the classifier, likewise.
+      images: the number of images.
+      confusion: the number of images by (class, predicted class), an int64 array of shape
+        (classes, classes).
+      neurons: the layers of neurons, in execution order.
+      synapses: the convolutions and the classifier, in execution order.
     """
 
     images: int
@@ -82,26 +84,26 @@ class Activity:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that are classified as what they are."""
+        """Returns the top-1 accuracy, between 0 and 1."""
         return float(np.trace(self.confusion)) / self.images
 
     @property
     def firing_rate(self) -> float:
-        """Over all neurons of the network."""
+        """Returns the firing rate, averaged over all neurons of the network."""
         spikes = sum(int(layer.spikes.sum()) for layer in self.neurons)
         return spikes / sum(layer.spikes.size * layer.steps for layer in self.neurons)
 
 
 def measure_activity(trained: LoadedModel) -> Activity:
-    """Counts spikes and operations over all examples of a trained model.
+    """Counts spikes and synaptic operations over all examples of a loaded model.
 
-    Nothing is estimated or rounded: what is counted are integers, on the device and on the host.
+    The counts are exact: they are integers on the device and on the host.
 
     Args:
-      trained: the model; of an ANN, what counts as a spike is an output above zero.
+      trained: the model and its examples. In an ANN, an output above zero counts as a spike.
 
     Raises:
-      DecodeError: for a photo that cannot be decoded.
+      DecodeError: if a photo cannot be decoded.
     """
     model, num_classes = trained.model, trained.dataset.num_classes
 
@@ -154,12 +156,12 @@ def _of(layers: Sequence[LayerSummary], *kinds: str) -> list[LayerSummary]:
 
 
 def _add(total: Any, counts: Any) -> Any:
-    """Sums of two batches, in 64 bits."""
+    """Adds the counts of a batch to the totals in int64."""
     return jax.tree.map(lambda a, b: np.int64(a) + np.int64(b), total, counts)
 
 
 def _count_spikes(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
-    """Of each neuron over the images that count; and how many there can be."""
+    """Counts the spikes of each neuron over unmasked images, and the largest possible count."""
     spikes = call.output
     if isinstance(call.module, FewSpikes):
         counts: Any = call.module.apply(call.variables, call.input, method='fire')[1]
@@ -177,9 +179,9 @@ def _count_spikes(call: Call, mask: jax.Array) -> dict[str, jax.Array]:
 def _count_inputs(
     call: Call, mask: jax.Array, spikes: jax.Array | None = None
 ) -> dict[str, jax.Array]:
-    """By image (B,): inputs, those that are not zero, and how often these reach an output pixel.
+    """Counts inputs, nonzero inputs, and pairs of a nonzero input and an output pixel it reaches.
 
-    Of neurons that send more than one spike, ``spikes``, each of them counts.
+    Each count has shape (B,). If ``spikes`` gives spikes per input, each spike counts.
     """
     x = call.input
     nonzero = (x != 0 if spikes is None else spikes) * _over(mask, x)

@@ -1,4 +1,4 @@
-"""Networks beside each other: what they reach, and what they and their training cost."""
+"""Accuracy, inference cost and training cost of several networks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import ml_collections
 
 from snnjax.analysis.energy import measure_costs
 from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, mean_of
+from snnjax.analysis.tables import markdown_table
 from snnjax.analysis.trained import data_as_trained, open_trained
 from snnjax.data.pipeline import TrainingBatches
 from snnjax.train.experiment import check
@@ -25,14 +26,14 @@ from snnjax.train.state import count_parameters
 
 
 def measure_run(workdir: Path, **choice: Any) -> dict[str, Any]:
-    """What a trained network reaches and costs in inference.
+    """Measures the accuracy and the inference cost of a trained network.
 
     Args:
-      workdir: of its run.
-      **choice: arguments of `open_trained` for the checkpoint and the examples.
+      workdir: the work directory of the run.
+      **choice: the arguments of `open_trained` that select the checkpoint and the examples.
 
     Returns:
-      ``model``, ``parameters``, ``step`` of the checkpoint, and the row of
+      A row with ``model``, ``parameters``, ``step`` (the step of the checkpoint), and the keys of
       `snnjax.analysis.energy.measure_costs`.
     """
     trained = open_trained(str(workdir), **choice)
@@ -47,18 +48,18 @@ def measure_run(workdir: Path, **choice: Any) -> dict[str, Any]:
 def measure_steps(
     workdirs: Mapping[str, Path], rounds: int, data: Mapping[str, Any] | None = None
 ) -> dict[str, dict[str, float]]:
-    """What a training step of several runs costs on this machine.
+    """Measures the time and the memory of a training step of several runs on this machine.
 
-    All take turns, round by round, so that what else the machine does is shared among them.
+    The runs take turns, one step per round, so that other load on the machine affects all of them.
 
     Args:
-      workdirs: of the runs, by name.
-      rounds: steps of each that are timed, after one that is not.
-      data: fields of `DataOptions` that are other than in training.
+      workdirs: the work directories by run name.
+      rounds: the number of timed steps per run; one untimed step comes first.
+      data: the fields of `DataOptions` that differ from training; None for no changes.
 
     Returns:
-      By name: ``step_seconds``, the median, and ``step_bytes``, what XLA allocates beside the
-      arguments and results of the step.
+      A dictionary by run name with ``step_seconds``, the median step time, and ``step_bytes``, the
+      memory that XLA allocates besides the arguments and results of the step.
     """
     mesh = make_mesh()
     steps: dict[str, Any] = {}
@@ -93,30 +94,41 @@ def measure_steps(
 def _config_of(workdir: Path) -> ml_collections.ConfigDict:
     kept = read_config(workdir)
     if kept is None:
-        raise RunError(f'{workdir} has no config.json: give the workdir of a sweep')
-    # They need not be there any more.
+        raise RunError(f'{workdir} has no config.json: give the work directory of a sweep')
+    # The initial weights and the loggers may no longer exist, and timing needs neither.
     return ml_collections.ConfigDict(kept | {'init_from': '', 'loggers': ''})
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line a network in Markdown; where there are several seeds, means, and deviations behind ±.
+def comparison_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
+    """Returns a Markdown table with one row per network.
+
+    Several seeds of a network are averaged; the accuracy is followed by ± and its standard
+    deviation.
 
     Args:
-      rows: with what `measure_run` and `measure_steps` give, and ``run``, the name.
+      rows: the rows of `measure_run` and `measure_steps`, with the name of the run as ``run``.
+      width: the largest width in characters, as `markdown_table` takes it.
     """
-    lines = [
-        '| network | model | parameters | T | accuracy (%) | firing rate | SyOPs (M) | energy (uJ) '
-        '| step (ms) | memory (MB) |',
-        '|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
-    ]
+    header = (
+        *('network', 'model', 'parameters', 'T', 'accuracy (%)', 'firing rate', 'SyOPs (M)'),
+        *('energy (uJ)', 'step (ms)', 'memory (MB)'),
+    )
+    lines = []
     for name, seeds in by_network(rows).items():
         mean = functools.partial(mean_of, seeds)
         first = seeds[0]
-        accuracy = mean_and_deviation([100 * row['accuracy'] for row in seeds])
         lines.append(
-            f'| {name} | `{first["model"]}` | {first["parameters"]:,} | {first["num_steps"]} '
-            f'| {accuracy} | {mean("firing_rate", 1):.3f} | {mean("syops", 1e6):.2f} '
-            f'| {mean("joules_by_layer", 1e-6):.1f} | {mean("step_seconds", 1e-3):.0f} '
-            f'| {mean("step_bytes", 1e6):.0f} |'
+            [
+                name,
+                f'`{first["model"]}`',
+                f'{first["parameters"]:,}',
+                f'{first["num_steps"]}',
+                mean_and_deviation([100 * row['accuracy'] for row in seeds]),
+                f'{mean("firing_rate", 1):.3f}',
+                f'{mean("syops", 1e6):,.2f}',
+                f'{mean("joules_by_layer", 1e-6):,.1f}',
+                f'{mean("step_seconds", 1e-3):,.0f}',
+                f'{mean("step_bytes", 1e6):,.0f}',
+            ]
         )
-    return '\n'.join(lines)
+    return markdown_table(header, lines, left=2, width=width)

@@ -1,4 +1,4 @@
-"""Accuracy, spikes and energy of converted networks by the number of time steps, in one pass."""
+"""Accuracy, spike counts and energy of converted networks over time steps, in one pass."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from snnjax.train.progress import watched
 
 
 def images_of(trained: LoadedModel) -> Calibration:
-    """Returns the examples of a network as conversion takes them.
+    """Returns the examples of a loaded model in the format of the conversion functions.
 
     Args:
-      trained: the network, with its examples.
+      trained: the model and its examples.
     """
     batches = EvaluationBatches(trained.examples, trained.batch_size)
     normalised = jax.jit(lambda image: trained.normalised({'image': image}))
@@ -46,20 +46,21 @@ def measure_curve(
     image_shape: tuple[int, ...],
     steps: Sequence[int],
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Simulates a converted network once, and tells what it reaches and costs at some times.
+    """Simulates a converted network once and measures accuracy and cost at several time steps.
 
     Args:
       model: the network.
-      variables: its own.
-      images: test images.
-      image_shape: (H, W, C).
-      steps: numbers of time steps.
+      variables: the variables of the network.
+      images: the test images.
+      image_shape: the shape of an image, (H, W, C).
+      steps: the numbers of time steps to measure at.
 
     Returns:
-      A row for each number of steps, and the firing rate of each layer over the most steps. Rows
-      have ``num_steps``, ``images``, ``accuracy``, ``firing_rate``; ``spikes``, those of all
-      neurons for an image; ``spikes_per_neuron``; ``syops`` and ``snn_joules`` by the paper's
-      convention and ``joules_by_layer`` by layer, see `snnjax.analysis.energy`.
+      A row per number of time steps, and the firing rate of each layer over the longest
+      simulation. A row has ``num_steps``, ``images``, ``accuracy``, ``firing_rate``, ``spikes``
+      (of all neurons per image), ``spikes_per_neuron`` (per image), ``syops`` and ``snn_joules``
+      (by the paper's convention), ``acs``, ``macs`` and ``joules_by_layer`` (summed over layers).
+      Operations and energies are per image; `snnjax.analysis.energy` defines them.
     """
     steps = sorted(set(steps))
     hits = dict.fromkeys(steps, 0)
@@ -134,10 +135,10 @@ def _neurons(layer: LayerSummary) -> int:
 
 
 def describe_silent(rates: Mapping[str, float]) -> list[str]:
-    """Returns a line for each layer that never fires, or fires in every step, by its name.
+    """Returns a warning for each layer that never fires and each that fires at every time step.
 
     Args:
-      rates: firing rates of layers, see `measure_curve`.
+      rates: the firing rates by layer name; `measure_curve` returns them.
     """
     lines = [
         f'{name} never fires: its threshold may be too high, or it needs more time steps'
@@ -145,7 +146,7 @@ def describe_silent(rates: Mapping[str, float]) -> list[str]:
         if rate == 0
     ]
     return lines + [
-        f'{name} fires in every step: its threshold is too low'
+        f'{name} fires at every time step: its threshold is too low'
         for name, rate in rates.items()
         if rate == 1
     ]

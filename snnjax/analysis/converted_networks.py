@@ -1,4 +1,4 @@
-"""Converted networks beside trained ones: what they reach, and what an image costs."""
+"""Accuracy and inference cost of converted networks, compared with trained ones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Any
 from snnjax.analysis.conversion_curve import images_of, measure_curve
 from snnjax.analysis.energy import measure_costs
 from snnjax.analysis.runs import RunError, by_network, mean_and_deviation, mean_of
+from snnjax.analysis.tables import markdown_table
 from snnjax.analysis.trained import open_trained
 from snnjax.train.state import count_parameters
 
 
 def read_conversion(folder: Path) -> dict[str, Any]:
-    """Returns what ``model.json`` of a folder says of the conversion.
+    """Returns the entry ``conversion`` of the ``model.json`` of a folder.
 
     Raises:
-      RunError: for a folder that `snnjax.tools.convert` has not written.
+      RunError: if `snnjax.tools.convert` did not write the folder.
     """
     path = folder / 'model.json'
     about = json.loads(path.read_text()).get('conversion') if path.is_file() else None
     if about is None:
-        raise RunError(f'{folder} is no converted network: give a folder that convert has written')
+        raise RunError(f'{folder} holds no converted network: give a folder that convert wrote')
     return about
 
 
@@ -33,15 +34,15 @@ def measure_converted(folder: Path, **choice: Any) -> dict[str, Any]:
     """Measures a converted network at its number of time steps.
 
     Args:
-      folder: folder that `snnjax.tools.convert` has written.
-      **choice: arguments of `open_trained` for the examples.
+      folder: the folder that `snnjax.tools.convert` wrote.
+      **choice: the arguments of `open_trained` that select the examples.
 
     Returns:
-      ``model``, ``method``, ``parameters``, and what a row of `measure_curve` has. Few-spike
-      networks have the time steps of all layers together.
+      A row with ``model``, ``method``, ``parameters``, and the keys of `measure_curve`. The
+      ``num_steps`` of a few-spike network are summed over its layers.
 
     Raises:
-      RunError: for another folder.
+      RunError: if the folder holds no converted network.
     """
     about = read_conversion(folder)
     trained = open_trained(str(folder), **choice)
@@ -61,19 +62,22 @@ def measure_converted(folder: Path, **choice: Any) -> dict[str, Any]:
     }
 
 
-def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line a network in Markdown, as table 3 has them, with spikes and energy.
+def costs_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
+    """Returns a Markdown table in the layout of table 3, with spike counts and energy.
+
+    Several seeds of a network are averaged; the accuracy is followed by ± and its standard
+    deviation.
 
     Args:
-      rows: rows with ``run``, the name, and what `measure_converted` gives; or what
-        `snnjax.analysis.comparison.measure_run` does, whose networks were trained as they are.
-        Where there are several seeds, means are told, and deviations of the accuracy behind ±.
+      rows: the rows of `measure_converted`, or of `snnjax.analysis.comparison.measure_run` for
+        networks that were trained as SNNs, with the name of the run as ``run``.
+      width: the largest width in characters, as `markdown_table` takes it.
     """
-    lines = [
-        '| network | model | method | T | parameters | ANN (%) | accuracy (%) | spikes per neuron '
-        '| SyOPs (M) | energy by mean rate (uJ) | energy by layer (uJ) |',
-        '|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|',
-    ]
+    header = (
+        *('network', 'model', 'method', 'T', 'parameters', 'ANN (%)', 'accuracy (%)'),
+        *('spikes per neuron', 'SyOPs (M)', 'energy by mean rate (uJ)', 'energy by layer (uJ)'),
+    )
+    lines = []
     for name, seeds in by_network(rows).items():
         mean = functools.partial(mean_of, seeds)
         first = seeds[0]
@@ -83,10 +87,18 @@ def costs_table(rows: Sequence[Mapping[str, Any]]) -> str:
             row.get('spikes_per_neuron', row['firing_rate'] * row['num_steps']) for row in seeds
         )
         lines.append(
-            f'| {name} | `{first["model"]}` | {first.get("method", "trained")} '
-            f'| {first["num_steps"]:,} | {first["parameters"]:,} | {ann} '
-            f'| {mean_and_deviation([100 * row["accuracy"] for row in seeds])} | {spikes:.2f} '
-            f'| {mean("syops", 1e6):.2f} | {mean("snn_joules", 1e-6):.1f} '
-            f'| {mean("joules_by_layer", 1e-6):.1f} |'
+            [
+                name,
+                f'`{first["model"]}`',
+                first.get('method', 'trained'),
+                f'{first["num_steps"]:,}',
+                f'{first["parameters"]:,}',
+                ann,
+                mean_and_deviation([100 * row['accuracy'] for row in seeds]),
+                f'{spikes:.2f}',
+                f'{mean("syops", 1e6):,.2f}',
+                f'{mean("snn_joules", 1e-6):,.1f}',
+                f'{mean("joules_by_layer", 1e-6):,.1f}',
+            ]
         )
-    return '\n'.join(lines)
+    return markdown_table(header, lines, left=3, width=width)

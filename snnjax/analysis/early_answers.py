@@ -1,4 +1,4 @@
-"""Accuracy by the time since the first event: what a network answers before a recording ends."""
+"""Accuracy over the time since the first event, before a recording ends."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from snnjax.analysis.trained import LoadedModel
 def measure_early_answers(trained: LoadedModel) -> list[dict[str, Any]]:
     """Measures the accuracy after each time step, in one pass over the examples.
 
-    The answer after a step is the largest mean of the logits up to it. A rollout has no answer
-    before its first response, with which its means begin.
+    The prediction after time step t is the class with the largest logit, averaged over the time
+    steps up to t. A rollout predicts nothing before its first response; its averages begin there.
 
     Args:
-      trained: the network and its examples.
+      trained: the model and its examples.
 
     Returns:
-      A row for each time step from the first response on: ``num_steps``, the steps that were seen;
-      ``share``, as a share of all of them; ``milliseconds`` since the first event, None unless
-      frames have a fixed duration; ``images``; ``accuracy``; and ``step_accuracy``, that of the
-      logits of this step alone.
+      A row per time step, from the first response on. ``num_steps`` is the number of time steps
+      seen so far and ``share`` the same number divided by T. ``milliseconds`` is the time since
+      the first event, or None if frames have no fixed duration. ``accuracy`` is that of the
+      averaged logits, ``step_accuracy`` that of the logits of this time step alone, and
+      ``images`` the number of examples.
     """
     model = trained.model.clone(step_logits=True)
     first = model.first_response
@@ -60,13 +61,13 @@ def measure_early_answers(trained: LoadedModel) -> list[dict[str, Any]]:
 
 
 def _correct(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Returns how many examples are right at each step, (T,)."""
+    """Returns the number of correct predictions at each time step, shape (T,)."""
     right = jnp.argmax(logits, axis=-1) == batch['label'][:, None]
     return jnp.sum(right & batch['mask'][:, None], axis=0)
 
 
 def _milliseconds(trained: LoadedModel) -> float | None:
-    """Returns the duration of a frame; None if frames have none in common."""
+    """Returns the duration of a frame in milliseconds; None if frames have no fixed duration."""
     data = trained.data
     fixed = data.frames_by == 'time' and data.frame_window
     return data.frame_window / 1000 if fixed and len(trained.image_shape) == 4 else None

@@ -1,8 +1,8 @@
-"""Energy of computing, from numbers of operations: tables 5 and 10, and layer by layer.
+"""Compute energy estimated from operation counts: tables 5 and 10, and layer by layer.
 
-Estimates of the arithmetic alone, in 45 nm technology: nothing of reading and writing memory, of
-neurons, or of communication. A multiply-accumulate (MAC) of 32-bit floats takes 4.6 pJ, an
-accumulate (AC), which is all that a spike asks of a synapse, 0.9 pJ (Horowitz 2014, as in table 5).
+The estimates cover arithmetic in 45 nm technology only. Memory traffic, neuron updates and
+communication are left out. A multiply-accumulate (MAC) of 32-bit floats takes 4.6 pJ. A spike needs
+an accumulate (AC) per synapse, which takes 0.9 pJ (Horowitz 2014, as in table 5).
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ SCOPE = 'compute only: no memory traffic, no neurons, no communication'
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """The paper's convention (section 5.3): convolutions of residual paths, at one mean rate.
+    """An energy estimate by the paper's convention (section 5.3).
+
+    The estimate covers the convolutions of residual paths and uses one mean firing rate for all.
 
     Attributes:
-      macs: multiply-accumulates of an ANN for an image, or of a time step of the SNN if all fired.
-      firing_rate: mean over neurons and time steps.
-      num_steps: time steps T.
+      macs: the number of multiply-accumulates of an ANN per image. It is also the number of
+        accumulates of the SNN per time step if every neuron fires.
+      firing_rate: the firing rate, averaged over neurons and time steps.
+      num_steps: the number of time steps T.
     """
 
     macs: float
@@ -41,30 +44,30 @@ class Estimate:
 
     @property
     def syops(self) -> float:
-        """Synaptic operations of the SNN, each an accumulate."""
+        """Returns the number of synaptic operations (accumulates) of the SNN per image."""
         return self.macs * self.firing_rate * self.num_steps
 
     @property
     def ann_joules(self) -> float:
-        """Of an ANN of this structure."""
+        """Returns the energy of an ANN of the same structure in joules per image."""
         return self.macs * MAC_JOULES
 
     @property
     def snn_joules(self) -> float:
-        """Of the SNN."""
+        """Returns the energy of the SNN in joules per image."""
         return self.syops * AC_JOULES
 
     @property
     def ratio(self) -> float:
-        """How many times the SNN's energy the ANN takes; infinity if no neuron fires."""
+        """Returns the energy of the ANN divided by that of the SNN; see `times_less`."""
         return times_less({'ann_joules': self.ann_joules, 'snn_joules': self.snn_joules})
 
 
 def times_less(energy: Mapping[str, float]) -> float:
-    """Returns how many times the ``snn_joules`` the ``ann_joules`` are.
+    """Returns ``ann_joules`` divided by ``snn_joules``.
 
     Returns:
-      Infinity if the SNN computes nothing, NaN if neither of them does.
+      The ratio; infinity if only ``snn_joules`` is 0, NaN if both are 0.
     """
     ann, snn = energy['ann_joules'], energy['snn_joules']
     if snn:
@@ -74,12 +77,12 @@ def times_less(energy: Mapping[str, float]) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class LayerEnergy:
-    """Operations of one convolution, or a fully connected layer, for an image.
+    """The operations of a convolution or a fully connected layer per image.
 
     Attributes:
-      name: its place.
-      macs: multiply-accumulates, where the input is real-valued.
-      acs: accumulates, where it is spikes.
+      name: the path of the layer.
+      macs: the number of multiply-accumulates; 0 if the input is spikes.
+      acs: the number of accumulates; 0 if the input is real-valued.
     """
 
     name: str
@@ -88,7 +91,7 @@ class LayerEnergy:
 
     @property
     def joules(self) -> float:
-        """Of both."""
+        """Returns the energy of all operations in joules per image."""
         return self.macs * MAC_JOULES + self.acs * AC_JOULES
 
 
@@ -99,14 +102,16 @@ def by_layer(
     *,
     every_step: bool = False,
 ) -> list[LayerEnergy]:
-    """Every layer with the firing rate of its own input; what sees real values as MACs.
+    """Returns the operations of each layer, counted with the firing rate of its own input.
+
+    A layer with spikes as input needs ACs; a layer with real-valued input needs MACs.
 
     Args:
-      layers: of the network at T = ``num_steps``, see `summarise`.
-      input_rates: share of the inputs of a layer that are spikes, by its name.
-      num_steps: time steps T.
-      every_step: charge convolutions of what does not change over time (a static image, and what
-        comes of it before the first neurons) for every time step, instead of once.
+      layers: the layers of the network at T = ``num_steps``; `summarise` returns them.
+      input_rates: the share of nonzero inputs by layer name, between 0 and 1.
+      num_steps: the number of time steps T.
+      every_step: True to charge convolutions with constant input for every time step, False to
+        charge them once. A static image and its features before the first neurons are constant.
     """
     energies = []
     for layer in layers:
@@ -120,7 +125,7 @@ def by_layer(
 
 
 def total(energies: Sequence[LayerEnergy]) -> LayerEnergy:
-    """The sum of all layers."""
+    """Returns the operations summed over layers, under the name ``total``."""
     return LayerEnergy(
         'total', sum(layer.macs for layer in energies), sum(layer.acs for layer in energies)
     )
@@ -135,15 +140,15 @@ def neurobench_metrics(
     firing_rate: float,
     operations: Mapping[str, float],
 ) -> dict[str, Any]:
-    """What NeuroBench (Yik et al. 2025) measures of a model, by its names.
+    """Returns the metrics of NeuroBench (Yik et al. 2025) under the names that it gives them.
 
     Args:
-      layers: of the network, see `summarise`.
-      footprint: bytes of parameters and running statistics.
-      connection_sparsity: share of the weights that are zero.
-      accuracy: of the classification.
-      firing_rate: over all neurons.
-      operations: of each layer by its name with inputs that are not zero, for an image, counted.
+      layers: the layers of the network; `summarise` returns them.
+      footprint: the size of parameters and running statistics in bytes.
+      connection_sparsity: the share of weights that are zero, between 0 and 1.
+      accuracy: the top-1 accuracy, between 0 and 1.
+      firing_rate: the firing rate, averaged over all neurons.
+      operations: the counted operations with nonzero inputs per image, by layer name.
     """
     effective = {
         kind: sum(operations[layer.name] for layer in layers if layer.input == kind)
@@ -170,17 +175,22 @@ def _size(layer: LayerSummary) -> int:
 
 
 def estimate_energy(trained: LoadedModel, activity: Activity) -> dict[str, Any]:
-    """All that there is to say of the energy of a model, as JSON can hold it.
+    """Returns all energy estimates of a model as values that JSON can hold.
 
     Args:
       trained: the model.
-      activity: what was measured of it.
+      activity: the counts of `measure_activity` for this model.
 
     Returns:
-      `neurobench_metrics`; ``energy_by_mean_rate``, the paper's convention; ``energy_by_layer``,
-      the other, where what does not change over time is charged ``once``, or at ``every_step``;
-      ``layers`` with it charged once; ``images``, ``num_steps`` and ``scope``. Joules an image.
-      The paper's ``ratio`` is None if no neuron fires, as JSON knows no infinity.
+      A dictionary with the keys of `neurobench_metrics`, ``images``, ``num_steps``, ``scope`` and:
+
+      - ``energy_by_mean_rate``: the estimate by the paper's convention. Its ``ratio`` is None if
+        no neuron fires, because JSON has no infinity.
+      - ``energy_by_layer``: the sums of `by_layer`, with constant inputs charged ``once`` or at
+        ``every_step``.
+      - ``layers``: the energy of each layer, with constant inputs charged once.
+
+      Energies are in joules per image.
     """
     layers = summarise(trained.model, trained.image_shape)
     steps = trained.num_steps
@@ -208,7 +218,6 @@ def estimate_energy(trained: LoadedModel, activity: Activity) -> dict[str, Any]:
             'syops': paper.syops,
             'ann_joules': paper.ann_joules,
             'snn_joules': paper.snn_joules,
-            # JSON has no infinity.
             'ratio': paper.ratio if math.isfinite(paper.ratio) else None,
         },
         'energy_by_layer': {
@@ -229,12 +238,12 @@ def estimate_energy(trained: LoadedModel, activity: Activity) -> dict[str, Any]:
 
 
 def measure_costs(trained: LoadedModel) -> dict[str, Any]:
-    """What a trained network reaches, and what an image costs, in a row of a table.
+    """Measures the accuracy and the inference cost of a trained network for a row of a table.
 
     Returns:
-      ``num_steps``, ``images``, ``accuracy``, ``firing_rate``; ``syops`` and ``snn_joules`` of an
-      image by the paper's convention, and ``joules_by_layer`` by layer, with what does not change
-      over time computed once.
+      A row with ``num_steps``, ``images``, ``accuracy``, ``firing_rate``, and per image ``syops``
+      and ``snn_joules`` (by the paper's convention) and ``joules_by_layer`` (summed over layers,
+      with constant inputs charged once).
     """
     activity = measure_activity(trained)
     energy = estimate_energy(trained, activity)

@@ -1,4 +1,4 @@
-"""Networks on event data sets beside each other: table 4."""
+"""A comparison of networks on event data sets, as in table 4."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from snnjax.analysis.comparison import measure_run
 from snnjax.analysis.runs import RunError, read_table
+from snnjax.analysis.tables import markdown_table
 
 COLUMNS = (
     *('network', 'dataset', 'split', 'time_steps', 'parameters'),
@@ -18,13 +19,13 @@ COLUMNS = (
 def measure_row(
     weights: Path, network: str, data: Mapping[str, Any], command: str
 ) -> dict[str, Any]:
-    """Returns the row of a trained or converted network, with the keys of `COLUMNS`.
+    """Measures a trained or converted network and returns a row with the keys of `COLUMNS`.
 
     Args:
-      weights: work directory or folder of weights.
-      network: name of the row.
-      data: fields of `snnjax.data.DataOptions` of the run, of which ``dir`` is used.
-      command: command that made the weights.
+      weights: the work directory or the folder of weights.
+      network: the name of the network in the table.
+      data: the fields of `snnjax.data.DataOptions` of the run. The data is read from its ``dir``.
+      command: the command that made the weights.
     """
     measured = measure_run(weights, data={'dir': data['dir']})
     return {
@@ -41,16 +42,16 @@ def measure_row(
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads rows of other systems from a CSV file, as `snnjax.tools.dart` writes them.
+    """Reads rows of other systems from a CSV file in the format of `snnjax.tools.dart`.
 
-    Columns are those of `COLUMNS`; ``system`` and ``test_recordings`` stand for ``network`` and
-    ``images``. All but the network, the data set, the split and the accuracy may be missing.
+    The columns are those of `COLUMNS`; ``system`` is read as ``network`` and ``test_recordings`` as
+    ``images``. Only ``network``, ``dataset``, ``split`` and ``accuracy`` are required.
 
     Raises:
-      RunError: if there is no such file, or a row lacks one of these.
+      RunError: if the file is missing, or a row lacks a required column.
     """
     if not path.is_file():
-        raise RunError(f'{path} is not there: give a table that snnjax.tools.dart has written')
+        raise RunError(f'{path} does not exist: give a table that snnjax.tools.dart wrote')
     rows = []
     for number, row in enumerate(read_table(path), start=1):
         given = {
@@ -60,23 +61,31 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         }
         for key in ('network', 'dataset', 'split', 'accuracy'):
             if given.get(key) in (None, ''):
-                raise RunError(f'{path}: row {number} has no {key}')
+                raise RunError(f'{path}: row {number} has no {key}: fill it in')
         rows.append({key: given.get(key) for key in COLUMNS})
     return rows
 
 
-def event_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a line for each network and data set in Markdown."""
-    lines = [
-        '| data set | split | network | T | parameters | accuracy (%) | energy (mJ) |',
-        '|---|---|---|--:|--:|--:|--:|',
-    ]
+def event_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
+    """Returns a Markdown table with one row per network and data set.
+
+    Args:
+      rows: the rows of `measure_row` and `read_rows`.
+      width: the largest width in characters, as `markdown_table` takes it.
+    """
+    header = ('data set', 'network', 'split', 'T', 'parameters', 'accuracy (%)', 'energy (mJ)')
+    lines = []
     for row in rows:
         energy, parameters = row.get('energy_mJ'), row.get('parameters')
         lines.append(
-            f'| {row["dataset"]} | {row["split"]} | {row["network"]} '
-            f'| {row.get("time_steps") or "-"} '
-            f'| {f"{parameters:,}" if parameters else "-"} | {100 * row["accuracy"]:.1f} '
-            f'| {f"{energy:.3g}" if energy else "-"} |'
+            [
+                row['dataset'],
+                row['network'],
+                row['split'],
+                f'{row.get("time_steps") or "-"}',
+                f'{parameters:,}' if parameters else '-',
+                f'{100 * row["accuracy"]:.1f}',
+                f'{energy:.3g}' if energy else '-',
+            ]
         )
-    return '\n'.join(lines)
+    return markdown_table(header, lines, left=3, width=width, keys=2)

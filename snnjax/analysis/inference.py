@@ -1,4 +1,4 @@
-"""A trained network and all that it takes to classify photos, or recordings of events, with it."""
+"""Trained networks with the preprocessing and class names that classifying files needs."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from snnjax.weights.folder import open_weights
 from snnjax.weights.source import find_weights
 
 TOP = 5
-"""Number of classes in a `Result`."""
+"""The number of classes in a `Result`."""
 
 
 class Guess(NamedTuple):
-    """A class that an image may be of.
+    """A predicted class.
 
     Attributes:
-      label: label of the class.
-      name: its name.
-      probability: softmax of the logits.
+      label: the label of the class, an integer from 0.
+      name: the name of the class.
+      probability: the softmax probability of the class, between 0 and 1.
     """
 
     label: int
@@ -47,12 +47,12 @@ class Guess(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The classes that an image may be of, by a network.
+    """The prediction of a network for one image or recording.
 
     Attributes:
-      top: the likeliest classes, at most `TOP`, the best first.
-      probabilities: float32 array (classes,).
-      firing_rate: spikes per neuron and time step, on average over the network.
+      top: the most likely classes in descending order, at most `TOP`.
+      probabilities: the softmax probabilities, a float32 array of shape (classes,).
+      firing_rate: the number of spikes per neuron and time step, averaged over the network.
     """
 
     top: list[Guess]
@@ -61,25 +61,25 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of the likeliest class."""
+        """Returns the name of the most likely class."""
         return self.top[0].name
 
     @property
     def probability(self) -> float:
-        """Probability of the likeliest class."""
+        """Returns the probability of the most likely class."""
         return self.top[0].probability
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A trained network with its variables, class names and preprocessing; see `load`.
+    """A trained network with its variables, class names and preprocessing, made by `load`.
 
     Attributes:
-      model: Flax module; ``model.apply(variables, preprocess(files))`` gives logits.
-      variables: ``{'params': ..., 'batch_stats': ...}`` of NumPy arrays.
-      class_names: names of the classes by label.
-      preprocessing: way to make images of files.
-      notes: sentences about what the weights do not say and was assumed.
+      model: the Flax module; ``model.apply(variables, preprocess(files))`` returns logits.
+      variables: the variables ``{'params': ..., 'batch_stats': ...}`` as NumPy arrays.
+      class_names: the class names by label.
+      preprocessing: the preprocessing that turns files into images.
+      notes: the assumptions made because the weights lack information, one sentence each.
     """
 
     model: Network
@@ -90,21 +90,22 @@ class LoadedModel:
 
     @property
     def num_steps(self) -> int:
-        """Time steps T of an image."""
+        """Returns the number of time steps T per image."""
         return self.model.num_steps or DEFAULT_NUM_STEPS
 
     def preprocess(self, inputs: Any) -> jax.Array:
-        """Returns images as the network takes them.
+        """Returns normalized images, the input of the network.
 
         Args:
-          inputs: path of a photo or recording, array of pixels (see
-            `snnjax.data.transforms.preprocessing.Preprocessing.convert`), or a sequence of these.
+          inputs: the path of a photo or recording, an array of pixels (in a format that
+            `snnjax.data.transforms.preprocessing.Preprocessing.convert` takes), or a sequence of
+            paths and arrays.
 
         Returns:
-          Normalized float32 array (B, H, W, C), or (B, T, H, W, 2) for recordings.
+          A float32 array of shape (B, H, W, C), or (B, T, H, W, 2) for recordings.
 
         Raises:
-          InputError: for what cannot be read; the message has its name.
+          InputError: if an input cannot be read; the message names it.
         """
         pixels = [self._pixels(one) for one in self._each(inputs)]
         shape = self.preprocessing.shape
@@ -115,25 +116,25 @@ class LoadedModel:
         """Classifies photos of any size, or recordings.
 
         Args:
-          inputs: see `preprocess`.
-          batch_size: images that are computed at once.
+          inputs: the photos or recordings, as `preprocess` takes them.
+          batch_size: the number of images per forward pass.
 
         Returns:
-          A `Result` for each input.
+          A `Result` per input.
 
         Raises:
-          InputError: see `preprocess`.
+          InputError: if an input cannot be read; the message names it.
         """
         return list(self.classify_each(inputs, batch_size=batch_size))
 
     def classify_each(self, inputs: Any, *, batch_size: int = 32) -> Iterator[Result]:
-        """Yields what `classify` returns, batch by batch."""
+        """Yields the results of `classify` batch by batch."""
         each = self._each(inputs)
         size = max(1, min(batch_size, len(each)))
         for first in range(0, len(each), size):
             chosen = each[first : first + size]
             images = self.preprocess(chosen)
-            # All batches are of one size, so that they are compiled once.
+            # Padding the last batch to the common size avoids a second compilation.
             padding = [(0, size - len(chosen))] + [(0, 0)] * (images.ndim - 1)
             outputs = self._infer(self.variables, jnp.pad(images, padding))
             for probabilities, rate in itertools.islice(
@@ -158,7 +159,7 @@ class LoadedModel:
         return self.preprocessing.convert(one)
 
     def _each(self, inputs: Any) -> Sequence[Any]:
-        """The inputs one by one."""
+        """Returns the inputs as a sequence."""
         if isinstance(inputs, str | Path):
             return [inputs]
         if not hasattr(inputs, 'shape') and isinstance(inputs, Iterable):
@@ -176,7 +177,7 @@ def load(
     checkpoint: str | int = 'newest',
     data: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
-    """Loads a trained network to classify photos, or recordings, with it.
+    """Loads a trained network that classifies photos or recordings.
 
     Example::
 
@@ -184,19 +185,20 @@ def load(
       for result in loaded.classify(['daisy.jpg', 'rose.png']):
           print(result.name, result.probability, result.firing_rate)
 
-    Class names and preprocessing are those in ``model.json``, or else those of the data set. Photos
-    for weights that say neither are prepared as those of ImageNet; `LoadedModel.notes` says so.
+    Class names and preprocessing come from ``model.json``, or else from the data set of the run. If
+    neither is known, photos are prepared as for ImageNet, and `LoadedModel.notes` says so.
 
     Args:
-      weights: a work directory or a folder of weights.
-      num_steps: time steps; None for those of training.
-      checkpoint: 'newest', 'best' or a step, for a run.
-      data: fields of `snnjax.data.DataOptions` of another data set to prepare images as for.
+      weights: the work directory of a run, or a folder of weights.
+      num_steps: the number of time steps; None for that of training.
+      checkpoint: the checkpoint of a run: 'newest', 'best' or a step.
+      data: the fields of `snnjax.data.DataOptions` of another data set, to prepare images as for
+        that data set.
 
     Raises:
-      ConfigError: if it is not known how images are prepared.
-      DatasetNotPreparedError: for a data set in ``data`` that is not there.
-      WeightsError: if there are no weights, or others than the model's.
+      ConfigError: if the preprocessing is not known, or an argument is wrong.
+      DatasetNotPreparedError: if ``data`` names a data set that is not prepared.
+      WeightsError: if there are no weights, or they do not fit the model.
     """
     if num_steps is not None and num_steps < 1:
         raise ConfigError(f'num_steps={num_steps} must be at least 1')
@@ -206,12 +208,12 @@ def load(
     notes = []
     if preprocessing is None:
         if data or model.in_channels != 3:
-            raise ConfigError(f'{weights} does not say how images are prepared: {about.reason}')
+            raise ConfigError(f'{weights} does not say how to prepare images: {about.reason}')
         photos = open_dataset(DataOptions(name='fake_imagenet'))
         preprocessing = preprocessing_of(photos, photos.load('test'), DataOptions())
         notes.append(
-            'the weights do not say how images are prepared: photos are prepared as for ImageNet, '
-            f'{preprocessing.shape[0]} pixels; --dataset says otherwise'
+            'the weights do not say how to prepare images: photos are prepared as for ImageNet, '
+            f'{preprocessing.shape[0]} pixels; name another data set with --dataset'
         )
     shape = jax.ShapeDtypeStruct((1, *preprocessing.shape), 'float32')
     try:
@@ -220,17 +222,17 @@ def load(
         raise ConfigError(f'{weights}: {error}') from error
     if names is None:
         names = [str(label) for label in range(model.num_classes)]
-        notes.append('the names of the classes are not known: they are numbers')
+        notes.append('the class names are not known: classes are shown as numbers')
     return LoadedModel(model, variables, names, preprocessing, notes)
 
 
 class Inputs(NamedTuple):
-    """The preprocessing and the classes of a network, as far as they are known.
+    """The preprocessing and the class names of a network, as far as they are known.
 
     Attributes:
-      preprocessing: way to make images of files; None if that is not known.
-      class_names: names of the classes by label; None if they are not known.
-      reason: why something is not known.
+      preprocessing: the preprocessing that turns files into images; None if not known.
+      class_names: the class names by label; None if not known.
+      reason: the reason why one of them is not known; empty if there is none.
     """
 
     preprocessing: Preprocessing | None
@@ -238,24 +240,25 @@ class Inputs(NamedTuple):
     reason: str = ''
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what ``model.json`` says of it."""
+        """Returns the preprocessing and the class names as entries of ``model.json``."""
         about = self.preprocessing.to_json() if self.preprocessing else {}
         return about | ({'classes': self.class_names} if self.class_names else {})
 
 
 def describe_inputs(weights: str | Path, model: Network, data: Mapping[str, Any]) -> Inputs:
-    """Finds out how images are prepared for a network, and what its classes are called.
+    """Returns the preprocessing and the class names of a network.
 
     Args:
-      weights: a work directory or a folder of weights; what its ``model.json`` says counts first.
+      weights: the work directory of a run, or a folder of weights. Its ``model.json`` takes
+        precedence over the data set.
       model: the network.
-      data: fields of `snnjax.data.DataOptions` that are other than in training; with some, the data
-        set counts first.
+      data: the fields of `snnjax.data.DataOptions` that differ from training. If not empty, the
+        preprocessing of the data set takes precedence.
 
     Raises:
-      ConfigError: for options in ``data`` that cannot be.
-      DatasetNotPreparedError: for a data set in ``data`` that is not there.
-      WeightsError: for a ``model.json`` that says what cannot be.
+      ConfigError: if an option in ``data`` is wrong.
+      DatasetNotPreparedError: if ``data`` names a data set that is not prepared.
+      WeightsError: if ``model.json`` describes an invalid preprocessing.
     """
     path = find_weights(weights) / 'model.json'
     description = json.loads(path.read_text())

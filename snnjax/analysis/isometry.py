@@ -1,13 +1,16 @@
-"""Block dynamical isometry, measured (section 4.2, appendix A).
+"""Measurements of block dynamical isometry (section 4.2, appendix A).
 
-With ``J`` the Jacobian of a block, of its whole output by its whole input over space and time, and
-``phi`` the trace divided by the number of outputs, a network passes gradients on evenly where
-``phi(J J^T)`` is about 1, and ``phi((J J^T)^2) - phi(J J^T)^2`` about 0 for every block (definition
-1). Traces are estimated from random probes ``v`` (Hutchinson): ``E |J^T v|^2`` is that of ``J J^T``
-and ``E |J J^T v|^2`` that of its square, with the surrogate gradient for the derivative of a spike.
+``J`` is the Jacobian of a block: the derivative of its whole output with respect to its whole
+input, over space and time. ``phi`` is the trace divided by the number of outputs. The gradient norm
+is preserved if, for every block, ``phi(J J^T)`` is about 1 and ``phi((J J^T)^2) - phi(J J^T)^2`` is
+about 0 (definition 1).
 
-A network of another ``dtype`` is measured with its activations in float32: products of Jacobians in
-bfloat16 would have two digits.
+Traces are estimated from random probes ``v`` (Hutchinson): ``E |J^T v|^2`` is the trace of
+``J J^T``, and ``E |J J^T v|^2`` that of its square. The surrogate gradient replaces the derivative
+of a spike.
+
+Activations are in float32 whatever the ``dtype`` of the network, because products of Jacobians in
+bfloat16 would have two digits only.
 """
 
 from __future__ import annotations
@@ -38,15 +41,15 @@ Variables = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class BlockMoments:
-    """Of the Jacobian ``J`` of a block.
+    """The moments of the Jacobian ``J`` of a block.
 
     Attributes:
-      name: its place, ``stage1/block2``.
-      phi: estimate of ``phi(J J^T)``.
-      error: its standard error, over the probes.
-      phi_of_square: estimate of ``phi((J J^T)^2)``.
-      phi_of_residual: estimate of ``phi(K K^T)`` of the residual path's ``K = J - 1``; None where
-        the block is not its input and a residual path's output added up.
+      name: the path of the block, for example ``stage1/block2``.
+      phi: the estimate of ``phi(J J^T)``.
+      error: the standard error of ``phi`` over the probes.
+      phi_of_square: the estimate of ``phi((J J^T)^2)``.
+      phi_of_residual: the estimate of ``phi(K K^T)`` for the Jacobian ``K = J - 1`` of the residual
+        path; None if the block does not add a residual path to its unchanged input.
     """
 
     name: str
@@ -57,33 +60,34 @@ class BlockMoments:
 
     @property
     def spread(self) -> float:
-        """``phi((J J^T)^2) - phi(J J^T)^2``."""
+        """Returns ``phi((J J^T)^2) - phi(J J^T)^2``."""
         return self.phi_of_square - self.phi**2
 
     @property
     def predicted(self) -> float | None:
-        """``1 + phi(K K^T)``: what ``phi`` is where the trace of ``K`` is zero (lemma A.2).
+        """Returns ``1 + phi(K K^T)``, which equals ``phi`` if the trace of ``K`` is 0 (lemma A.2).
 
-        The paper's ``1 + gamma^2 phi``, with ``gamma`` as a part of ``K``.
+        The paper writes ``1 + gamma^2 phi``; here ``gamma`` is part of ``K``.
         """
         return None if self.phi_of_residual is None else 1 + self.phi_of_residual
 
 
 @dataclasses.dataclass(frozen=True)
 class GateMoments:
-    """Moments of the Jacobian of a layer of neurons.
+    """The moments of the Jacobian of a layer of neurons.
 
-    For `snnjax.neurons.lif` it is that of the firing decision, without its memory (eq. 13). The
-    membrane potential of other neurons is not known; theirs is the Jacobian of all spikes with
-    respect to all currents, over time.
+    For `snnjax.neurons.lif`, the Jacobian is that of the firing decision at one time step, without
+    the membrane's memory (eq. 13). For other neurons the membrane potential is not known; their
+    Jacobian is that of all spikes with respect to all input currents, over time.
 
     Attributes:
-      name: of the layer.
-      inside: share ``p`` of the membrane potentials inside the surrogate's window; None if the
-        surrogate is not the rectangle, or the potential is not known.
-      predicted: ``p / a^2``, with ``a`` its width; likewise.
-      phi: measured.
-      over_time: True if ``phi`` is that of the layer over time, with its memory.
+      name: the path of the layer.
+      inside: the share ``p`` of membrane potentials inside the window of the surrogate gradient;
+        None if the surrogate is not rectangular or the membrane potential is not known.
+      predicted: the prediction ``p / a^2`` for ``phi``, with the width ``a`` of the window; None if
+        ``inside`` is None.
+      phi: the measured ``phi(J J^T)``.
+      over_time: True if the Jacobian is that of the layer over time, with its memory.
     """
 
     name: str
@@ -96,24 +100,24 @@ class GateMoments:
 def jacobian_moments(
     function: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array, probes: int
 ) -> dict[str, jax.Array]:
-    """Estimates of the moments of a Jacobian at ``x``, one for each random probe.
+    """Estimates the moments of the Jacobian of a function, once per random probe.
 
     Args:
-      function: of one array.
-      x: where.
-      key: of the probes.
-      probes: how many.
+      function: the function, from one array to one array.
+      x: the input at which to take the Jacobian, a floating array.
+      key: the PRNG key of the probes.
+      probes: the number of probes.
 
     Returns:
-      ``phi``, ``phi_of_square`` and, for a function that keeps the shape, ``phi_of_residual``;
-      (probes,) each, see `BlockMoments`.
+      A dictionary with ``phi``, ``phi_of_square`` and, if the function keeps the shape of ``x``,
+      ``phi_of_residual``, each an array of shape (probes,). `BlockMoments` defines them.
     """
     y, pull = jax.vjp(function, x)
 
     def probe(key: jax.Array) -> dict[str, jax.Array]:
         v = jax.random.rademacher(key, y.shape, y.dtype)
         (back,) = pull(v)
-        # What pulls back is linear: pulling back through it pushes forward.
+        # The pullback v -> J^T v is linear, so its own pullback is the pushforward u -> J u.
         _, push = jax.vjp(lambda v: pull(v)[0], v)
         (forth,) = push(back)
         moments = {'phi': back, 'phi_of_square': forth}
@@ -133,18 +137,18 @@ def measure_blocks(
     *,
     blocks: Collection[str] | None = None,
 ) -> list[BlockMoments]:
-    """Moments of blocks, each at what it gets when these images pass the network.
+    """Measures the moments of blocks, each at its input in the forward pass of these images.
 
-    Normalisation is that of training, by the statistics of these images, which are part of what is
-    differentiated.
+    Batch normalization works as in training: it uses the batch statistics of these images, and the
+    Jacobian includes their derivative.
 
     Args:
       model: the network.
-      variables: of it, not stacked.
-      images: normalised, (B, H, W, C) or (B, T, H, W, C).
-      key: of the probes.
-      probes: how many, at least 2; each costs about two backward passes.
-      blocks: names of those to measure; None for all.
+      variables: the variables of the network, not stacked.
+      images: the normalized images, a floating array of shape (B, H, W, C) or (B, T, H, W, C).
+      key: the PRNG key of the probes.
+      probes: the number of probes, at least 2; each costs about two backward passes.
+      blocks: the names of the blocks to measure; None for all.
     """
     model, images = _in_float32(model, images)
     modules: list[Any] = []
@@ -155,7 +159,7 @@ def measure_blocks(
         modules.extend(call.module for call in calls)
         return [({k: call.variables[k] for k in variables}, call.input) for call in calls]
 
-    # Blocks of one form are one program.
+    # Blocks of the same configuration and input shape share one compiled program.
     @functools.partial(jax.jit, static_argnums=0)
     def moments(module: Any, variables: Variables, x: jax.Array, key: jax.Array) -> Any:
         def block(x: jax.Array) -> jax.Array:
@@ -187,16 +191,22 @@ def measure_blocks(
 def measure_gates(
     model: Network, variables: Variables, images: jax.Array, key: jax.Array
 ) -> list[GateMoments]:
-    """Returns moments of all layers of neurons, see `GateMoments` and `measure_blocks`.
+    """Measures the moments of all layers of neurons; see `GateMoments`.
 
-    The Jacobian of a firing decision is that of `snnjax.neurons.lif`, for a single time step whose
-    current is the membrane potential; the share inside the window is counted.
+    The Jacobian of a firing decision is that of `snnjax.neurons.lif` for a single time step, with
+    the membrane potential as its input current.
+
+    Args:
+      model: the network.
+      variables: the variables of the network, not stacked.
+      images: the normalized images, a floating array of shape (B, H, W, C) or (B, T, H, W, C).
+      key: the PRNG key of the probes.
 
     Raises:
-      UnsuitableModelError: for a network without spiking neurons.
+      UnsuitableModelError: if the network has no spiking neurons.
     """
     if not model.is_spiking:
-        raise UnsuitableModelError('the network has no spiking neurons')
+        raise UnsuitableModelError('the network has no spiking neurons: give a spiking network')
     model, images = _in_float32(model, images)
     names: list[str] = []
 
@@ -239,7 +249,7 @@ def _gate_moments(model: Network, call: Call, key: jax.Array) -> dict[str, jax.A
 
 
 def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:
-    """Variables with the last scale of every block's residual path set to ``gamma``."""
+    """Returns the variables with the last scale of every residual path set to ``gamma``."""
     variables = dict(variables)
     bottlenecks = any(name.endswith('conv3/norm/scale') for name in by_name(variables))
     last = f'{"conv3" if bottlenecks else "conv2"}/norm/scale'
@@ -254,13 +264,16 @@ def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:
 def gradient_norms(
     model: Network, variables: Variables, images: jax.Array, labels: jax.Array
 ) -> dict[str, float]:
-    """The norm of the loss's gradient by the parameters of each block, in the network's order.
+    """Returns the norm of the loss gradient with respect to the parameters of each block.
 
     Args:
       model: the network.
-      variables: of it, not stacked.
-      images: normalised.
-      labels: (B,), integers.
+      variables: the variables of the network, not stacked.
+      images: the normalized images, a floating array of shape (B, H, W, C) or (B, T, H, W, C).
+      labels: the labels, an integer array of shape (B,).
+
+    Returns:
+      The norms by block name, in the order of the network.
     """
     model, images = _in_float32(model, images)
     model = model.clone(dropout=0.0)
@@ -281,7 +294,7 @@ def gradient_norms(
 
 
 def _in_float32(model: Network, images: jax.Array) -> tuple[Network, jax.Array]:
-    """Returns the unrolled network and images, to compute in float32, or in float64 as they do."""
+    """Returns the unrolled network and the images, both in float32 or wider."""
     images = jnp.asarray(images)
     return model.unrolled().clone(dtype=None), images.astype(at_least_float32(images.dtype))
 
@@ -289,7 +302,7 @@ def _in_float32(model: Network, images: jax.Array) -> tuple[Network, jax.Array]:
 def _training_calls(
     model: Network, variables: Variables, images: jax.Array, kind: Any
 ) -> list[Call]:
-    """The modules of a kind at work in the forward pass of a training step."""
+    """Returns the calls of modules of a kind in the forward pass of a training step."""
     with capture_layers(kind) as calls:
         model.clone(dropout=0.0).apply(variables, images, train=True, mutable=['batch_stats'])
     return calls
@@ -298,18 +311,22 @@ def _training_calls(
 def measure_isometry(
     trained: LoadedModel, probes: int, residual_scale: float | None = None
 ) -> dict[str, Any]:
-    """All of it: ``blocks``, ``gates`` and ``gradient_norms``, as JSON can hold them.
+    """Measures blocks, layers of neurons and gradient norms of a model.
 
     Args:
-      trained: the model, and images that it takes all at once.
-      probes: random vectors.
-      residual_scale: see `scale_residuals`; None for the model's own.
+      trained: the model and its examples, which are passed as a single batch.
+      probes: the number of random probes.
+      residual_scale: the scale that `scale_residuals` sets; None to keep the model's own.
+
+    Returns:
+      A dictionary that JSON can hold, with ``blocks`` (see `BlockMoments`), ``gates`` (see
+      `GateMoments`) and ``gradient_norms`` by block name.
 
     Raises:
-      UnsuitableModelError: for a network without blocks, or without spiking neurons.
+      UnsuitableModelError: if the network has no blocks or no spiking neurons.
     """
     if not trained.model.block_names:
-        raise UnsuitableModelError('the network has no blocks')
+        raise UnsuitableModelError('the network has no blocks: give a residual network')
     batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
     images = trained.normalised(batch)
     model, key = trained.model, jax.random.key(0)

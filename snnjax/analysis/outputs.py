@@ -1,4 +1,4 @@
-"""Files that commands write where they are told to: tables, figures, pages."""
+"""Writing of output files: tables, figures and pages."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from snnjax.paths import in_bucket
 
 
 def write_output(path: Path, content: str | bytes) -> None:
-    """Writes a file, whole or not at all, and makes its folder if it is missing.
+    """Writes a file atomically and creates its folder if it is missing.
 
-    What is no regular file, such as ``/dev/stdout``, is written to as it is.
+    A path that is not a regular file, such as ``/dev/stdout``, is written in place.
 
     Args:
-      path: path of the file.
-      content: bytes, or text, which is written as UTF-8.
+      path: the path of the file.
+      content: the bytes, or text to write as UTF-8.
 
     Raises:
-      OSError: if it cannot be written; a file of this name is then as it was.
+      OSError: if the file cannot be written; an existing file then keeps its content.
     """
-    # Names of folders that are not UTF-8 come back as the bytes that they were.
+    # Folder names that are not UTF-8 are in the text as surrogates and become their bytes again.
     data = content.encode(errors='surrogateescape') if isinstance(content, str) else content
     try:
         if in_bucket(path):
             path.write_bytes(data)
         elif path == Path('/dev/stdout'):
-            # Opened anew, a file behind it would be written over.
+            # If stdout is redirected to a file, opening the path again would overwrite that file.
             sys.stdout.flush()
             with os.fdopen(os.dup(1), 'wb') as file:
                 file.write(data)
@@ -38,15 +38,15 @@ def write_output(path: Path, content: str | bytes) -> None:
         else:
             _replace(path, data)
     except OSError as error:
-        # Of the file that was asked for, not of a temporary one.
+        # The message names the requested file, not the temporary one.
         raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def _replace(path: Path, data: bytes) -> None:
-    # What a link stands for is replaced, not the link.
+    # The target of a link is replaced, not the link.
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own, since others may write beside it, from other machines, too.
+    # The random name is unique, because other processes and machines may write the same file.
     temporary = target.with_name(f'.{target.name[:100]}.{secrets.token_hex(8)}')
     try:
         with temporary.open('xb') as file:

@@ -1,4 +1,4 @@
-"""Tables 5 and 10 of the paper computed again."""
+"""A recomputation of tables 5 and 10 of the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snnjax.models.summary import spiking_macs, summarise
 
 
 class Quantities(NamedTuple):
-    """What a line of the tables has: operations, and joules."""
+    """The quantities in a row of the tables: operations and joules per image."""
 
     macs: float
     ann_joules: float
@@ -21,17 +21,17 @@ class Quantities(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-    """A line of table 5 or 10 of the paper.
+    """A row of table 5 or 10 of the paper.
 
     Attributes:
-      model: our name of the network.
-      size: of its images.
-      firing_rate: that the paper gives.
-      num_steps: likewise; the table for event data is of one frame.
-      computed: with the operations as we count them.
-      printed: what the paper has.
-      explained: what rounds to the printed digits.
-      remark: how it comes about.
+      model: the name of the network in snnjax.
+      size: the height and width of its images in pixels.
+      firing_rate: the firing rate in the paper.
+      num_steps: the number of time steps in the paper; the table for event data covers one frame.
+      computed: the quantities from the operations that snnjax counts.
+      printed: the quantities printed in the paper.
+      explained: the quantities that round to the printed digits.
+      remark: the explanation of the difference between ``computed`` and ``printed``.
     """
 
     model: str
@@ -45,7 +45,7 @@ class PaperRow:
 
 
 def paper_tables() -> list[PaperRow]:
-    """Tables 5 and 10 computed again, from the firing rates that the paper gives."""
+    """Computes tables 5 and 10 from the firing rates in the paper."""
     of_34, _ = _count('ms_resnet34', 224)
     of_104, full_width = _count('ms_resnet104', 224)
     of_20, _ = _count('ms_resnet20_dvs', 128)
@@ -60,7 +60,7 @@ def paper_tables() -> list[PaperRow]:
             computed=exact_34,
             printed=Quantities(3.53e9, 16.22e-3, 4.77e9, 4.29e-3),
             explained=Quantities(*exact_34[:2], *rounded_34[2:]),
-            remark='synaptic operations are those of 3.53 G, rounded before it is multiplied',
+            remark='the printed SyOPs follow from 3.53 G, rounded before the multiplication',
         ),
         PaperRow(
             'ms_resnet104',
@@ -71,8 +71,8 @@ def paper_tables() -> list[PaperRow]:
             printed=Quantities(11.79e9, 54.24e-3, 11.32e9, 10.19e-3),
             explained=_estimate(full_width, 0.192, 5),
             remark=(
-                '11.79 G takes the first convolution of a stage to have as many input channels as '
-                'output channels, where it has half of them'
+                '11.79 G assumes that the first convolution of a stage has as many input as '
+                'output channels; it has half as many'
             ),
         ),
         PaperRow(
@@ -84,8 +84,8 @@ def paper_tables() -> list[PaperRow]:
             printed=Quantities(40.11e6, 184.46e-6, 8.32e6, 7.49e-6),
             explained=Quantities(exact_20.macs, *rounded_20[1:]),
             remark=(
-                '184.46 uJ are those of 40.1 M; 8.32 M are taken as printed: they stand for a rate '
-                'of 0.2075, not for the 0.2219 of the text'
+                '184.46 uJ follows from 40.1 M; the printed 8.32 M matches a rate of 0.2075, '
+                'not the 0.2219 of the text'
             ),
         ),
     ]
@@ -97,7 +97,7 @@ def _estimate(macs: float, firing_rate: float, num_steps: int) -> Quantities:
 
 
 def _count(name: str, size: int) -> tuple[int, int]:
-    """Operations in residual paths; and what they were if no layer had narrower inputs."""
+    """Returns the MACs in residual paths, as they are and with inputs as wide as the outputs."""
     model = create_model(name, num_steps=1)
     layers = summarise(model, (size, size, model.in_channels))
     full_width = 0
@@ -109,7 +109,7 @@ def _count(name: str, size: int) -> tuple[int, int]:
 
 
 def describe_paper_tables() -> str:
-    """Tables 5 and 10, ours and the printed numbers, as text."""
+    """Returns tables 5 and 10 as text, with computed and printed numbers."""
     lines = [f'{"":24}{"MACs":>10}{"E(ANN)":>12}{"SyOPs":>10}{"E(SNN)":>12}{"ratio":>8}']
     for row in paper_tables():
         of_photos = row.size == 224

@@ -1,4 +1,4 @@
-"""Configurations and outcomes of runs, and tables with a line for each."""
+"""Configurations and results of runs, and tables with one row per run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.analysis.outputs import write_output
+from snnjax.analysis.tables import markdown_table
 from snnjax.errors import UserError
 from snnjax.models.params import forward_order, is_in_stage
 from snnjax.models.registry import family_and_depth
@@ -23,44 +24,48 @@ from snnjax.train.run_directory import read_config
 
 
 class RunError(UserError, ValueError):
-    """A run, or a table of runs, that lacks what is asked of it; the message says what."""
+    """A run or a table of runs is incomplete or invalid; the message says why."""
 
 
 def mean_test_accuracy(records: Iterable[Mapping[str, Any]]) -> tuple[float, int]:
-    """The mean test accuracy of the last five evaluations of the last phase, as the paper has it.
+    """Returns the test accuracy averaged over the last five evaluations, as in the paper.
+
+    Only evaluations of the last training phase count.
 
     Args:
-      records: lines of ``metrics.jsonl``.
+      records: the lines of ``metrics.jsonl``.
 
     Returns:
-      The mean, and of how many evaluations.
+      The mean accuracy, and the number of evaluations that it is averaged over.
 
     Raises:
-      RunError: if there was none.
+      RunError: if there was no evaluation.
     """
     accuracies: list[float] = []
     for record in records:
         if 'eval/accuracy' in record:
             accuracies.append(record['eval/accuracy'])
         if 'extended/accuracy' in record:
-            accuracies = []  # Those of an earlier phase.
+            accuracies = []  # The evaluations so far belong to an earlier phase.
     if not accuracies:
-        raise RunError('no evaluation among the metrics: the run has not come to one yet')
+        raise RunError('no evaluation among the metrics: wait for the first evaluation of the run')
     last = accuracies[-5:]
     return statistics.fmean(last), len(last)
 
 
 def summarise_run(workdir: Path) -> dict[str, Any]:
-    """Configuration and outcome of a finished run.
+    """Returns the configuration and the results of a finished run as a row of a table.
 
     Returns:
-      ``family``, ``depth``, ``num_steps``, ``data``, ``epochs``, ``batch_size``, ``seed``,
-      ``images`` (that it was trained on, each as often as it was), ``accuracy`` and ``evaluations``
-      (see `mean_test_accuracy`), ``firing_rate``, ``train_accuracy`` (of the last line that has it)
-      and ``images_per_second`` (None without such lines), and ``commit``.
+      A row with ``family``, ``depth``, ``num_steps``, ``data``, ``epochs``, ``batch_size``,
+      ``seed``, ``images`` (the number of training images, repetitions included), ``accuracy`` and
+      ``evaluations`` (see `mean_test_accuracy`), ``train_accuracy`` and ``firing_rate`` (the last
+      recorded ones), ``images_per_second`` (the median) and ``commit``. A value that the run did
+      not record is None.
 
     Raises:
-      RunError: for a run without a configuration or an evaluation, or a damaged one.
+      RunError: if the run has no configuration or no evaluation.
+      ConfigError: if the configuration is damaged.
     """
     config = read_config(workdir)
     if config is None:
@@ -90,19 +95,19 @@ def summarise_run(workdir: Path) -> dict[str, Any]:
     }
 
 
-# Columns of text; a commit or the name of a folder may look like a number.
+# Columns that are read as text, because a commit or a folder name may look like a number.
 _TEXT = frozenset(
     'run arguments family model data commit weights split image_shape file name class'.split()
 )
-# What spreadsheets take for the beginning of a formula, and what marks a cell as text there.
+# Characters that start a formula in a spreadsheet, and the quote that marks a cell as text.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """Reads the lines of a CSV file of runs, numbers as numbers; none if there is no file.
+    """Reads the rows of a CSV file and converts numbers; returns no rows if the file is missing.
 
     Raises:
-      RunError: for a file that is no such table.
+      RunError: if the file is not a valid CSV table.
     """
     return [
         {key: _to_text(cell) if key in _TEXT else _to_number(cell) for key, cell in row.items()}
@@ -111,34 +116,34 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
-    """Reads the table of a sweep, in which each line is of a run; see `read_table`.
+    """Reads the table of a sweep with `read_table` and checks that each row names its run.
 
     Raises:
-      RunError: for a line without a run.
+      RunError: if a row names no run, or the file is not a valid CSV table.
     """
     rows = read_table(path)
     for number, row in enumerate(rows, start=1):
         if not row.get('run'):
-            raise RunError(f'{path}: row {number} is of no run, it needs a column "run"')
+            raise RunError(f'{path}: row {number} names no run: fill in its column "run"')
     return rows
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a CSV file, whole or not at all; its columns are the keys of all rows.
+    """Writes a CSV file atomically; its columns are the keys of all rows.
 
-    Text that a spreadsheet would run as a formula gets a ``'`` in front, which `read_table` takes
-    away again.
+    Text that a spreadsheet would run as a formula is prefixed with ``'``; `read_table` removes the
+    prefix.
     """
     _write_cells(path, [_to_cells(row) for row in rows])
 
 
 def add_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Adds a line to a CSV file, which is made if it is missing; several processes may do so.
+    """Appends a row to a CSV file, creating the file and missing columns as needed.
 
-    Columns that the file lacks are added to it; the lines that it has stay as they are.
+    Existing rows are kept as they are. Several processes may append to the same file.
 
     Raises:
-      RunError: for a file that is no such table, or in a bucket, which has no locks.
+      RunError: if the file is not a valid CSV table, or is in a bucket, which has no locks.
     """
     if in_bucket(path):
         raise RunError(f'{path} is in a bucket, where no rows are added: name a local file')
@@ -148,21 +153,21 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _read_cells(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Returns the columns and the rows of a table; none if there is no file."""
+    """Returns the columns and the rows of a table; both are empty if there is no file."""
     if not path.is_file() or path == Path('/dev/stdout'):
         return [], []
     try:
-        # A spreadsheet may have put a byte order mark in front.
+        # utf-8-sig skips the byte order mark that spreadsheets may write.
         text = path.read_bytes().decode('utf-8-sig', errors='surrogateescape')
         reader = csv.DictReader(io.StringIO(text, newline=''), restval='', strict=True)
         rows, columns = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
-        raise RunError(f'{path} is no CSV file: {error}') from error
+        raise RunError(f'{path} is not a CSV file: {error}') from error
     if len(set(columns)) < len(columns):
-        raise RunError(f'{path} has two columns of one name: give another file')
+        raise RunError(f'{path} has two columns of the same name: give another file')
     for number, row in enumerate(rows, start=1):
         if None in row:
-            raise RunError(f'{path}: row {number} has more cells than there are columns')
+            raise RunError(f'{path}: row {number} has more cells than the header: correct it')
     return columns, rows
 
 
@@ -171,7 +176,7 @@ def _write_cells(
 ) -> None:
     text = io.StringIO()
     columns = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
-    # The writer puts only those ends of lines between quotation marks that it writes itself.
+    # The csv writer quotes a cell with a carriage return only if its line terminator has one.
     returns = any('\r' in str(cell) for row in rows for cell in row.values())
     end = '\r\n' if returns else '\n'
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator=end)
@@ -182,7 +187,7 @@ def _write_cells(
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keeps a file, made if it is missing, to this process while the context lasts."""
+    """Locks a file for this process and creates it if it is missing."""
     if path.exists() and not path.is_file():
         yield  # A device or a pipe.
         return
@@ -194,7 +199,7 @@ def _locked(path: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                     raise
-            # Whoever had the lock before has put a new file in the place of this one.
+            # If the previous holder replaced the file, this lock is on the old one: try again.
             if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 yield
                 return
@@ -223,7 +228,7 @@ def _to_number(cell: str) -> Any:
 def accuracies_by_depth(
     rows: Iterable[Mapping[str, Any]],
 ) -> dict[str, dict[int, list[float]]]:
-    """Test accuracies in percent, one a seed, by family and depth."""
+    """Groups test accuracies in percent by family and depth, one per seed."""
     table: dict[str, dict[int, list[float]]] = {}
     for row in rows:
         of_family = table.setdefault(row['family'], {})
@@ -231,22 +236,26 @@ def accuracies_by_depth(
     return table
 
 
-def depth_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Table 2 in Markdown: test accuracy by family and depth in percent.
+def depth_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
+    """Returns table 2 in Markdown: test accuracy in percent by family and depth.
 
-    Where there are several seeds, their mean, and the standard deviation behind ±.
+    Several seeds are averaged; their mean is followed by ± and the standard deviation.
+
+    Args:
+      rows: the rows of a sweep; `summarise_run` makes them.
+      width: the largest width in characters, as `markdown_table` takes it.
     """
     table = accuracies_by_depth(rows)
     depths = sorted({depth for of_family in table.values() for depth in of_family})
-    lines = [f'| depth | {" | ".join(map(str, depths))} |', '|---|' + '--:|' * len(depths)]
-    for family, of_family in table.items():
-        cells = [mean_and_deviation(of_family.get(depth, [])) for depth in depths]
-        lines.append(f'| `{family}` | {" | ".join(cells)} |')
-    return '\n'.join(lines)
+    lines = [
+        [f'`{family}`', *(mean_and_deviation(of_family.get(depth, [])) for depth in depths)]
+        for family, of_family in table.items()
+    ]
+    return markdown_table(['depth', *map(str, depths)], lines, width=width)
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """The mean to one digit behind the point, of several values with the deviation behind ±."""
+    """Returns the mean as text, followed by ± and the standard deviation of several values."""
     if not values:
         return ''
     mean = f'{statistics.fmean(values):.1f}'
@@ -254,12 +263,12 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def mean_of(rows: Sequence[Mapping[str, Any]], key: str, unit: float) -> float:
-    """Returns the mean of a number of several rows, in a unit."""
+    """Returns the mean of a column over rows, divided by a unit."""
     return statistics.fmean(row[key] for row in rows) / unit
 
 
 def by_network(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Groups rows with a ``run``, one a seed, by what its name has before ``_seed``."""
+    """Groups rows by network, the part of the ``run`` name before ``_seed``."""
     networks: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         networks.setdefault(row['run'].partition('_seed')[0], []).append(row)
@@ -267,9 +276,9 @@ def by_network(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
 
 
 def norms_by_block(record: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the norms of the gradient in a line of ``metrics.jsonl``, by block in their order.
+    """Returns the gradient norms in a line of ``metrics.jsonl`` by block, in network order.
 
-    Those of the stem and of the classifier are left out.
+    The stem and the classifier are left out.
     """
     prefix = 'train/gradient_norm/'
     norms = {
@@ -277,5 +286,5 @@ def norms_by_block(record: Mapping[str, Any]) -> dict[str, float]:
         for name, value in record.items()
         if name.startswith(prefix) and is_in_stage(name.removeprefix(prefix))
     }
-    # Block 10 behind block 9.
+    # An alphabetical order would put block 10 before block 9.
     return {block: norms[block] for block in sorted(norms, key=forward_order)}

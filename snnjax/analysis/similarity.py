@@ -1,4 +1,4 @@
-"""How alike the firing patterns of successive blocks are (section 4.1, figure 2b)."""
+"""Similarity of the firing patterns of successive blocks (section 4.1, figure 2b)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from snnjax.models.layers import SpikingNeurons
 from snnjax.models.observation import Call, capture_layers
 from snnjax.neurons.precision import at_least_float32
 
-# The usual constants for values between 0 and 1 (Wang et al. 2004); the paper does not state its.
+# The usual constants for values between 0 and 1 (Wang et al. 2004); the paper states none.
 C1, C2 = 0.01**2, 0.03**2
 
 
 def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
-    r"""The structural similarity of two maps of firing rates (eq. 9)::
+    r"""Computes the structural similarity of two maps of firing rates (eq. 9)::
 
         (2 mx my + C1) (2 sxy + C2) / ((mx^2 + my^2 + C1) (sx^2 + sy^2 + C2))
 
-    with the means, variances and covariance of all their values. It is between -1 and 1, and 1 only
-    for equal maps.
+    The means, variances and covariance are over all values of a map. The similarity is between -1
+    and 1; it is 1 only if the maps are equal.
 
     Args:
-      x: (B, ...), between 0 and 1, floating.
-      y: likewise, in the same shape and dtype.
+      x: the first maps, a floating array of shape (B, ...) with values between 0 and 1.
+      y: the second maps, an array of the same shape and dtype.
 
     Returns:
-      (B,), float32 (float64 for float64 maps).
+      The similarities, an array of shape (B,), float32 (float64 for float64 maps).
     """
     x, y = (z.astype(at_least_float32(z.dtype)) for z in (x, y))
     axes = tuple(range(1, x.ndim))
@@ -44,20 +44,20 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     mean_x, mean_y = mean_x.reshape(-1), mean_y.reshape(-1)
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     value = luminance * (2 * covariance + C2) / (variances + C2)
-    # Without the rounding of the sums.
+    # Equal maps have a similarity of exactly 1, free of rounding errors.
     return jnp.where(jnp.all(x == y, axes), 1.0, value)
 
 
 @dataclasses.dataclass(frozen=True)
 class Similarity:
-    """Of the firing patterns before and after a block.
+    """The similarity of the firing patterns before and after a block.
 
     Attributes:
-      block: its name, ``stage1/block2``.
-      ssim: of each image (B,); None where the block changes the resolution, and its patterns
-        cannot be compared.
-      identical: share of the images for which no neuron fires more or less often after the block;
-        None likewise.
+      block: the name of the block, for example ``stage1/block2``.
+      ssim: the SSIM of each image, an array of shape (B,); None if the block changes the
+        resolution, because its patterns cannot be compared.
+      identical: the share of images with equal firing rates before and after the block, between 0
+        and 1; None if ``ssim`` is None.
     """
 
     block: str
@@ -66,34 +66,34 @@ class Similarity:
 
     @property
     def mean(self) -> float | None:
-        """SSIM over the images."""
+        """Returns the SSIM averaged over images; None if ``ssim`` is None."""
         return None if self.ssim is None else float(self.ssim.mean())
 
     @property
     def unchanged(self) -> bool:
-        """Whether the block passes on what it gets: its SSIM is exactly 1, for every image."""
+        """Returns True if the block changes no firing rate, that is, each SSIM is exactly 1."""
         return self.identical == 1
 
 
 def measure_similarity(trained: LoadedModel) -> list[Similarity]:
-    """The similarity of firing patterns before and after every block, in the network's order.
+    """Measures the similarity of firing patterns before and after each block, in network order.
 
-    A pattern is the firing rate of each neuron over time. It is taken where spikes stand for the
-    network's stream: in the neurons that end a block, or, where the stream is real-valued, in those
-    that begin a block, and in the network's last ones (figure 2a).
+    A pattern is the firing rate of each neuron over time. If the residual stream is spikes, the
+    pattern is that of the neurons that end a block. If the stream is real-valued, it is that of the
+    neurons that begin a block, and of the last neurons of the network (figure 2a).
 
     Args:
-      trained: the model, and the images.
+      trained: the model and its examples.
 
     Raises:
-      UnsuitableModelError: for a network with blocks between which there are no spikes.
+      UnsuitableModelError: if the network has no blocks, or no spikes between its blocks.
     """
     model = trained.model
 
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
         with capture_layers(Block, SpikingNeurons) as calls:
             model.apply(variables, trained.normalised(batch))
-        # Rates in float32: those of bfloat16 spikes would be rounded to three digits.
+        # Firing rates are in float32: bfloat16 would round them to three digits.
         patterns = [
             jnp.mean(spikes, axis=1, dtype=at_least_float32(spikes.dtype))
             for spikes in _patterns(calls)
@@ -123,10 +123,10 @@ def measure_similarity(trained: LoadedModel) -> list[Similarity]:
 
 
 def _patterns(calls: Sequence[Call]) -> list[jax.Array]:
-    """Spikes that stand for the stream before the first block, and behind each of them."""
+    """Returns the spikes before the first block and after each block; see `measure_similarity`."""
     blocks = [call for call in calls if isinstance(call.module, Block)]
     if not blocks:
-        raise UnsuitableModelError('the network has no blocks')
+        raise UnsuitableModelError('the network has no blocks: give a residual network')
     neurons = [call for call in calls if isinstance(call.module, SpikingNeurons)]
     spikes = {id(call.output): call.output for call in neurons}
     spikes |= {id(call.input): call.output for call in neurons}
@@ -134,6 +134,7 @@ def _patterns(calls: Sequence[Call]) -> list[jax.Array]:
     if any(id(x) not in spikes for x in stream):
         kind = type(blocks[0].module).__name__
         raise UnsuitableModelError(
-            f'the stream of a {kind} is never what neurons put out or see as it is'
+            f'no neurons fire directly before or after the residual stream of {kind}: '
+            f'its blocks have no firing patterns to compare'
         )
     return [spikes[id(x)] for x in stream]

@@ -1,4 +1,4 @@
-"""What more or fewer time steps give, and what they cost."""
+"""Accuracy and energy of the same weights at several numbers of time steps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ def measure_time_steps(
     """Measures accuracy and energy of the same weights at several numbers of time steps.
 
     Args:
-      open_at: the model at a number of time steps, see `open_trained`.
-      steps: which.
+      open_at: the function that opens the model at a number of time steps, for example by
+        `open_trained`.
+      steps: the numbers of time steps.
 
     Yields:
-      A row for each as soon as it is measured, see `snnjax.analysis.energy.measure_costs`.
+      The row of `snnjax.analysis.energy.measure_costs` for each number of time steps.
     """
     for num_steps in steps:
         yield measure_costs(open_at(num_steps))

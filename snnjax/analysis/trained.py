@@ -1,4 +1,4 @@
-"""A trained model with the examples that it is looked at on."""
+"""Loaded models with the examples to measure them on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from snnjax.weights.steps import find_checkpoint
 
 
 class UnsuitableModelError(UserError, ValueError):
-    """A model that an analysis cannot be made of; the message says why."""
+    """An analysis does not apply to a model; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +48,17 @@ class LoadedModel:
     """A model, its variables, and examples of a data set.
 
     Attributes:
-      name: of the model.
-      num_steps: time steps T.
-      data: options of the data set.
-      inference: what runs on the devices.
-      variables: of the model, as they lie on the devices.
-      split_name: 'test' or 'train'; images of both are as in testing.
-      examples: of that split, all or some.
-      batch_size: images in a batch, over all devices: no more than there are, but for some of
-        padding.
-      assumes_steps: true if neither the weights nor a caller said how many time steps.
-      step: step of the checkpoint that was read; None for a folder of weights.
+      name: the name of the model.
+      num_steps: the number of time steps T.
+      data: the options of the data set.
+      inference: the inference program for the devices.
+      variables: the variables of the model on the devices.
+      split_name: the name of the split, 'test' or 'train'; both are preprocessed as in testing.
+      examples: the examples of the split, all or some.
+      batch_size: the number of images per batch over all devices. It is at most the number of
+        examples, rounded up to a multiple of the device count.
+      assumes_steps: True if ``num_steps`` is the default because no one gave it.
+      step: the step of the checkpoint; None for a folder of weights.
     """
 
     name: str
@@ -74,45 +74,45 @@ class LoadedModel:
 
     @property
     def dataset(self) -> Dataset:
-        """The data set of the examples."""
+        """Returns the data set of the examples."""
         return self.inference.dataset
 
     @property
     def model(self) -> Network:
-        """The network, each of its layers for itself."""
+        """Returns the network with scanning over layers disabled."""
         return self.inference.model.unrolled()
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of an example, or (T, H, W, C)."""
+        """Returns the shape of an example, (H, W, C) or (T, H, W, C)."""
         return self.examples.examples(np.arange(1))['image'].shape[1:]
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes by label; digits for a data set that does not name them."""
+        """Returns the class names by label; the labels themselves if the data set has no names."""
         names = class_names(self.data)
         return names or list(map(str, range(self.dataset.num_classes)))
 
     def normalised(self, batch: Mapping[str, jax.Array]) -> jax.Array:
-        """The images of a batch as the model takes them."""
+        """Returns the normalized images of a batch, the input of the model."""
         return normalise(batch['image'], self.dataset)
 
     def describe(self) -> str:
-        """Says which model on which examples, and of which checkpoint."""
+        """Returns the model, the examples and the checkpoint as text."""
         assumed = ' (the weights do not say)' if self.assumes_steps else ''
         steps = f'T={self.num_steps}{assumed}'
         model = f'{self.name}, {steps}; {self.describe_examples()}'
         return model if self.step is None else f'{model}\ncheckpoint of step {self.step:,}'
 
     def describe_examples(self) -> str:
-        """Says which examples of which data set."""
+        """Returns the data set, the split and the number of examples as text."""
         return (
             f'{self.data.name}: {count(len(self.examples), f"{self.split_name} example")}'
             f'{describe_split(self.data.split)}'
         )
 
     def evaluate(self) -> dict[str, float]:
-        """Returns means over the examples; see `snnjax.train.evaluation.evaluate`."""
+        """Returns the metrics of `snnjax.train.evaluation.evaluate`, averaged over the examples."""
         return evaluate(
             self.inference,
             self.variables,
@@ -125,12 +125,12 @@ class LoadedModel:
     def measure(
         self, step: Callable[[Any, Mapping[str, jax.Array]], Any], what: str = 'measuring'
     ) -> Iterator[Any]:
-        """What ``step(variables, batch)`` gives for each batch, on the host.
+        """Yields the results of ``step(variables, batch)`` for each batch, on the host.
 
         Args:
-          step: is compiled; batches are those of `EvaluationBatches`, divided over the devices. Its
-            variables are for `model`.
-          what: name of the work, in front of the progress bar.
+          step: the function to compile and run. It takes the variables of `model` and a batch of
+            `EvaluationBatches`, sharded over the devices.
+          what: the label of the progress bar.
         """
         batches = EvaluationBatches(
             self.examples,
@@ -155,21 +155,21 @@ def open_trained(
     checkpoint: str = 'newest',
     **choice: Any,
 ) -> LoadedModel:
-    """A trained model, on the data set that it was trained on, or another.
+    """Opens a trained model with examples of its own or another data set.
 
     Args:
-      weights: a work directory or a folder of weights.
-      data: fields of `DataOptions`, of those in `EVALUATION`, that are other than in training.
-      num_steps: time steps; None for those of training.
-      checkpoint: 'newest', 'best' or a step, for a run; see `find_checkpoint`.
-      **choice: of the examples: ``split``, 'test' or 'train', whose images are then as in testing,
-        too; ``batch_size``, over all devices, 100 for each if None; ``images``, how many, at even
-        distances over the split, or 0 for all.
+      weights: the work directory of a run, or a folder of weights.
+      data: the fields of `DataOptions` that differ from training, out of those in `EVALUATION`.
+      num_steps: the number of time steps; None for that of training.
+      checkpoint: the checkpoint of a run: 'newest', 'best' or a step; see `find_checkpoint`.
+      **choice: the choice of the examples. ``split`` is 'test' or 'train'; both are preprocessed as
+        in testing. ``batch_size`` is that over all devices; None for 100 per device. ``images`` is
+        the number of images, evenly spaced over the split; 0 for all.
 
     Raises:
-      ConfigError: where the model cannot be run on the data set.
-      DatasetNotPreparedError: where the data has to be made first.
-      WeightsError: where there are no weights, or others than the model's.
+      ConfigError: if the model cannot run on the data set, or an argument is wrong.
+      DatasetNotPreparedError: if the data set is not prepared.
+      WeightsError: if there are no weights, or they do not fit the model.
     """
     name, options = describe_weights(weights)
     step = _step_of(weights, checkpoint)
@@ -202,7 +202,7 @@ def open_trained(
 
 
 def _step_of(weights: str, checkpoint: str) -> int | None:
-    """The step of a checkpoint of a run; None for a folder of weights, which has none."""
+    """Returns the step of a checkpoint of a run; None for a folder of weights."""
     folder = find_weights(weights)
     if (folder / 'variables').exists() or (folder / SAFETENSORS_FILE).exists():
         return None
@@ -210,14 +210,14 @@ def _step_of(weights: str, checkpoint: str) -> int | None:
 
 
 def _trained_as(weights: str) -> dict[str, Any] | None:
-    """The configuration of the run that weights are of, where it is with them."""
+    """Returns the configuration of the run that made the weights; None if it is not known."""
     return read_config(find_weights(weights)) or _trained_as_card_says(weights)
 
 
 def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
-    """Returns what a run's configuration would say of weights that have been exported, if known.
+    """Returns the configuration entries ``data`` and ``loss`` from the ``model.json`` of weights.
 
-    These are the options of the data, ``data``, and the ``loss``.
+    Returns None if ``model.json`` does not give the data set.
     """
     try:
         card = json.loads((find_weights(weights) / 'model.json').read_text())
@@ -239,38 +239,45 @@ def _trained_as_card_says(weights: str) -> dict[str, Any] | None:
 
 
 def data_as_trained(weights: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of `DataOptions`: those that weights were trained with, but for the changes.
+    """Returns the fields of `DataOptions` that weights were trained with, updated by the changes.
 
-    Weights from elsewhere may name any folder: that of their data is taken only if it is known, see
-    `snnjax.known`. If the changes have the same one, it is known from then on.
+    Weights from elsewhere may name any data folder. The folder is used only if it is a known one;
+    see `snnjax.known`. If the changes name the same folder, it is known from then on.
+
+    Args:
+      weights: the work directory of a run, or a folder of weights.
+      changes: the fields of `DataOptions` that differ from training.
 
     Raises:
-      ConfigError: where nothing says which data set, or that it may be opened.
+      ConfigError: if the data set is not known, or its folder is not a known one.
     """
     config = _trained_as(weights)
     if config is None or changes.get('name', config['data']['name']) != config['data']['name']:
         if 'name' not in changes:
-            raise ConfigError(f'{weights} does not say which data set: give --dataset')
+            raise ConfigError(f'{weights} names no data set: give --dataset')
         return dict(changes)
     defaults = {field.name: field.default for field in dataclasses.fields(DataOptions)}
     data = {key: config['data'].get(key, defaults[key]) for key in sorted(EVALUATION)}
     for key, value in data.items():
         if type(value) is not type(defaults[key]):
             kind = type(defaults[key]).__name__
-            raise ConfigError(f'{weights}/config.json: data.{key}={value!r} is not of type {kind}')
+            raise ConfigError(
+                f'{weights}/config.json: data.{key}={value!r} must be of type {kind}: correct the '
+                f'file, or give other weights'
+            )
     if (
         'dir' not in changes
         and data['name'] not in READY
         and not known.is_known_folder(data['dir'], DataOptions.dir)
     ):
         raise ConfigError(
-            f'{weights} names {data["dir"]!r} as the folder of its data, {data["name"]!r}. It is '
-            f'not the default, and you have not trained from it on this machine: give --data_dir '
-            f'to say which folder to open'
+            f'{weights} names {data["dir"]!r} as the folder of its data set {data["name"]!r}. It '
+            f'is not the default folder, and no run on this machine has trained from it: give '
+            f'--data_dir to say which folder to open'
         )
     if 'dir' in changes:
         known.note_if_same(changes['dir'], data['dir'])
-    # Of the machine, not of what was trained.
+    # The number of workers depends on this machine, not on the training run.
     data['workers'] = min(data['workers'], max_workers())
     return data | dict(changes)
 
@@ -284,15 +291,19 @@ def open_initial(
     options: Mapping[str, Any] | None = None,
     **choice: Any,
 ) -> LoadedModel:
-    """A model with the parameters that its training begins with; see `open_trained`.
+    """Opens a model with its initial parameters, before any training.
 
     Args:
-      name: of the model.
-      data: fields of `DataOptions`.
-      num_steps: time steps; None for the paper's.
-      seed: of the parameters.
-      options: further options of the model.
-      **choice: of the examples, likewise.
+      name: the name of the model.
+      data: the fields of `DataOptions`.
+      num_steps: the number of time steps; None for that of the paper.
+      seed: the seed of the parameters, at least 0 and below 2**64.
+      options: the further options of the model.
+      **choice: the choice of the examples, as in `open_trained`.
+
+    Raises:
+      ConfigError: if the model cannot run on the data set, or an argument is wrong.
+      DatasetNotPreparedError: if the data set is not prepared.
     """
     options = {'num_steps': DEFAULT_NUM_STEPS, **(options or {})}
     if num_steps is not None:
@@ -324,7 +335,8 @@ def _open(
     examples = dataset.load(split)
     if not 0 <= images <= len(examples):
         raise ConfigError(
-            f'--images={images} must be 0, for all, to {len(examples)}, the {split} examples'
+            f'--images={images} must be between 0 (all images) and {len(examples)}, the number of '
+            f'{split} examples'
         )
     if images:
         examples = EvenlySpaced(examples, images)

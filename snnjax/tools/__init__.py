@@ -1,9 +1,9 @@
-"""Commands: ``python -m snnjax.tools.NAME``."""
+"""The commands ``python -m snnjax.tools.NAME``."""
 
 import signal
 import sys
 
-# While `python -m` imports what a command needs, which takes seconds, Ctrl-C ends it without a
-# traceback; `snnjax.errors.run_command` has the usual handler again.
+# Importing a command takes seconds. Until `snnjax.errors.run_command` restores the usual handler,
+# Ctrl-C ends the process without a traceback.
 if sys.argv[:1] == ['-m'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,10 +1,9 @@
-"""Tells how fast the batches of a configuration are made, and whether training waits for them.
+"""Measures how fast the batches of a configuration are made, and whether training waits for them.
 
   python -m snnjax.tools.bench_data --config=configs/fake_imagenet.py:depth=18
 
-First one core makes batches, one by one; then as many threads, or processes (`data.workers`), as in
-training; then training steps are taken on them. With --steps=0 there are none: a large network
-takes minutes to compile.
+Batches are made on one core, then with the threads or processes of training (`data.workers`), then
+in training steps. Compiling a large network takes minutes; --steps=0 skips the training steps.
 """
 
 from __future__ import annotations
@@ -32,12 +31,14 @@ _USAGE = 'python -m snnjax.tools.bench_data --config=configs/NAME.py'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     logging.set_verbosity(logging.ERROR)
     parser = ConfigParser(__doc__, _USAGE)
-    parser.add_argument('--batches', type=int, default=16, help='to make each way (16)')
     parser.add_argument(
-        '--steps', type=int, default=8, help='training steps to take; 0 for none (8)'
+        '--batches', type=int, default=16, help='number of batches per measurement; default 16'
+    )
+    parser.add_argument(
+        '--steps', type=int, default=8, help='number of training steps; 0 for none; default 8'
     )
     return run_with_config(parser, argv, _measure_config)
 
@@ -52,27 +53,27 @@ def _measure_config(args: argparse.Namespace, config: ml_collections.ConfigDict)
             raise ConfigError(f'--{name}={getattr(args, name)} must be at least {least}')
     *_, setup = check(config, jax.device_count())
     batches = training_batches(setup)
-    # As many as asked for, and some to warm up.
+    # These are enough for both measurements and their first, untimed batches.
     batches = dataclasses.replace(batches, num_batches=args.batches + args.steps + 2)
     measure(setup, batches, args.batches, args.steps)
 
 
 def measure(setup: Setup, batches: TrainingBatches, count: int, steps: int) -> None:
-    """Prints images per second, and the share of the time of training steps spent waiting.
+    """Prints images per second, and the share of the training time spent waiting for data.
 
     Args:
-      setup: of a run.
-      batches: of its training.
-      count: batches to make each way.
-      steps: training steps to take; 0 for none.
+      setup: the setup of a run.
+      batches: the training batches of the run.
+      count: the number of batches per measurement.
+      steps: the number of training steps; 0 for none.
     """
     config = setup.config
-    shape = 'x'.join(map(str, batches[0]['image'].shape[1:]))  # And warms up.
+    shape = 'x'.join(map(str, batches[0]['image'].shape[1:]))  # The first batch also warms up.
     print(f'{config.data.name}: batches of {counted(config.batch_size, "image")}, {shape}')
     _report('one core', config.batch_size, _time(batches[i] for i in range(count)), count)
     workers = config.data.workers
     made = batches.iterate(0, workers)
-    next(made)  # Starts them.
+    next(made)  # The first batch starts the workers.
     ways = counted(workers, 'process') if workers else 'threads'
     _report(ways, config.batch_size, _time(next(made) for _ in range(count)), count)
     if steps:
@@ -93,7 +94,7 @@ def _report(what: str, batch_size: int, seconds: float, count: int) -> None:
 
 
 def _train(setup: Setup, batches: TrainingBatches, steps: int) -> tuple[float, float]:
-    """Seconds for which nothing was done but to wait for data, and seconds in all."""
+    """Returns the seconds spent waiting for data, and the seconds of all steps."""
     import jax
 
     from snnjax.train.program import build_program
@@ -111,7 +112,7 @@ def _train(setup: Setup, batches: TrainingBatches, steps: int) -> tuple[float, f
         batch = put_batch(next(made), program.batch_sharding)
         waiting += time.perf_counter() - asked
         state, _ = program.train_step(state, batch)
-        # Data is only waited for while there is no step to be done.
+        # A finished step makes sure that the time to the next batch is waiting alone.
         jax.block_until_ready(state)
     return waiting, time.perf_counter() - start
 

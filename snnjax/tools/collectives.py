@@ -1,4 +1,4 @@
-"""Collectives of a compiled program, by its text."""
+"""Counts of the collectives in the text of a compiled program."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ _BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 
 
 
 def count_collectives(program: str) -> dict[str, tuple[int, int]]:
-    """Counts the collectives of a compiled program by name, and the bytes of their results.
+    """Counts the collectives of a compiled program and the bytes of their results.
 
-    A reduction that leaves each device a part of the result is a reduce-scatter, of the bytes that
-    are reduced.
+    A reduction that leaves each device a part of the result is a reduce-scatter, and its bytes are
+    those before the reduction.
+
+    Args:
+      program: the text of the compiled program.
+
+    Returns:
+      The number of collectives and their bytes, by name.
     """
     counts: dict[str, tuple[int, int]] = {}
     channels = set()
@@ -27,7 +33,7 @@ def count_collectives(program: str) -> dict[str, tuple[int, int]]:
         match = _COLLECTIVE.search(line)
         if not match:
             continue
-        # One that other work overlaps is there several times: as it begins, goes on and ends.
+        # An asynchronous collective appears as several instructions with the same channel.
         channel = re.search(r'channel_id=\d+', line)
         if channel:
             if (match['name'], channel[0]) in channels:
@@ -37,7 +43,7 @@ def count_collectives(program: str) -> dict[str, tuple[int, int]]:
         for dtype, sides in re.findall(r'(\w+)\[([\d,]*)\]', match['type']):
             elements = math.prod(int(side) for side in sides.split(',') if side)
             size += elements * _BYTES.get(dtype, 4)
-        # As TPUs have it, an all-reduce and the choice of a part are one.
+        # TPU programs fuse an all-reduce and the slicing of its result.
         scatters = computation.startswith('%all-reduce-scatter')
         name = 'reduce-scatter' if scatters else match['name']
         number, total = counts.get(name, (0, 0))

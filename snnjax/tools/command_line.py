@@ -1,7 +1,7 @@
-"""What the command lines of all commands share: parsers, outputs as JSON, and how a command ends.
+"""Parsers, JSON outputs and the exit of all commands.
 
-Imports nothing that takes long, so that ``--help`` answers at once: commands import what they work
-with when they have read their arguments.
+This module imports nothing slow, so that ``--help`` answers at once. Commands import slow modules
+after they have parsed their arguments.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from snnjax.errors import run_command
 from snnjax.modules import load_modules
 from snnjax.tools.paths import output_file
 
-# How `snnjax.cli` calls a command in `sys.argv`.
+# The program name that `snnjax.cli` writes to `sys.argv[0]`.
 _CALLED = re.compile(r'(?P<program>(python -m )?snnjax) (?P<command>\w+)')
 _COMMAND = re.compile(r'python -m snnjax\.(?:tools\.(?P<tool>\w+)|main\b)')
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
-    """Returns a parser whose help shows the docstring of a command."""
+    """Returns a parser that shows a description in its help.
+
+    Args:
+      description: the docstring of the command.
+    """
     return argparse.ArgumentParser(
         prog=_program(),
         description=as_called(description or ''),
@@ -34,10 +38,10 @@ def new_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def as_called(text: str) -> str:
-    """Returns a text with its commands written in the way in which this process was called.
+    """Rewrites the commands in a text in the form that this process was called in.
 
     Args:
-      text: text in which commands are written as ``python -m snnjax.tools.NAME``.
+      text: the text, with its commands in the form ``python -m snnjax.tools.NAME``.
     """
     called = _CALLED.fullmatch(sys.argv[0])
     if called is None:
@@ -46,7 +50,7 @@ def as_called(text: str) -> str:
 
 
 def _program() -> str | None:
-    """Returns what a usage line begins with; None to leave it to argparse."""
+    """Returns the program name for the usage line; None for that of argparse."""
     if _CALLED.fullmatch(sys.argv[0]):
         return sys.argv[0]
     spec = getattr(sys.modules['__main__'], '__spec__', None)
@@ -57,13 +61,14 @@ def _program() -> str | None:
 def add_argument(
     parser: argparse._ActionsContainer, flag: str, *others: str, **options: Any
 ) -> None:
-    """Adds an argument that has other names, too, which its help does not show.
+    """Adds an argument with further names that the help does not show.
 
     Args:
-      parser: parser of the command, or a group of its arguments.
-      flag: name of the argument.
-      *others: its names in earlier versions; one without dashes stands for an argument by position.
-      **options: arguments of `argparse.ArgumentParser.add_argument`.
+      parser: the parser of the command, or a group of its arguments.
+      flag: the name of the argument.
+      *others: the names of the argument in earlier versions. A name without dashes adds a
+        positional argument.
+      **options: the keyword arguments of `argparse.ArgumentParser.add_argument`.
     """
     required = options.pop('required', False)
     if required:
@@ -80,18 +85,18 @@ def add_argument(
 
 
 def _unless_absent(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Returns a type of arguments that keeps the default of one that was not given."""
+    """Returns an argparse type that leaves the default of a missing argument as it is."""
     return lambda text: text if text == argparse.SUPPRESS else kind(text)
 
 
 class JsonOutput:
-    """Where a command writes its results as JSON.
+    """The destination of the results of a command, which are written as JSON.
 
     Args:
-      text: name of a file, or '-' for stdout, which then has nothing else.
+      text: the path of a file, or '-' for stdout; stdout then gets nothing else.
 
     Raises:
-      PathError: for a file that cannot be written.
+      PathError: if the file cannot be written.
     """
 
     def __init__(self, text: str) -> None:
@@ -100,7 +105,10 @@ class JsonOutput:
         self._stdout = sys.stdout
 
     def write(self, value: Any) -> None:
-        """Writes the results of a command.
+        """Writes the results of a command as JSON.
+
+        Args:
+          value: the results, which JSON can hold.
 
         Raises:
           OSError: if the file cannot be written.
@@ -115,25 +123,25 @@ class JsonOutput:
 
 
 def add_json_argument(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    """Adds ``--json FILE|-``, whose value is a `JsonOutput` or None.
+    """Adds the argument ``--json FILE|-``; its value is a `JsonOutput` or None.
 
     Args:
-      parser: parser of the command.
-      optional: true to take ``--json`` without a file for ``--json=-``.
+      parser: the parser of the command.
+      optional: True to read ``--json`` without a file as ``--json=-``.
     """
     options: dict[str, Any] = {'nargs': '?', 'const': '-'} if optional else {}
     parser.add_argument(
         '--json',
         type=JsonOutput,
         metavar='FILE|-',
-        help='file to write the results to; - to print nothing else',
+        help='file to write the results to; - writes them to stdout and all else to stderr',
         **options,
     )
 
 
 @contextlib.contextmanager
 def prints_aside(args: argparse.Namespace) -> Iterator[None]:
-    """Sends what is printed to stderr, if the arguments leave stdout to JSON alone."""
+    """Redirects printed text to stderr if the JSON results go to stdout."""
     output = getattr(args, 'json', None)
     if isinstance(output, JsonOutput) and output.is_stdout:
         with contextlib.redirect_stdout(sys.stderr):
@@ -147,14 +155,15 @@ def parse_and_run(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,
 ) -> int:
-    """Runs a command with the arguments that it was given; returns its exit status.
+    """Parses the arguments of a command, runs it and returns its exit status.
 
     Args:
-      command: function of the arguments, which returns the exit status, or None for 0.
-      parser: parser of the arguments.
-      argv: arguments; None for those of this process.
+      command: the function to call with the parsed arguments; it returns the exit status, or None
+        for 0.
+      parser: the parser of the arguments.
+      argv: the arguments; None for those of this process.
     """
-    # The help may be too much for whatever reads it, too.
+    # Parsing is inside run_command, because printing the help may fail on a closed pipe, too.
     return run_command(lambda: _run(command, parser.parse_args(argv)))
 
 
@@ -168,9 +177,9 @@ def _run(
         with prints_aside(args):
             load_modules(getattr(args, 'imports', ''))
             return command(args)
-    # That of JAX, which need not have been imported.
+    # JAX raises a subclass of RuntimeError; naming it here would import JAX.
     except RuntimeError as error:
         if 'RESOURCE_EXHAUSTED' not in str(error):
             raise
         reason = str(error).partition('\n')[0]
-        raise MemoryError(f'{reason}; a smaller --batch_size needs less') from error
+        raise MemoryError(f'{reason}; a smaller --batch_size needs less memory') from error

@@ -1,25 +1,26 @@
-r"""Compares networks that a sweep has trained: accuracy, spikes, energy, and the cost of training.
+r"""Compares the networks of a sweep: accuracy, firing rate, energy, and the cost of training.
 
   python -m snnjax.tools.sweep --config=configs/compare.py:setting=cpu --workdir=runs/compare
   python -m snnjax.tools.compare --workdir=runs/compare --csv=compare.csv --figure=compare.png
 
-A line for each network: parameters; accuracy and firing rate on the test images; synaptic
-operations of an image by the paper's convention, which for networks without blocks are those of all
-layers that see spikes; energy by layer (see `snnjax.tools.energy`); seconds of a training step of
-the size of training, and the memory that XLA allocates for it beside parameters, images and
-results. Steps of all networks are timed here and now, in turn, and their medians told. Runs whose
-names differ in their seed only are one network.
+The table has one row per network: parameters, accuracy and firing rate on the test images, synaptic
+operations per image by the paper's convention, energy per image by layer (see
+`snnjax.tools.energy`), the time of a training step, and the memory that XLA allocates for the step
+besides parameters, images and results. If a network has no blocks, its synaptic operations are
+those of all layers with spikes as input. Training steps have the batch size of training; they are
+timed on this machine, the networks taking turns, and the table shows the median. Runs that differ
+only in their seed are one network.
 
-Converted networks stand beside them in another table, which has the columns of table 3 with spikes
-and energy instead of what training costs:
+With converted networks, the table has the columns of table 3, with spikes and energy in place of
+the cost of training:
 
   python -m snnjax.tools.compare --workdir=runs/compare --converted converted/a converted/b
   python -m snnjax.tools.compare --config=configs/compare.py:setting=table3_cpu \
       --workdir=runs/table3
 
-With --config, what is not there yet is trained and converted first, so that the table comes from
-one command: the config file has, beside get_runs (see `snnjax.tools.sweep`), a function
-get_conversions. The work directory then gets a folder and a table NAME.csv of each of them, too.
+With --config, missing runs and conversions are made first, so that one command makes the table. The
+config file needs the functions get_runs (see `snnjax.tools.sweep`) and get_conversions. Each
+conversion adds a folder NAME and a table NAME.csv to the work directory.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from snnjax.tools.command_line import (
 )
 from snnjax.tools.paths import figure_file, output_file
 from snnjax.tools.sweep import TABLE
+from snnjax.tools.terminal import terminal_width
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
@@ -48,7 +50,7 @@ from snnjax.tools.weights_arguments import (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
     add_argument(
         parser,
@@ -60,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='work directory of a sweep',
     )
     parser.add_argument(
-        '--config', metavar='FILE[:ARGUMENTS]', help='train and convert what it says, first'
+        '--config',
+        metavar='FILE[:ARGUMENTS]',
+        help='config file of runs and conversions to make first',
     )
     parser.add_argument(
         '--converted',
@@ -68,13 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=expand,
         default=[],
         metavar='DIR',
-        help='folders that convert has written',
+        help='folders of converted networks',
     )
     add_checkpoint_argument(parser)
     parser.add_argument(
-        '--images', type=int, default=0, help='of the test split; default 0, for all'
+        '--images', type=int, default=0, help='number of test images; default 0 for all'
     )
-    parser.add_argument('--rounds', type=int, default=15, help='timed steps of each; default 15')
+    parser.add_argument(
+        '--rounds', type=int, default=15, help='timed training steps per network; default 15'
+    )
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)
@@ -101,7 +107,7 @@ def _compare_costs(args: argparse.Namespace) -> None:
     from snnjax.analysis.trained import open_trained
 
     if args.figure:
-        raise ConfigError('--figure is for a sweep alone, without --config and --converted')
+        raise ConfigError('--figure does not work with --config or --converted: leave it out')
     for folder in args.converted:
         read_conversion(folder)
     of_config = _make(args) if args.config else []
@@ -111,14 +117,14 @@ def _compare_costs(args: argparse.Namespace) -> None:
     for run in read_runs(args.workdir / TABLE):
         workdir = args.workdir / run['run']
         trained = open_trained(str(workdir), checkpoint=args.checkpoint, **options)
-        # An ANN is told beside what it has become.
+        # The row of a converted network has the accuracy of its ANN: the ANN needs no own row.
         if trained.model.is_spiking:
             measured = measure_run(workdir, checkpoint=args.checkpoint, **options)
             rows.append({'run': run['run'], **measured})
     rows += of_config
     for folder in args.converted:
         rows.append({'run': folder.name, **measure_converted(folder, **options)})
-    print(costs_table(rows))
+    print(costs_table(rows, terminal_width()))
     if args.json:
         args.json.write(rows)
     if args.csv:
@@ -126,7 +132,7 @@ def _compare_costs(args: argparse.Namespace) -> None:
 
 
 def _make(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Trains and converts what a config file says; returns the rows of converted networks."""
+    """Makes the runs and conversions of a config file; returns the rows of converted networks."""
     from snnjax.analysis.converted_networks import read_conversion
     from snnjax.analysis.runs import read_table
     from snnjax.tools import convert
@@ -182,14 +188,16 @@ def _compare_training(args: argparse.Namespace) -> None:
         raise ConfigError(f'--rounds={args.rounds} must be at least 1')
     runs = read_runs(workdir / TABLE)
     if not runs:
-        raise ConfigError(f'{workdir / TABLE} has no finished run: give the workdir of a sweep')
+        raise ConfigError(
+            f'{workdir / TABLE} has no finished run: give the work directory of a sweep'
+        )
     networks = by_network(runs)
-    # Seeds of one network take the same steps.
+    # All seeds of a network have the same training step: one is timed.
     firsts = {name: workdir / rows[0]['run'] for name, rows in networks.items()}
     data = data_changes(args)
     options = {'data': data, 'images': args.images, 'checkpoint': args.checkpoint}
     for run in runs:
-        # What is wrong is found before the work.
+        # Opening all runs first reports an error before the slow measurements.
         open_trained(str(workdir / run['run']), **options)
     costs = measure_steps(firsts, args.rounds, data)
     rows = [
@@ -197,9 +205,9 @@ def _compare_training(args: argparse.Namespace) -> None:
         for name, seeds in networks.items()
         for row in seeds
     ]
-    print(comparison_table(rows))
+    print(comparison_table(rows, terminal_width()))
     device = jax.devices()[0]
-    print(f'steps of training on {count(jax.device_count(), f"{device.device_kind} device")}')
+    print(f'training steps on {count(jax.device_count(), f"{device.device_kind} device")}')
     for row in rows:
         print(f'{row["run"]}: checkpoint of step {row["step"]}')
     if args.json:

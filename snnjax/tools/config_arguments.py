@@ -1,7 +1,6 @@
-"""The command line of commands that are given a configuration: a file, and changes of its keys.
+"""Command lines with a configuration: a config file, and changes of its keys.
 
-What takes long to import is imported after the arguments were read, so that ``--help`` answers at
-once.
+Slow modules are imported after the arguments are parsed, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ConfigParser(argparse.ArgumentParser):
-    """Parser of a command line that has ``--config=FILE`` and ``--config.KEY=VALUE``.
+    """A parser of command lines with ``--config=FILE`` and ``--config.KEY=VALUE``.
 
     Args:
       description: the docstring of the command.
@@ -38,29 +37,29 @@ class ConfigParser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.usage_example = as_called(usage)
-        self.add_argument('--config', metavar='FILE[:ARGUMENTS]', help='file of the configuration')
-        # Which keys there are is known with the file only; this is for the help.
-        self.add_argument('--config.KEY', metavar='VALUE', help='another value of one of its keys')
+        self.add_argument('--config', metavar='FILE[:ARGUMENTS]', help='config file')
+        # The keys depend on the file; this entry is for the help only.
+        self.add_argument('--config.KEY', metavar='VALUE', help='value of a configuration key')
 
     def parse(self, argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
         """Parses a command line.
 
         Args:
-          argv: without the name of the command; None for the command line of this process.
+          argv: the arguments without the name of the command; None for those of this process.
 
         Returns:
-          The arguments, and the changes of the configuration: ``--config.KEY=VALUE``, or
-          ``--config.KEY`` and ``--noconfig.KEY`` of what is true or false.
+          The parsed arguments, and the changes of the configuration: ``--config.KEY=VALUE``, or
+          ``--config.KEY`` and ``--noconfig.KEY`` for a value of true or false.
 
         Raises:
-          ConfigError: if the command cannot be run as it was given.
+          ConfigError: if an argument is missing or wrong.
         """
         given = list(sys.argv[1:] if argv is None else argv)
         try:
             given = flags.FlagValues().read_flags_from_files(given)
         except (flags.Error, OSError, ValueError) as error:
             self.error(f'--flagfile: {error}')
-        # One dash does, too.
+        # As in absl, one dash works like two.
         given = [re.sub(r'^-(?=(no)?config\b)', '--', argument) for argument in given]
         arguments, others = self.parse_known_args(given)
         if not arguments.config:
@@ -78,7 +77,7 @@ class ConfigParser(argparse.ArgumentParser):
         return arguments, changes
 
     def error(self, message: str) -> NoReturn:
-        """Raises a ConfigError, which ends the command with one line."""
+        """Raises a ConfigError, so that the command ends with a one-line message."""
         raise ConfigError(f'{message}; usage: {self.usage_example}')
 
 
@@ -90,9 +89,10 @@ def run_with_config(
     """Runs a command with its arguments and its configuration, and returns its exit status.
 
     Args:
-      parser: of the command.
-      argv: see `ConfigParser.parse`.
-      command: returns the exit status, or None for 0.
+      parser: the parser of the command.
+      argv: the arguments, as `ConfigParser.parse` takes them.
+      command: the function to call with the parsed arguments and the configuration; it returns the
+        exit status, or None for 0.
     """
 
     def parse_and_run() -> int | None:

@@ -1,15 +1,15 @@
-r"""Converts a trained ANN to a spiking network, and tells its accuracy by the number of time steps.
+r"""Converts a trained ANN to a spiking network and measures its accuracy over time steps.
 
   python -m snnjax.tools.convert --weights=runs/ann --method=rueckauer --out=converted/ann
   python -m snnjax.tools.convert --weights=runs/ann --method=s_resnet --num_steps=256 \
       --set percentile=99.9 --images=1000 --csv=curve.csv --figure=curve.png --out=converted/ann
   python -m snnjax.tools.convert --methods
 
-What is written to --out is a folder of weights, which all commands take: evaluate, energy, report
-and the others. Thresholds come from training images, as they are in testing. Accuracy, spikes and
-energy are those of the test images after 1, 2, 4 and so on time steps, up to --num_steps, or after
-those of --steps; all of them are measured in one pass. A rollout, such as rollout_densenet, keeps
-its delays: each frame is one time step of both networks, and --num_steps the number of frames.
+The command writes a folder of weights to --out, which evaluate, energy, report and the other
+commands take. Thresholds come from training images, which are preprocessed as in testing. Accuracy,
+spikes and energy are measured on test images after 1, 2, 4, ... time steps up to --num_steps, or
+after those of --steps, in one pass. A rollout, such as rollout_densenet, keeps its delays: a frame
+is one time step of both networks, and --num_steps is the number of frames.
 
 --methods lists the methods and their options.
 """
@@ -30,7 +30,7 @@ from snnjax.tools.weights_arguments import data_changes, make_parser, open_argum
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv == ['--methods']:
         return run_command(_list_methods)
@@ -38,17 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def convert_network(argv: Sequence[str]) -> None:
-    """Converts as the command does, for another one; what is wrong is raised.
+    """Runs the command inside another one, which gets its exceptions.
 
     Args:
-      argv: arguments of the command.
+      argv: the arguments of the command.
     """
     _convert(_new_parser().parse_args(argv))
 
 
 def _new_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__, images=1000)
-    parser.add_argument('--method', required=True, metavar='NAME', help='see --methods')
+    parser.add_argument(
+        '--method', required=True, metavar='NAME', help='conversion method; --methods lists them'
+    )
     parser.add_argument(
         '--out', type=output_path, required=True, metavar='DIR', help='folder of weights to write'
     )
@@ -56,16 +58,18 @@ def _new_parser() -> argparse.ArgumentParser:
         '--set',
         action='append',
         metavar='KEY=VALUE',
-        help='an option of the method, as percentile=99.9; may be given again',
+        help='option of the method, for example percentile=99.9; may be repeated',
     )
     parser.add_argument(
         '--calibration_images',
         type=int,
         default=1000,
-        help='training images that thresholds come from, at even distances; default 1000',
+        help='number of training images for the thresholds, evenly spaced; default 1000',
     )
     parser.add_argument(
-        '--steps', metavar='T,T', help='numbers of time steps to tell the accuracy after'
+        '--steps',
+        metavar='T,T',
+        help='numbers of time steps to measure at; default: powers of 2 up to --num_steps',
     )
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
@@ -94,12 +98,10 @@ def _convert(args: argparse.Namespace) -> None:
 
     num_steps, steps = _steps(args)
     if args.calibration_images < 1:
-        raise ConfigError(
-            f'--calibration_images={args.calibration_images}: thresholds need at least one image'
-        )
+        raise ConfigError(f'--calibration_images={args.calibration_images} must be at least 1')
     if args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir())):
-        raise ConfigError(f'{args.out} is there already; remove it or name another')
-    # Of the ANN, one step is all there is; of a rollout, each frame is a step of both networks.
+        raise ConfigError(f'{args.out} already exists: remove it or name another folder')
+    # An ANN has one time step; in a rollout, each frame is a time step of both networks.
     name, options = describe_weights(str(args.weights))
     model = create_model(name, **options)
     if model.rollout:
@@ -121,7 +123,7 @@ def _convert(args: argparse.Namespace) -> None:
         'weights': str(args.weights),
         'ann': trained.name,
         'parameters': count_parameters(converted.variables['params']),
-        # Where the images were of which thresholds were taken, so that they can be made again.
+        # The data of the calibration images makes the thresholds reproducible.
         'data': {key: getattr(training.data, key) for key in ('name', 'dir', 'split')},
     }
     accuracy = trained.evaluate()['eval/accuracy']
@@ -141,15 +143,15 @@ def _convert(args: argparse.Namespace) -> None:
 
 
 def _steps(args: argparse.Namespace) -> tuple[int, list[int]]:
-    """Returns the number of time steps, and those after which the accuracy is told."""
+    """Returns the number of time steps, and the numbers to measure the accuracy at."""
     num_steps = 32 if args.num_steps is None else args.num_steps
     try:
         given = [int(text) for text in args.steps.split(',')] if args.steps else []
     except ValueError:
-        raise ConfigError(f'--steps={args.steps} must be numbers, as 8,16,32') from None
+        raise ConfigError(f'--steps={args.steps} must be integers, as 8,16,32') from None
     for number in (num_steps, *given):
         if number < 1:
-            raise ConfigError(f'{number} time steps: a converted network needs at least 1')
+            raise ConfigError(f'{number} time steps: give --num_steps and --steps of at least 1')
     if args.num_steps is None and given:
         num_steps = max(given)
     powers = [2**i for i in range(num_steps.bit_length()) if 2**i <= num_steps]
@@ -157,7 +159,7 @@ def _steps(args: argparse.Namespace) -> tuple[int, list[int]]:
 
 
 def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> None:
-    """Writes a folder of weights, with what is known of the images and the conversion."""
+    """Writes a folder of weights with a description of the images and of the conversion."""
     import json
 
     from snnjax.analysis.inference import describe_inputs
@@ -184,9 +186,9 @@ def _save(args: argparse.Namespace, converted: Any, about: dict[str, Any]) -> No
 def _measure_few_spikes(
     args: argparse.Namespace, about: dict[str, Any], data_dir: str
 ) -> list[dict[str, Any]]:
-    """Returns the one row of a network that is computed like an ANN.
+    """Returns the single row of a few-spike network, which is computed like an ANN.
 
-    The folder does not say where its data are, ``data_dir``.
+    The data folder is ``data_dir``, because the folder of weights does not name it.
     """
     from snnjax.analysis.energy import measure_costs
 
@@ -200,15 +202,21 @@ def _measure_few_spikes(
 def _report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     from snnjax.analysis.conversion_figures import save_conversion
     from snnjax.analysis.runs import write_table
+    from snnjax.analysis.tables import text_table
 
-    print(f'{"T":>5}{"accuracy":>10}{"rate":>8}{"spikes":>8}{"SyOPs":>12}{"energy":>12}')
-    for row in rows:
-        print(
-            f'{row["num_steps"]:5}{row["accuracy"]:10.4f}{row["firing_rate"]:8.4f}'
-            f'{row["spikes_per_neuron"]:8.2f}{row["syops"] / 1e6:10.2f} M'
-            f'{1e6 * row["joules_by_layer"]:9.2f} uJ',
-            flush=True,
+    header = ('T', 'accuracy', 'firing rate', 'spikes per neuron', 'SyOPs (M)', 'energy (uJ)')
+    lines = [
+        (
+            f'{row["num_steps"]:,}',
+            f'{row["accuracy"]:.4f}',
+            f'{row["firing_rate"]:.4f}',
+            f'{row["spikes_per_neuron"]:.2f}',
+            f'{row["syops"] / 1e6:,.2f}',
+            f'{1e6 * row["joules_by_layer"]:,.2f}',
         )
+        for row in rows
+    ]
+    print(text_table(header, lines, left=0), flush=True)
     if args.json:
         args.json.write(rows)
     if args.csv:

@@ -5,9 +5,9 @@ r"""Trains and evaluates DART, a classifier of event recordings without a networ
       --noise_filter=5000 --csv=table4.csv
   python -m snnjax.tools.dart --classifier=dart_nmnist.npz --data.name=nmnist
 
-The data set is one that `snnjax.tools.prepare` has made of recordings. Settings that are not given
-are the authors' for the data set if they are known (Ramesh et al. 2020), and defaults otherwise.
-The row that --csv adds, and --json, have the split, all settings, the accuracy and the times.
+The data set must hold event recordings, prepared by `snnjax.tools.prepare`. The default settings
+are those of the authors for the data set (Ramesh et al. 2020) if known, or else those listed below.
+--csv adds a row with the split, all settings, the accuracy and the times; --json writes the same.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 15
 _HELP = {
-    'rings': 'rings of a descriptor',
-    'wedges': 'wedges of a descriptor, even',
+    'rings': 'number of rings of a descriptor',
+    'wedges': 'number of wedges of a descriptor, an even number',
     'inner': 'radius of the innermost ring in pixels',
     'outer': 'radius of the outermost ring in pixels',
     'fifo': 'number of latest events that describe an event',
-    'min_events': 'first event that is described, counted from 1',
-    'stride': 'describe every so many events; 1 for all',
-    'noise_filter': 'keep events with a neighbor in so many microseconds before them; 0 for all',
-    'words': 'words of the codebook',
-    'codebook_recordings': 'training recordings that the codebook is made of',
-    'codebook_descriptors': 'descriptors of these, at most',
-    'pca': 'principal components of a descriptor; 0 for all of it',
+    'min_events': 'first event to describe, counted from 1',
+    'stride': 'distance of described events in the recording; 1 describes each event',
+    'noise_filter': 'keep events with a neighbor at most this many microseconds earlier; 0 for all',
+    'words': 'number of words of the codebook',
+    'codebook_recordings': 'number of training recordings for the codebook',
+    'codebook_descriptors': 'largest number of descriptors for the codebook',
+    'pca': 'number of principal components of a descriptor; 0 to keep the descriptor',
     'gamma': 'degree of homogeneity of the chi-squared kernel',
-    'cost': 'C of the support vector machine',
-    'trees': 'trees of the forest',
+    'cost': 'regularization constant C of the support vector machine',
+    'trees': 'number of trees of the forest',
     'seed': 'seed of the samples, the codebook and the model',
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
     data = parser.add_argument_group('data')
     names = {'name': ['--dataset'], 'dir': ['--data_dir'], 'split': []}
@@ -73,20 +73,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings.add_argument(
         '--stabilize',
         action=argparse.BooleanOptionalAction,
-        help='take back the saccades of N-MNIST and N-Caltech101; default: for nmnist',
+        help='undo the saccades of N-MNIST and N-Caltech101; default: only for nmnist',
     )
     settings.add_argument(
-        '--levels', type=_levels, metavar='N,N', help='cells each way of the pyramid; default 1,2,3'
+        '--levels',
+        type=_levels,
+        metavar='N,N',
+        help='cells per side at each level of the spatial pyramid; default 1,2,3',
     )
-    settings.add_argument('--model', choices=MODELS, help='what reads the histograms; default svm')
-    parser.add_argument(
-        '--classifier', type=expand, metavar='FILE', help='evaluate this one; nothing is trained'
+    settings.add_argument(
+        '--model', choices=MODELS, help='classifier of the histograms; default svm'
     )
     parser.add_argument(
-        '--out', type=output_file, metavar='FILE', help='file to write the classifier to, .npz'
+        '--classifier', type=expand, metavar='FILE', help='classifier to evaluate without training'
     )
     parser.add_argument(
-        '--csv', type=output_file, metavar='FILE', help='table to add the row of results to'
+        '--out', type=output_file, metavar='FILE', help='.npz file to write the classifier to'
+    )
+    parser.add_argument(
+        '--csv', type=output_file, metavar='FILE', help='table to append the results to'
     )
     add_json_argument(parser)
     return parse_and_run(_dart, parser, argv)
@@ -96,7 +101,9 @@ def _levels(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(','))
     except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is not numbers with commas between') from None
+        raise argparse.ArgumentTypeError(
+            f'{text!r} must be integers separated by commas, as 1,2,3'
+        ) from None
 
 
 def _dart(args: argparse.Namespace) -> None:
@@ -104,7 +111,7 @@ def _dart(args: argparse.Namespace) -> None:
     if args.classifier and (given or args.out):
         name = next(iter(given), 'out')
         raise ConfigError(f'--{name} is for training: leave it out with --classifier')
-    # Checked before data are opened.
+    # The options are checked before the data set is opened.
     options = DartOptions(**PRESETS.get(args.name, {}) | given)
 
     from snnjax.data.datasets import class_names
@@ -139,7 +146,7 @@ def _open(args: argparse.Namespace) -> tuple[DataOptions, dict[str, EventSplit]]
     """Returns the options of the data and both splits.
 
     Raises:
-      ConfigError: for a data set that is unknown or not divided so, or has no recordings of events.
+      ConfigError: if the data set is unknown, has no such split, or holds no event recordings.
     """
     from snnjax.data import DataOptions, open_dataset
     from snnjax.data.splits import EventSplit
@@ -147,7 +154,7 @@ def _open(args: argparse.Namespace) -> tuple[DataOptions, dict[str, EventSplit]]
     given = {key: getattr(args, key) for key in ('name', 'dir', 'split')}
     try:
         data = DataOptions(**{key: value for key, value in given.items() if value is not None})
-        # One frame of a recording: none is made.
+        # DART reads events: no frames are made, so their number does not matter.
         dataset = open_dataset(data, num_steps=1)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -155,10 +162,10 @@ def _open(args: argparse.Namespace) -> tuple[DataOptions, dict[str, EventSplit]]
     for name in ('train', 'test'):
         if len(dataset.image_shape) != 4:
             raise ConfigError(
-                f'{data.name} has images: DART needs recordings of an event camera, such as nmnist'
+                f'{data.name} holds images: DART needs recordings of an event camera, as nmnist has'
             )
         split = dataset.load(name)
-        assert isinstance(split, EventSplit)  # noqa: S101 (what else has four dimensions)
+        assert isinstance(split, EventSplit)  # noqa: S101 (only event splits have four dimensions)
         splits[name] = split
     return data, splits
 
@@ -168,7 +175,7 @@ def _say(line: str) -> None:
 
 
 def _watch(numbers: Sequence[int], what: str) -> Iterator[int]:
-    """Shows a bar in a terminal, and elsewhere a line now and then."""
+    """Shows a progress bar in a terminal, and otherwise prints a line every few seconds."""
     from tqdm import tqdm
 
     shown = time.monotonic()
@@ -222,8 +229,8 @@ def _print(result: Evaluation, times: dict[str, float]) -> None:
     print(f'test     {result.seconds:9.1f} s, {result.events / result.seconds:,.0f} events/s')
     if result.undescribed:
         print(
-            f'note: {count(result.undescribed, "test recording")} had too few events to be '
-            'described; a smaller --min_events describes more'
+            f'note: {count(result.undescribed, "test recording")} had too few events for a '
+            'descriptor; a smaller --min_events describes more'
         )
     print(
         f'accuracy {result.accuracy:.4f} ({result.correct:,} of '

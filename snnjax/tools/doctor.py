@@ -1,12 +1,13 @@
-"""Looks at an installation, and says what is wrong with it and what to do.
+"""Checks an installation and suggests fixes for what is wrong.
 
   python -m snnjax.tools.doctor
   python -m snnjax.tools.doctor --data.dir=/mnt/data
 
-A line for each check: PASS, FAIL with what mends it, or SKIP where there is nothing to look at. The
-last one trains a small network for some steps, and saves and restores it in a temporary folder.
+The command prints one line per check: PASS, FAIL with a fix, or SKIP if there is nothing to check.
+The last check trains a small network for a few steps, saves a checkpoint in a temporary folder and
+restores it.
 
-Exit status: 0, or 1 where a check fails.
+Exit status: 0, or 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -32,28 +33,29 @@ from packaging.specifiers import SpecifierSet
 
 from snnjax.errors import run_command
 from snnjax.paths import expand
+from snnjax.spelling import count
 from snnjax.tools.command_line import add_argument, new_parser
+from snnjax.tools.terminal import fit_terminal
 
-# What does not come with Python is imported by the check that looks at it: where it is missing, the
-# others still tell what they find.
+# Each check imports the packages that it needs, so that a missing package fails this check only.
 
 PACKAGE = 'snnjax'
 DATA_DIR = '~/snnjax_data'
-# In GiB: prepared, CIFAR-10 takes 0.2 of a disk; training on the digits 0.7 of memory.
+# The limits are in GiB. CIFAR-10 takes 0.2 GiB of disk; training on digits takes 0.7 GiB of memory.
 MIN_DISK, MIN_MEMORY = 1, 1
 ACCELERATORS = {'/dev/nvidia0': 'cuda', '/dev/accel0': 'tpu'}
-"""Devices of the operating system, and the extra with which JAX uses them."""
+"""The extra of snnjax for each device file of an accelerator."""
 TRAINING_STEPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-      status: 'PASS', 'FAIL' or 'SKIP'.
-      found: in words.
-      fix: what to do, where there is something.
+      status: the status, 'PASS', 'FAIL' or 'SKIP'.
+      found: the finding in words.
+      fix: the suggested fix; empty if there is none.
     """
 
     status: str
@@ -61,13 +63,17 @@ class Result:
     fix: str = ''
 
     def line(self, name: str) -> str:
-        """As it is printed, under the name of the check."""
+        """Returns the result as a printed line.
+
+        Args:
+          name: the name of the check.
+        """
         what = f'; {"fix: " if self.status == "FAIL" else ""}{self.fix}' if self.fix else ''
         return f'{self.status}  {name:19}{" ".join(self.found.split())}{what}'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
     add_argument(
         parser,
@@ -77,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=expand,
         default=DATA_DIR,
         metavar='DIR',
-        help=f'folder of prepared data; {DATA_DIR}',
+        help=f'folder of prepared data; default {DATA_DIR}',
     )
-    # Where a package is missing, `parse_and_run` could not begin.
+    # `parse_and_run` imports packages that may be missing.
     return run_command(lambda: _check(parser.parse_args(argv)))
 
 
@@ -87,13 +93,17 @@ def _check(args: argparse.Namespace) -> int:
     failed = False
     for name, check in make_checks(args.data_dir).items():
         result = attempt(check)
-        print(result.line(name), flush=True)
+        print(fit_terminal(result.line(name)), flush=True)
         failed |= result.status == 'FAIL'
     return int(failed)
 
 
 def make_checks(data_dir: Path) -> Mapping[str, Callable[[], Result]]:
-    """All checks by name, in order."""
+    """Returns all checks by name, in the order in which they run.
+
+    Args:
+      data_dir: the folder of prepared data.
+    """
     return {
         'python': check_python,
         'packages': check_packages,
@@ -108,17 +118,17 @@ def make_checks(data_dir: Path) -> Mapping[str, Callable[[], Result]]:
 
 
 def attempt(check: Callable[[], Result]) -> Result:
-    """What a check finds, or that it breaks off, which is a finding, too."""
+    """Runs a check; an exception becomes a result of status FAIL."""
     try:
         return check()
     except ImportError as error:
         return Result('FAIL', str(error), f'pip install {error.name or PACKAGE}')
     except Exception as error:
-        return Result('FAIL', f'{type(error).__name__}: {error}', 'mend what fails above first')
+        return Result('FAIL', f'{type(error).__name__}: {error}', 'fix the failures above first')
 
 
 def check_python() -> Result:
-    """The version of Python."""
+    """Checks the version of Python."""
     try:
         needed = importlib.metadata.metadata(PACKAGE)['Requires-Python']
     except importlib.metadata.PackageNotFoundError:
@@ -130,11 +140,11 @@ def check_python() -> Result:
 
 
 def _not_installed() -> Result:
-    return Result('SKIP', f'{PACKAGE} is not installed, what it needs is unknown', 'pip install .')
+    return Result('SKIP', f'{PACKAGE} is not installed: its needs are not known', 'pip install .')
 
 
 def check_packages() -> Result:
-    """The versions of the packages that are always needed."""
+    """Checks the versions of the required packages."""
     try:
         needed = requirements_of(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -144,11 +154,11 @@ def check_packages() -> Result:
         names = ' '.join(f"'{r.name}{r.specifier}'" for r in needed if problems_of(r))
         return Result('FAIL', ', '.join(problems), f'pip install {names}')
     versions = [f'{name} {importlib.metadata.version(name)}' for name in ('jax', 'flax', 'optax')]
-    return Result('PASS', f'{len(needed)} as needed, {", ".join(versions)}')
+    return Result('PASS', f'{count(len(needed), "package")} as required, {", ".join(versions)}')
 
 
 def check_extras() -> Result:
-    """Which optional packages are there; those that are have to be of the right version."""
+    """Checks the versions of the installed optional packages."""
     try:
         names = importlib.metadata.metadata(PACKAGE).get_all('Provides-Extra') or []
     except importlib.metadata.PackageNotFoundError:
@@ -166,18 +176,22 @@ def check_extras() -> Result:
         return Result('FAIL', found, f"pip install '{PACKAGE}[{','.join(wrong)}]'")
     there = ', '.join(name for name in names if not problems[name]) or 'none'
     absent = ', '.join(name for name in names if problems[name]) or 'none'
-    how = f", to be had with pip install '{PACKAGE}[NAME]'" if absent != 'none' else ''
-    return Result('PASS', f'there: {there}; not there: {absent}{how}')
+    how = f" (pip install '{PACKAGE}[NAME]')" if absent != 'none' else ''
+    return Result('PASS', f'installed: {there}; not installed: {absent}{how}')
 
 
 _MISSING = ' is missing'
 
 
 def requirements_of(package: str, extra: str = '') -> list[Requirement]:
-    """What an installed package needs, or what one of its extras needs beside that.
+    """Returns the requirements of an installed package, or the further ones of an extra.
+
+    Args:
+      package: the name of the package.
+      extra: the name of an extra; '' for the requirements without extras.
 
     Raises:
-      importlib.metadata.PackageNotFoundError: where it is not installed.
+      importlib.metadata.PackageNotFoundError: if the package is not installed.
     """
 
     def is_needed(requirement: Requirement, extra: str) -> bool:
@@ -188,7 +202,7 @@ def requirements_of(package: str, extra: str = '') -> list[Requirement]:
 
 
 def problems_of(requirement: Requirement) -> list[str]:
-    """What is not as it is required, in words; also of the extras that it names."""
+    """Returns the problems with a requirement and its extras, one sentence each."""
     name = requirement.name
     try:
         version = importlib.metadata.version(name)
@@ -201,7 +215,7 @@ def problems_of(requirement: Requirement) -> list[str]:
 
 
 def check_devices() -> Result:
-    """What JAX computes on, and whether there is an accelerator that it leaves alone."""
+    """Checks the devices of JAX; fails if the machine has an accelerator that JAX does not use."""
     import jax
 
     try:
@@ -213,44 +227,48 @@ def check_devices() -> Result:
     found = ', '.join(f'{number} {kind}' for kind, number in kinds.items())
     memory = (devices[0].memory_stats() or {}).get('bytes_limit')
     if memory:
-        found += f', {_gib(memory)} for each'
+        found += f', {_gib(memory)} each'
     if devices[0].platform == 'cpu' and not os.environ.get('JAX_PLATFORMS'):
         for path, extra in ACCELERATORS.items():
             if Path(path).exists():
                 fix = f"pip install '{PACKAGE}[{extra}]'"
-                return Result('FAIL', f'{found}, though there is {path}', fix)
+                return Result('FAIL', f'{found}: JAX does not use {path}', fix)
     return Result('PASS', found)
 
 
 def check_memory() -> Result:
-    """The main memory."""
+    """Checks the available main memory."""
     import psutil
 
     memory = psutil.virtual_memory()
     found = f'{_gib(memory.available)} of {_gib(memory.total)} available'
     if memory.available < MIN_MEMORY * 2**30:
-        return Result('FAIL', found, f'end other programs: {MIN_MEMORY} GiB are needed')
+        return Result('FAIL', found, f'end other programs: {MIN_MEMORY} GiB is needed')
     return Result('PASS', found)
 
 
 def check_folder(folder: Path) -> Result:
-    """Whether a folder, or the one that it will be made in, can be written, and has space."""
+    """Checks that a folder, or the one that it will be created in, is writable and has space.
+
+    Args:
+      folder: the folder, which may be missing.
+    """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    found = f'{folder}' if there == folder.absolute() else f'{folder}, not made yet'
+    found = f'{folder}' if there == folder.absolute() else f'{folder}, not created yet'
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b'0' * 2**16)
     except OSError as error:
-        return Result('FAIL', f'{found}: {error.strerror}', f'make {there} a folder to write to')
+        return Result('FAIL', f'{found}: {error.strerror}', f'make {there} a writable folder')
     free = shutil.disk_usage(there).free
     if free < MIN_DISK * 2**30:
-        fix = f'at least {MIN_DISK} GiB are needed: make space'
+        fix = f'free some space: at least {MIN_DISK} GiB is needed'
         return Result('FAIL', f'{found}: {_gib(free)} free', fix)
     return Result('PASS', f'{found}: {_gib(free)} free')
 
 
 def check_data_sets(data_dir: Path) -> Result:
-    """Which data sets are prepared, with their numbers of examples and their size on disk."""
+    """Checks the prepared data sets and reports their examples and their size on disk."""
     from snnjax.data.records import Prepared, prepared_names
 
     sets = []
@@ -270,14 +288,14 @@ def check_data_sets(data_dir: Path) -> Result:
 
 
 def check_cache() -> Result:
-    """The folder of compiled programs."""
+    """Checks the folder of compiled programs."""
     from snnjax.models.compilation import compilation_cache
 
     return check_folder(compilation_cache())
 
 
 def check_training() -> Result:
-    """Trains a small network on the digits, and saves and restores it."""
+    """Trains a small network on the digits data set, and saves and restores it."""
     from snnjax.train.checkpoints import Checkpoints
 
     program, state, losses = train_a_little()
@@ -288,24 +306,24 @@ def check_training() -> Result:
         return Result('FAIL', f'the loss does not fall: {before:.3f} to {after:.3f}', _OTHER_JAX)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # The first one waits, when it is left, until all is written.
+        # Leaving this context waits until the checkpoint is written.
         with Checkpoints(folder, keep=1) as checkpoints:
             checkpoints.save(len(losses), state, {})
         with Checkpoints(folder, keep=1) as checkpoints:
             restored, _ = checkpoints.restore(len(losses), program.abstract_state())
     if not have_same_bits(state, restored):
-        return Result('FAIL', 'a restored checkpoint is another than was saved', _OTHER_JAX)
+        return Result('FAIL', 'the restored checkpoint differs from the saved one', _OTHER_JAX)
     return Result(
         'PASS',
         f'loss {before:.3f} to {after:.3f} in {len(losses)} steps; saved and restored bit for bit',
     )
 
 
-_OTHER_JAX = 'install the versions of constraints/, and the newest driver of the device'
+_OTHER_JAX = 'install the versions in constraints/ and the newest driver of the device'
 
 
 def train_a_little() -> tuple[Any, Any, list[float]]:
-    """A `Program`, the state that some steps of it end with, and the loss in each of them."""
+    """Trains for a few steps; returns the `Program`, the final state and the loss of each step."""
     import jax
     from absl import logging
 
@@ -331,7 +349,7 @@ def train_a_little() -> tuple[Any, Any, list[float]]:
 
 
 def have_same_bits(one: Any, other: Any) -> bool:
-    """Whether two trees hold the same arrays, also where they are not numbers."""
+    """Returns True if two trees hold the same arrays bit for bit; NaN equals NaN."""
     import jax
     import numpy as np
 

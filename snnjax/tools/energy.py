@@ -1,16 +1,16 @@
-"""Tells the energy of a trained network's operations, by the paper's convention and by layer.
+"""Estimates the energy of a trained network, by the paper's convention and by layer.
 
   python -m snnjax.tools.energy --weights=runs/cifar10
   python -m snnjax.tools.energy --weights=runs/cifar10 --num_steps=4 --json=energy.json
   python -m snnjax.tools.energy --paper
 
 The paper's convention (tables 5 and 10) counts the convolutions of residual paths, all at the mean
-firing rate of the network; in a network without any, all layers that see spikes. The other counts
-every layer, at the rate of its own input, and charges what sees real values (the stem, shortcuts,
-the classifier) as in an ANN. Rates are measured over all images of the split. With --json the
-numbers are kept, by the names of NeuroBench.
+firing rate of the network. In a network without residual paths, it counts all layers with spikes as
+input. The estimate by layer counts every layer at the firing rate of its own input; layers with
+real-valued input (the stem, shortcuts, the classifier) cost as much as in an ANN. Firing rates are
+measured over all images of the split. --json writes the numbers under the names of NeuroBench.
 
---paper computes the paper's tables again from its own rates.
+--paper recomputes the tables of the paper from its firing rates.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from typing import Any
 
 from snnjax.errors import run_command
 from snnjax.tools.command_line import add_json_argument, parse_and_run
+from snnjax.tools.terminal import fit_terminal
 from snnjax.tools.weights_arguments import make_parser, open_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv == ['--paper']:
         return run_command(_paper)
@@ -39,7 +40,7 @@ def _paper() -> None:
     from snnjax.analysis.energy import SCOPE
     from snnjax.analysis.paper_tables import describe_paper_tables
 
-    print(describe_paper_tables())
+    print(fit_terminal(describe_paper_tables()))
     print(SCOPE)
 
 
@@ -56,30 +57,53 @@ def _energy(args: argparse.Namespace) -> None:
 
 
 def describe(measured: dict[str, Any]) -> str:
-    """What `estimate_energy` gives, as text."""
+    """Returns the energy estimates as text.
+
+    Args:
+      measured: the result of `snnjax.analysis.energy.estimate_energy`.
+    """
     from snnjax.analysis.energy import times_less
+    from snnjax.analysis.tables import text_table
+
+    def row(label: str, acs: float | None, macs: float | None, joules: float) -> list[str]:
+        shown = ('' if number is None else f'{number / 1e6:,.2f}' for number in (acs, macs))
+        return [label, *shown, f'{1e6 * joules:,.2f}']
 
     paper, layers = measured['energy_by_mean_rate'], measured['energy_by_layer']
+    once, every = layers['once'], layers['every_step']
     rate = 1 - measured['activation_sparsity']
-    lines = [
-        f'firing rate {rate:.4f}, accuracy {measured["classification_accuracy"]:.4f}',
-        '',
-        'what the paper counts, at the mean firing rate (tables 5 and 10)',
-        f'  ANN {paper["macs"] / 1e6:12.2f} M MACs {1e6 * paper["ann_joules"]:12.2f} uJ',
-        f'  SNN {paper["syops"] / 1e6:12.2f} M SyOPs{1e6 * paper["snn_joules"]:12.2f} uJ'
-        f'   ANN / SNN {times_less(paper):.2f}',
-        '',
-        'every layer, at the rate of its own input; real-valued inputs as MACs',
-        f'  ANN {"":12}        {1e6 * layers["ann_joules"]:12.2f} uJ',
+    header = ('per image', 'ACs (M)', 'MACs (M)', 'energy (uJ)', 'ANN / SNN')
+
+    def ratio(snn: dict[str, float]) -> str:
+        return f'{times_less(layers | snn):.2f}'
+
+    rows = [
+        [*row('mean rate: ANN', None, paper['macs'], paper['ann_joules']), ''],
+        [
+            *row('mean rate: SNN', paper['syops'], None, paper['snn_joules']),
+            f'{times_less(paper):.2f}',
+        ],
+        [*row('by layer: ANN', None, None, layers['ann_joules']), ''],
+        [
+            *row('by layer: SNN, stem once', once['acs'], once['macs'], once['snn_joules']),
+            ratio(once),
+        ],
+        [
+            *row('by layer: SNN, stem T times', every['acs'], every['macs'], every['snn_joules']),
+            ratio(every),
+        ],
     ]
-    for name, what in (('once', 'while constant, once'), ('every_step', 'at every time step')):
-        snn = layers[name]
-        lines.append(
-            f'  SNN {snn["acs"] / 1e6:12.2f} M ACs, {snn["macs"] / 1e6:.2f} M MACs '
-            f'{1e6 * snn["snn_joules"]:12.2f} uJ   ANN / SNN '
-            f'{times_less(layers | snn):.2f}   (stem {what})'
-        )
-    return '\n'.join([*lines, '', measured['scope']])
+    return '\n'.join(
+        [
+            f'firing rate {rate:.4f}, accuracy {measured["classification_accuracy"]:.4f}',
+            '',
+            text_table(header, rows),
+            '',
+            "mean rate: the paper's convention (tables 5 and 10), residual paths only",
+            'by layer: each layer at the firing rate of its own input; real-valued input as MACs',
+            measured['scope'],
+        ]
+    )
 
 
 if __name__ == '__main__':

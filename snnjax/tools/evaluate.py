@@ -1,14 +1,15 @@
-r"""Evaluates trained weights on every image of a split.
+r"""Evaluates trained weights on all images of a split.
 
   python -m snnjax.tools.evaluate --weights=runs/cifar10
   python -m snnjax.tools.evaluate --weights=runs/imagenet --num_steps=6 \
       --data.eval_size=288 --data.eval_resize=320 --csv=results.csv
 
-Weights are the work directory of a run, whose newest checkpoint counts if --checkpoint does not
-name another, or a folder that `snnjax.tools.import_torch` has written. The number of time steps may
-be another than in training, and so may every option of the data: those of a run are taken if
-nothing else is said, as long as the data set is the same. --csv adds a line to a table, which is
-made if it is missing; several commands may do so at once. --json writes what was measured alone.
+--weights is the work directory of a run or a folder of weights, for example from
+`snnjax.tools.import_torch`. In a run, the newest checkpoint is evaluated unless --checkpoint names
+another. The time steps and all options of the data may differ from training; the defaults are those
+of the run if the data set is the same. --csv appends a row to a table and creates the table if it
+is missing; several commands may append at the same time. --json writes the results of this
+evaluation.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from snnjax.tools.weights_arguments import make_parser, open_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = make_parser(__doc__)
-    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to add a line to')
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to append a row to')
     add_json_argument(parser)
     return parse_and_run(_evaluate, parser, argv)
 
@@ -34,7 +35,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from snnjax.analysis.runs import add_row, read_table
 
     if args.csv:
-        read_table(args.csv)  # What is no table is refused before the work.
+        read_table(args.csv)  # An invalid table fails here, before the evaluation.
     trained = open_arguments(args)
     print(trained.describe(), flush=True)
     measured = {key.removeprefix('eval/'): value for key, value in trained.evaluate().items()}

@@ -4,22 +4,25 @@
   python -m snnjax.tools.export --weights=runs/cifar10 --format=stablehlo --out=cifar10.stablehlo
   python -m snnjax.tools.export --weights=runs/cifar10 --format=nir --out=cifar10.nir
 
-safetensors is a folder that `--weights` of all commands and the configuration's `init_from` take:
-the variables, and model.json, which says what they are. stablehlo is a program, from pixels as they
-are stored to logits, for CPUs, CUDA and TPUs and every batch size, that needs JAX alone:
+safetensors: a folder with the variables and model.json, which describes them. `--weights` of all
+commands and `init_from` of a configuration take it.
+
+stablehlo: a program from stored pixels to logits, for CPUs, CUDA and TPUs and every batch size. It
+needs nothing but JAX:
 
   from pathlib import Path
   from jax import export
   program = export.deserialize(bytearray(Path('cifar10.stablehlo').read_bytes()))
   logits = program.call(pixels)  # (B, 32, 32, 3) uint8 -> (B, 10) float32
 
-nir is a graph for the simulators and chips that know the Neuromorphic Intermediate Representation;
---for=norse, snntorch or spikingjelly writes one that this software reads.
-What is written is read back, run, and compared with the model; a file that differs is not kept.
+nir: a graph in the Neuromorphic Intermediate Representation for simulators and chips.
+--for=norse, --for=snntorch or --for=spikingjelly writes a graph that this software reads.
 
-The sizes of images and their statistics are those of the data set of the training, or of model.json
-where it has them. Without the data set, --image_shape, --mean and --std say them.
-Needs `pip install 'snnjax[export]'`, for nir `'snnjax[nir]'`.
+The export is read back, run and compared with the model; a file that differs is deleted.
+
+The image shape, mean and standard deviation come from model.json, or else from the data set of the
+training. Without the data set, give --image_shape, --mean and --std.
+The command needs `pip install 'snnjax[export]'`, for nir `'snnjax[nir]'`.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnjax.errors import ConfigError, UserError
+from snnjax.spelling import count as counted
 from snnjax.tools.command_line import new_parser, parse_and_run
 from snnjax.tools.paths import folder_name, output_path
 from snnjax.tools.weights_arguments import (
@@ -49,17 +53,17 @@ if TYPE_CHECKING:
     from snnjax.models import Network
     from snnjax.weights.folder import Variables
 
-# Those of `snnjax.export.nir_graph`, which takes long to import.
+# The readers are those of `snnjax.export.nir_graph`, which is slow to import.
 READERS = ('norse', 'snntorch', 'spikingjelly')
 SECONDS = 0.0001
 
-# What share of spikes, or of the largest logit, may differ: in float32 rounding decides whether one
-# neuron or another fires, and in a deep network others follow.
+# The largest difference, as a share of spikes and of the largest logit. Rounding in float32 changes
+# whether single neurons fire, and in a deep network later layers follow.
 TOLERANCES = {'float64': 0.001, 'float32': 0.1}
 
 
 class _Weights(NamedTuple):
-    """What is exported."""
+    """The weights to export."""
 
     source: str
     checkpoint: str
@@ -68,36 +72,47 @@ class _Weights(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
     parser.add_argument(
         '--weights',
         type=folder_name,
         required=True,
         metavar='DIR',
-        help='a work directory or folder of weights',
+        help='work directory or folder of weights',
     )
-    parser.add_argument('--format', required=True, choices=FORMATS)
+    parser.add_argument('--format', required=True, choices=FORMATS, help='format to write')
     parser.add_argument('--out', required=True, type=output_path, help='file or folder to write')
     add_checkpoint_argument(parser)
-    parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
+    parser.add_argument(
+        '--num_steps', type=int, help='number of time steps; default: that of training'
+    )
     parser.add_argument(
         '--dt',
         type=float,
         default=SECONDS,
-        help=f'of nir: length of a time step in seconds; default {SECONDS:g}',
+        help=f'nir: length of a time step in seconds; default {SECONDS:g}',
     )
     parser.add_argument(
         '--for',
         dest='reader',
         default='',
         choices=READERS,
-        help='of nir: software that is to read the graph',
+        help='nir: software that will read the graph',
     )
-    images = parser.add_argument_group('images', 'instead of a data set')
-    images.add_argument('--image_shape', type=_numbers(int), metavar='H,W,C')
-    images.add_argument('--mean', type=_numbers(float), metavar='R,G,B', help='of stored pixels')
-    images.add_argument('--std', type=_numbers(float), metavar='R,G,B', help='of stored pixels')
+    images = parser.add_argument_group('images', 'format of the images, without a data set')
+    images.add_argument(
+        '--image_shape', type=_numbers(int), metavar='H,W,C', help='shape of an image'
+    )
+    images.add_argument(
+        '--mean', type=_numbers(float), metavar='R,G,B', help='mean of stored pixels by channel'
+    )
+    images.add_argument(
+        '--std',
+        type=_numbers(float),
+        metavar='R,G,B',
+        help='standard deviation of stored pixels by channel',
+    )
     add_data_arguments(parser)
     return parse_and_run(_export, parser, argv)
 
@@ -107,13 +122,13 @@ def _export(args: argparse.Namespace) -> None:
 
     out = args.out
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ConfigError(f'{out} is there already; remove it or name another')
+        raise ConfigError(f'{out} already exists: remove it or name another path')
     if args.num_steps is not None and args.num_steps < 1:
         raise ConfigError(f'--num_steps={args.num_steps} must be at least 1')
     if not args.dt > 0:
         raise ConfigError(f'--dt={args.dt} must be above 0')
     if args.reader and args.format != 'nir':
-        raise ConfigError(f'--for={args.reader} is for --format=nir')
+        raise ConfigError(f'--for={args.reader} is for --format=nir only: leave it out')
     opened = open_weights(args.weights, args.num_steps, args.checkpoint)
     weights = _Weights(args.weights, args.checkpoint, *opened)
     try:
@@ -140,7 +155,7 @@ def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) 
         if args.image_shape or data_changes(args):
             raise
         images = None
-        print(f'model.json does not say what the images are: {error}')
+        print(f'model.json will not describe the images: {error}')
     if args.num_steps is not None:
         options['num_steps'] = args.num_steps
     inputs = describe_inputs(weights.source, weights.model, data_changes(args)).to_json()
@@ -152,9 +167,11 @@ def _export_safetensors(args: argparse.Namespace, weights: _Weights, out: Path) 
         save_safetensors(path, weights.variables, name, options, card)
         written, read = by_name(weights.variables), by_name(load_weights(path))
         if not all(np.array_equal(read[key], written[key]) for key in written):
-            raise UnsuitableModelError(f'what is read from {out} are other numbers')
+            raise UnsuitableModelError(
+                f'the arrays read back differ from the model; {out} is not written'
+            )
     print(f'{out}: {name}, {card["parameters"]:,} parameters; all {len(read)} arrays read back')
-    print('the licence in model.json is for you to fill in')
+    print('model.json names no license: fill in its entry "licence"')
 
 
 def _export_stablehlo(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
@@ -180,7 +197,7 @@ def _export_stablehlo(args: argparse.Namespace, weights: _Weights, out: Path) ->
         )
         for count in (1, 3):
             pixels = images.random(count)
-            _compare(f'batch of {count}', read(pixels), ours(weights.variables, pixels))
+            _compare(f'batch of {count}', read(pixels), ours(weights.variables, pixels), out)
     shape = ', '.join(map(str, images.shape))
     print(f'{out}: (b, {shape}) uint8 -> logits (b, {weights.model.num_classes}) float32')
     print(f'for {", ".join(PLATFORMS)}; compared on {platform}')
@@ -203,7 +220,7 @@ def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
         model = model.clone(num_steps=frames[0])
     pixels = jax.device_get(normalise(jnp.asarray(images.random(2)), images))
     with _kept_if_right(out) as path:
-        # The former to see that it is the same network, the latter to be kept.
+        # The float64 graph shows that the network is the same; the float32 graph is kept.
         for dtype in ('float64', 'float32'):
             try:
                 graph = to_graph(
@@ -223,11 +240,17 @@ def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
             logits, spikes = run_model(model, weights.variables, pixels.astype(dtype))
             simulated = simulate(read, to_inputs(pixels.astype(dtype), num_steps), dt=dt)
             share = equal_share(simulated.spikes, spikes)
-            print(f'{dtype}: {share:.4%} of spikes and silences are those of the model')
+            print(f'{dtype}: {share:.4%} of spikes and silences agree with the model')
             if share < 1 - TOLERANCES[dtype]:
-                raise UnsuitableModelError(f'the graph is not the model; {out} is not written')
-            _compare(dtype, simulated.output.mean(axis=1).reshape(logits.shape), logits)
-    print(f'{out}: {len(graph.nodes)} nodes, {len(graph.edges)} edges, {num_steps} time steps')
+                raise UnsuitableModelError(
+                    f'the spikes of the graph differ from the model; {out} is not written'
+                )
+            output = simulated.output.mean(axis=1).reshape(logits.shape)
+            _compare(dtype, output, logits, out)
+    print(
+        f'{out}: {counted(len(graph.nodes), "node")}, {counted(len(graph.edges), "edge")}, '
+        f'{counted(int(num_steps), "time step")}'
+    )
 
 
 FORMATS: dict[str, Callable[[argparse.Namespace, _Weights, Path], None]] = {
@@ -238,7 +261,12 @@ FORMATS: dict[str, Callable[[argparse.Namespace, _Weights, Path], None]] = {
 
 
 def _images(args: argparse.Namespace, weights: _Weights) -> ImageFormat:
-    """What images the model takes; see the module."""
+    """Returns the format of the images that the model takes.
+
+    Raises:
+      ConfigError: if the format is not known, or the model does not take such images.
+      DatasetNotPreparedError: if the data set that defines the format is not prepared.
+    """
     import jax
 
     from snnjax.analysis.trained import data_as_trained
@@ -265,21 +293,21 @@ def _images(args: argparse.Namespace, weights: _Weights) -> ImageFormat:
     return images
 
 
-def _compare(what: str, logits: Any, expected: Any) -> None:
-    """Prints how far logits are from the model's; raises UnsuitableModelError for too far."""
+def _compare(what: str, logits: Any, expected: Any, out: Path) -> None:
+    """Prints the largest difference of the logits; raises UnsuitableModelError if too large."""
     import numpy as np
 
     from snnjax.analysis.trained import UnsuitableModelError
 
     difference, largest = np.max(np.abs(logits - expected)), np.max(np.abs(expected))
-    print(f'{what}: logits up to {largest:.3g} differ by {difference:.2g} at most')
+    print(f'{what}: logits up to {largest:.3g} differ by at most {difference:.2g}')
     if not difference <= TOLERANCES[str(expected.dtype)] * largest:
-        raise UnsuitableModelError('the logits are not those of the model; nothing is written')
+        raise UnsuitableModelError(f'the logits differ from the model; {out} is not written')
 
 
 @contextlib.contextmanager
 def _kept_if_right(out: Path) -> Iterator[Path]:
-    """Another path to write to, which becomes ``out`` when the context is left without an error."""
+    """Yields a temporary path, which is renamed to ``out`` if the context ends without an error."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as folder:
         path = Path(folder) / out.name
@@ -289,10 +317,13 @@ def _kept_if_right(out: Path) -> Iterator[Path]:
 
 def _numbers(kind: type) -> Callable[[str], tuple[Any, ...]]:
     def parse(text: str) -> tuple[Any, ...]:
-        return tuple(kind(number) for number in text.split(','))
+        try:
+            return tuple(kind(number) for number in text.split(','))
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f'{text!r} must be numbers separated by commas'
+            ) from None
 
-    # What argparse calls it in its messages.
-    parse.__name__ = f'list of {kind.__name__}'
     return parse
 
 

@@ -3,8 +3,8 @@ r"""Fits the coefficients of few-spike neurons to an activation (Stöckl and Maa
   python -m snnjax.tools.fit_few_spikes --function=swish --json=swish.json
   python -m snnjax.tools.fit_few_spikes --function=sigmoid --starts=60
 
-The coefficients that the package has were found by these two commands, in some minutes of one CPU
-core each. They are compared with those of the paper's code.
+These two commands found the coefficients in the package, in a few minutes of one CPU core each. The
+command also prints the error of the coefficients in the paper's code.
 """
 
 from __future__ import annotations
@@ -18,15 +18,24 @@ from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_r
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('--function', required=True, choices=['swish', 'sigmoid'])
-    parser.add_argument('--starts', type=int, default=100, help='random starts; default 100')
-    parser.add_argument('--steps', type=int, default=5000, help='of each start; default 5000')
     parser.add_argument(
-        '--refine_steps', type=int, default=20_000, help='of the ten best starts; default 20000'
+        '--function', required=True, choices=['swish', 'sigmoid'], help='activation to fit'
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--starts', type=int, default=100, help='number of random starts; default 100'
+    )
+    parser.add_argument(
+        '--steps', type=int, default=5000, help='optimizer steps per start; default 5000'
+    )
+    parser.add_argument(
+        '--refine_steps',
+        type=int,
+        default=20_000,
+        help='further optimizer steps for each of the ten best starts; default 20000',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the starts; default 0')
     add_json_argument(parser)
     return parse_and_run(_fit, parser, argv)
 
@@ -59,7 +68,7 @@ def _fit(args: argparse.Namespace) -> None:
     except ValueError as problem:
         raise ConfigError(str(problem)) from problem
     theirs = mean_squared_error(function, published, options)
-    print(f'mean squared error on [{low:g}, {high:g}]: {error:.6f}; of the paper: {theirs:.6f}')
+    print(f'mean squared error on [{low:g}, {high:g}]: {error:.6f}; paper: {theirs:.6f}')
     found = {name: list(values) for name, values in coefficients._asdict().items()}
     for name, values in found.items():
         print(f'{name}: {", ".join(f"{value:.8g}" for value in values)}')

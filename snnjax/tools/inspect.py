@@ -1,13 +1,12 @@
-"""Tells what a run, or a folder of weights, holds: model, configuration, checkpoints, parameters.
+"""Lists the model, configuration, checkpoints and parameters of a run or a folder of weights.
 
   python -m snnjax.tools.inspect --weights=runs/cifar10
   python -m snnjax.tools.inspect --weights=weights/ms_resnet34 --all
   python -m snnjax.tools.inspect --weights=runs/cifar10 --json=-
 
-Names, shapes and sizes are read, but no arrays: that is quick for the largest network, too. Of a
-run parameters are those of the newest checkpoint, or of --checkpoint. With --all there is a line
-for every array, also of the statistics and the optimiser; with --json all of it, to be read by
-programs.
+The command reads names, shapes and sizes but no arrays, which is fast for large networks, too. The
+parameters of a run are those of its newest checkpoint, or of --checkpoint. --all adds a line for
+each array, including running statistics and optimizer state. --json writes everything as JSON.
 """
 
 from __future__ import annotations
@@ -23,19 +22,20 @@ from typing import Any
 
 from snnjax.errors import UserError, WeightsError
 from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
+from snnjax.tools.terminal import fit_terminal
 from snnjax.tools.weights_arguments import add_checkpoint_argument, add_weights_argument
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
     add_weights_argument(parser, 'weights')
-    parser.add_argument('--all', action='store_true', help='a line for every array')
+    parser.add_argument('--all', action='store_true', help='list every array')
     add_json_argument(parser, optional=True)
     add_checkpoint_argument(parser)
     arguments = list(sys.argv[1:] if argv is None else argv)
     for index, (argument, following) in enumerate(itertools.pairwise(arguments)):
-        # In earlier versions no file followed, but what is to be inspected might.
+        # In earlier versions, --json took no file and the folder to inspect could follow it.
         if argument == '--json' and Path(following).is_dir():
             arguments[index] = '--json=-'
     return parse_and_run(_inspect, parser, arguments)
@@ -46,24 +46,25 @@ def _inspect(args: argparse.Namespace) -> None:
     if args.json:
         args.json.write(found)
     if not (args.json and args.json.is_stdout):
-        print(describe(found, every=args.all))
+        print(fit_terminal(describe(found, every=args.all)))
 
 
 def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
-    """What a folder holds, as JSON can have it.
+    """Returns the contents of a folder as values that JSON can hold.
 
     Args:
       folder: the work directory of a run, or a folder of weights.
-      checkpoint: of a run, see `snnjax.weights.steps.find_checkpoint`.
+      checkpoint: the checkpoint of a run, as `snnjax.weights.steps.find_checkpoint` takes it.
 
     Returns:
-      ``model`` (``name`` and ``options``), ``config`` (of a run: values that are not the default,
-      as ``{key: [value, default]}``), ``checkpoints`` (of a run, see `list_checkpoints`),
-      ``arrays`` (of the parameters, statistics and, in a run, the optimiser, by their place:
-      ``shape`` and ``dtype``), ``starts`` (of a run, the lines of ``environment.jsonl``).
+      A dictionary with ``folder``, ``model`` (``name`` and ``options``) and ``arrays`` (``shape``
+      and ``dtype`` of the parameters, running statistics and, in a run, the optimizer state, by
+      path). For a run it also has ``config`` (the values that are not the default, as
+      ``{key: [value, default]}``), ``checkpoints`` (see `list_checkpoints`) and ``starts`` (the
+      lines of ``environment.jsonl``).
 
     Raises:
-      WeightsError: where there are no weights, or they are damaged.
+      WeightsError: if there are no weights, or they are damaged.
     """
     from snnjax.models.params import by_name
     from snnjax.train.metric_writer import read_lines
@@ -82,7 +83,7 @@ def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
                 raise WeightsError(f'{folder} is a folder of weights: it has no checkpoints')
             arrays = by_name(read_metadata(path))
         else:
-            # Where it was lost, the rest can still be told.
+            # A run without config.json is listed without its configuration.
             config = read_config(folder)
             if config is not None:
                 found['config'] = changed_values(config)
@@ -97,14 +98,21 @@ def inspect(folder: Path, checkpoint: str = 'newest') -> dict[str, Any]:
         }
     except UserError:
         raise
-    # Orbax has errors of many kinds for metadata that is damaged.
+    # Orbax raises many types of errors for damaged metadata.
     except Exception as error:
         raise WeightsError(f'{folder} is damaged: {error}') from error
     return found
 
 
 def changed_values(config: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Values of a configuration that are not the default, and the default; None where is none."""
+    """Returns the values of a configuration that are not the default.
+
+    Args:
+      config: the configuration.
+
+    Returns:
+      The value and the default by key; the default is None if the key has none.
+    """
     from snnjax.train.config import default_config, flatten
 
     defaults = flatten(default_config().to_dict())
@@ -116,14 +124,14 @@ def changed_values(config: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
-    """The checkpoints of a run, oldest first.
+    """Lists the checkpoints of a run, oldest first.
 
     Args:
-      directory: of the checkpoints.
+      directory: the directory of the checkpoints.
 
     Returns:
-      Of each ``step``, ``bytes`` on disk, ``evaluation`` (None where it has none), and whether it
-      is the ``newest`` and the ``best``.
+      A dictionary per checkpoint with ``step``, ``bytes`` (the size on disk), ``evaluation`` (its
+      metrics; None if it was not evaluated), ``newest`` and ``best`` (True or False).
     """
     from snnjax.files import size_of
     from snnjax.weights.steps import best_step, checkpoint_steps, read_evaluation
@@ -144,11 +152,11 @@ def list_checkpoints(directory: Path) -> list[dict[str, Any]]:
 
 
 def describe(found: Mapping[str, Any], every: bool = False) -> str:
-    """What `inspect` gives, as text.
+    """Returns the contents of a folder as text.
 
     Args:
-      found: see there.
-      every: whether to list every array.
+      found: the result of `inspect`.
+      every: True to list every array.
     """
     model, arrays = found['model'], found['arrays']
     sections = [_model(model)]
@@ -171,7 +179,7 @@ def _model(model: Mapping[str, Any]) -> str:
 
 def _config(config: Mapping[str, Sequence[Any]]) -> str:
     rows = [(key, str(value), f'default {default}') for key, (value, default) in config.items()]
-    return _section('configuration, where it is not the default', rows)
+    return _section('configuration values that are not the default', rows)
 
 
 def _checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> str:
@@ -191,7 +199,7 @@ def _checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _parameters(arrays: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for each block, in the order of the network."""
+    """Returns a section with a row for each block, in network order."""
     from snnjax.models.params import block_of, forward_order
 
     blocks: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
@@ -208,27 +216,27 @@ def _parameters(arrays: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _others(arrays: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for each part of the state that is not the parameters."""
+    """Returns a section with a row for each part of the state besides the parameters."""
     parameters = {name.partition('/')[2] for name in arrays if name.startswith('params/')}
     parts: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
     for name, array in arrays.items():
         kind, _, place = name.partition('/')
         if kind == 'opt_state':
-            # What the optimiser has for every parameter counts as one.
+            # Arrays that the optimizer keeps per parameter, such as a momentum, share one row.
             ends = (place[i + 1 :] for i, letter in enumerate(place) if letter == '/')
             end = next((end for end in ends if end in parameters), '')
-            parts[f'optimiser {place.removesuffix(f"/{end}")}'].append(array)
+            parts[f'optimizer {place.removesuffix(f"/{end}")}'].append(array)
         elif kind != 'params':
             parts[kind].append(array)
     rows = [(name, f'{_size(part):,}', _dtypes(part)) for name, part in sorted(parts.items())]
-    return _section('beside them', rows)
+    return _section('other arrays', rows)
 
 
 def _starts(starts: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for start in starts:
         devices = collections.Counter(start.get('devices', []))
-        # An installed package has no commit; runs from before it was written have no version.
+        # An installed package has no commit; runs of early versions have no version.
         version = f'version {start.get("version", "unknown")}'
         code = f'commit {start["commit"]}' if start.get('commit') else version
         packages = {'Python': start.get('python', 'unknown'), **start.get('packages', {})}
@@ -261,7 +269,7 @@ def _shape(shape: Iterable[int]) -> str:
 
 
 def _section(title: str, rows: Sequence[Sequence[str]]) -> str:
-    """A title, and rows under it with their columns aligned."""
+    """Returns a title followed by rows with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return '\n'.join([title, *(f'  {line}' for line in lines)])

@@ -1,13 +1,15 @@
-r"""Tells how evenly a network's blocks pass gradients on (section 4.2 and appendix A of the paper).
+r"""Measures block dynamical isometry, that is, how evenly blocks pass gradients on.
 
   python -m snnjax.tools.isometry --models ms_resnet20 vanilla_resnet20 --data.name=cifar10 \
       --num_steps=2 --figure=isometry.png
   python -m snnjax.tools.isometry --weights runs/cifar10 --json=isometry.json
 
-With the Jacobian J of a block, phi is the trace of J J^T by its number of outputs, and the spread
-phi of its square less the square of phi: 1 and 0 are isometry. For blocks that add a residual path,
-1 + phi of this path is beside it; for the firing decisions the share p of potentials in the
-surrogate's window, and p / a^2. Last, the norm of the loss's gradient by the parameters of a block.
+For the Jacobian J of a block, phi is the trace of J J^T divided by the number of outputs, and the
+spread is phi of (J J^T)^2 minus phi squared. Isometry means phi = 1 and a spread of 0 (section 4.2
+and appendix A). If a block adds a residual path, the table also has 1 + phi of this path. The
+column |gradient| is the norm of the loss gradient with respect to the parameters of a block. Firing
+decisions are listed with their phi and p / a^2, where p is the share of membrane potentials inside
+the window of the surrogate gradient and a the width of the window.
 """
 
 from __future__ import annotations
@@ -19,17 +21,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from snnjax.errors import ConfigError
+from snnjax.spelling import count
 from snnjax.tools.command_line import add_json_argument, parse_and_run
 from snnjax.tools.paths import figure_file
 from snnjax.tools.weights_arguments import make_parser, open_each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = make_parser(__doc__, images=64, several=True, initial=True)
-    parser.add_argument('--probes', type=int, default=8, help='random vectors; default 8')
+    parser.add_argument('--probes', type=int, default=8, help='number of random probes; default 8')
     parser.add_argument(
-        '--residual_scale', type=float, help='gamma of all residual paths, instead of their own'
+        '--residual_scale',
+        type=float,
+        help='scale gamma to set at the end of all residual paths; default: unchanged',
     )
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)
@@ -44,7 +49,7 @@ def _isometry(args: argparse.Namespace) -> None:
         raise ConfigError(f'--probes={args.probes} must be at least 2')
     measured = {}
     for name, trained in open_each(args):
-        print(f'{trained.describe()}\n{args.probes} probes', flush=True)
+        print(f'{trained.describe()}\n{count(args.probes, "probe")}', flush=True)
         measured[name] = measure_isometry(trained, args.probes, args.residual_scale)
         print(describe(measured[name]), flush=True)
     if args.json:
@@ -54,22 +59,40 @@ def _isometry(args: argparse.Namespace) -> None:
 
 
 def describe(measured: dict[str, Any]) -> str:
-    """As text, a line a block and a line a layer of neurons."""
-    lines = [f'{"block":22}{"phi":>16}{"1 + phi(res.)":>15}{"spread":>9}{"|gradient|":>12}']
-    for block in measured['blocks']:
-        predicted = block['predicted']
-        lines.append(
-            f'{block["name"]:22}{block["phi"]:8.3f} ± {block["error"]:5.3f}'
-            + (f'{predicted:15.3f}' if predicted else f'{"-":>15}')
-            + f'{block["spread"]:9.2f}{measured["gradient_norms"][block["name"]]:12.4f}'
+    """Returns the measurements as text, with a row per block and a row per layer of neurons.
+
+    Args:
+      measured: the result of `snnjax.analysis.isometry.measure_isometry`.
+    """
+    from snnjax.analysis.tables import text_table
+
+    blocks = [
+        (
+            block['name'],
+            f'{block["phi"]:.3f} ± {block["error"]:.3f}',
+            f'{block["predicted"]:.3f}' if block['predicted'] else '-',
+            f'{block["spread"]:.2f}',
+            f'{measured["gradient_norms"][block["name"]]:.4g}',
         )
+        for block in measured['blocks']
+    ]
     product = math.prod(block['phi'] for block in measured['blocks'])
-    lines.append(f'{"product of all":22}{product:8.3g}')
-    lines.append(f'{"firing decision":22}{"phi":>9}{"p / a^2":>10}')
-    for gate in measured['gates']:
-        predicted = '-' if gate['predicted'] is None else f'{gate["predicted"]:.4f}'
-        lines.append(f'{gate["name"]:22}{gate["phi"]:9.4f}{predicted:>10}')
-    return '\n'.join(lines)
+    gates = [
+        (
+            gate['name'],
+            f'{gate["phi"]:.4f}',
+            '-' if gate['predicted'] is None else f'{gate["predicted"]:.4f}',
+        )
+        for gate in measured['gates']
+    ]
+    return '\n'.join(
+        [
+            text_table(('block', 'phi', '1 + phi(residual)', 'spread', '|gradient|'), blocks),
+            f'product of all phi: {product:.3g}',
+            '',
+            text_table(('firing decision', 'phi', 'p / a^2'), gates),
+        ]
+    )
 
 
 if __name__ == '__main__':

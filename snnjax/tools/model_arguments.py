@@ -1,4 +1,4 @@
-"""Arguments of commands that build a model by its name."""
+"""Arguments of commands that create a model by its name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def add_set_argument(parser: argparse.ArgumentParser, *others: str) -> None:
     """Adds ``--set KEY=VALUE``, which `model_options` reads.
 
     Args:
-      parser: parser of the command.
-      *others: names that the argument had in earlier versions.
+      parser: the parser of the command.
+      *others: the names of the argument in earlier versions.
     """
     add_argument(
         parser,
@@ -24,22 +24,22 @@ def add_set_argument(parser: argparse.ArgumentParser, *others: str) -> None:
         *others,
         action='append',
         metavar='KEY=VALUE',
-        help='an option of the model, as stem=conv7 or widths=8,16,32; may be given again',
+        help='option of the model, for example stem=conv7 or widths=8,16,32; may be repeated',
     )
 
 
 def model_options(name: str, given: Iterable[str] | None) -> dict[str, Any]:
-    """Returns the options of a model that a command line says, each of the type of its default.
+    """Parses the options of a model, each to the type of its default.
 
-    A value that is of no such type is returned as text, which `snnjax.create_model` refuses.
+    A value of another type is returned as text, which `snnjax.create_model` refuses.
 
     Args:
-      name: name of the model.
-      given: ``KEY=VALUE`` of each option; the last one of a key counts.
+      name: the name of the model.
+      given: the options as ``KEY=VALUE``; the last value of a key counts.
 
     Raises:
-      ConfigError: for what is not ``KEY=VALUE``.
-      ValueError: for a name of no model.
+      ConfigError: if an option is not of the form ``KEY=VALUE``.
+      ValueError: if there is no model of this name.
     """
     given = list(given or ())
     if not given:
@@ -58,13 +58,13 @@ def model_options(name: str, given: Iterable[str] | None) -> dict[str, Any]:
 
 
 def parse_settings(given: Iterable[str] | None) -> dict[str, Any]:
-    """Returns options by name, each a Python value if its text is one.
+    """Parses options to Python values; a value that is no Python literal stays text.
 
     Args:
-      given: ``KEY=VALUE`` of each option; the last one of a key counts.
+      given: the options as ``KEY=VALUE``; the last value of a key counts.
 
     Raises:
-      ConfigError: for what is not ``KEY=VALUE``.
+      ConfigError: if an option is not of the form ``KEY=VALUE``.
     """
     settings = {}
     for text in given or ():
@@ -79,7 +79,7 @@ def _typed(text: str, default: Any) -> Any:
     value = _literal(text)
     match default:
         case str():
-            # A word may look like something else.
+            # The value of a text option may look like a number.
             return value if isinstance(value, str) else text
         case tuple() if isinstance(value, int) and not isinstance(value, bool):
             return (value,)
@@ -87,12 +87,12 @@ def _typed(text: str, default: Any) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """Returns the Python value that a text stands for, or the text."""
+    """Returns the Python value of a literal, or the text itself if it is none."""
     words = {'true': True, 'false': False, 'none': None}
     if text.lower() in words:
         return words[text.lower()]
     try:
         return ast.literal_eval(text)
-    # Beside what is wrong, what is too deep or too large.
+    # MemoryError and RecursionError are raised for literals that are too large or too deep.
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return text

@@ -1,4 +1,4 @@
-"""Paths on the command line, as argparse types: what is wrong with one is said before the work."""
+"""The argparse types of paths, which report a wrong path before the work begins."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from snnjax.paths import expand, in_bucket
 
 
 def folder_name(text: str) -> str:
-    """Returns the folder that an argument names as text; see `snnjax.paths.expand`."""
+    """Returns the path of a folder as text, expanded by `snnjax.paths.expand`."""
     return str(expand(text))
 
 
 def output_file(text: str) -> Path:
-    """Returns the path of a file that can be written; its folder may be missing, and is made later.
+    """Returns the path of a file that can be written.
+
+    The folder of the file may be missing; it is created when the file is written.
 
     Raises:
-      PathError: for a folder, or what cannot be written.
+      PathError: if the path is a folder or cannot be written.
     """
     path = expand(text)
     if in_bucket(path):
@@ -35,7 +37,11 @@ def output_file(text: str) -> Path:
 
 
 def output_path(text: str) -> Path:
-    """Returns the path of a file or folder that can be written; see `output_file`."""
+    """Returns the path of a file or folder that can be written.
+
+    Raises:
+      PathError: if the path cannot be written.
+    """
     path = expand(text)
     if in_bucket(path):
         return path
@@ -45,10 +51,11 @@ def output_path(text: str) -> Path:
 
 
 def figure_file(text: str) -> Path:
-    """Returns the path of a figure that can be drawn and written; see `output_file`.
+    """Returns the path of a figure that can be drawn and written.
 
     Raises:
-      PathError: also without matplotlib, or for an ending that it does not know.
+      PathError: if matplotlib is missing or does not know the file extension, or if the path is a
+        folder or cannot be written.
     """
     path = output_file(text)
     try:
@@ -71,26 +78,26 @@ def _refused(text: str) -> Iterator[None]:
 
 
 def _try_to_write(path: Path) -> None:
-    """Finds out whether a file could be written, and leaves nothing behind.
+    """Checks that a file can be written, without leaving anything behind.
 
     Raises:
-      OSError: if it cannot.
+      OSError: if the file cannot be written.
     """
     if os.path.lexists(path) and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     folder, missing = _split(path.absolute())
     for name in missing:
-        # A name may be too long for the file system.
+        # lstat fails if a name is too long for the file system.
         with contextlib.suppress(FileNotFoundError):
             (folder / name).lstat()
-    # A device, such as /dev/stdout, is in a folder that need not be written to.
+    # The folder of a device such as /dev/stdout need not be writable.
     if path.is_file() or not path.exists():
         with tempfile.TemporaryFile(dir=folder):
             pass
 
 
 def _split(path: Path) -> tuple[Path, list[str]]:
-    """Returns the folder nearest to a path that is there, and the names that follow it."""
+    """Returns the nearest existing parent folder of a path, and the missing names (last first)."""
     missing = [path.name]
     folder = path.parent
     while not os.path.lexists(folder):

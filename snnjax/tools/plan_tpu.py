@@ -1,14 +1,15 @@
-r"""Tells whether a training fits a TPU, and how fast it could be, without one.
+r"""Plans a training on a TPU without one: memory, and lower bounds on the time.
 
   python -m snnjax.tools.plan_tpu --config=configs/imagenet.py:depth=34 \
       --config.model.dtype=bfloat16 --topology=v5e:2x4 --images_per_chip=32
 
-Compiles the training step of the configuration for that topology, which takes minutes, and prints,
-for one chip: memory, operations, bytes that move, and what each of them takes at least at the
-chip's published rates; then the hours that all steps and evaluations of the configuration take at
-least, for which the steps of earlier phases and the evaluation are compiled, too. `--largest`
-compiles again and again to find the largest batch that fits.
-Needs libtpu: pip install 'snnjax[aot]'.
+The command compiles the training step of the configuration for the topology, which takes minutes.
+It prints, for one chip, the memory, the operations and the bytes moved, with lower bounds on their
+times from the published rates of the chip. It also prints a lower bound on the hours of the whole
+run; for this, the training steps of earlier phases and the evaluation are compiled, too. With
+--largest, it compiles several batch sizes to find the largest one that fits.
+
+The command needs libtpu: pip install 'snnjax[aot]'.
 """
 
 from __future__ import annotations
@@ -43,23 +44,24 @@ _USAGE = 'python -m snnjax.tools.plan_tpu --config=configs/NAME.py --topology=v5
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a training step needs of one chip.
+    """The cost of a training step on one chip.
 
     Attributes:
-      topology: that it was compiled for.
-      chips: in it.
-      images: of the batch, on each chip.
-      problem: why it does not fit; '' where it does, and otherwise the rest is zero.
-      arguments: bytes of parameters, statistics, the optimiser's state and the batch.
-      temporaries: bytes of everything else.
-      memory: bytes that the chip has.
-      flops: operations; of a network whose layers are scanned neither these nor the traffic is
-        known, as the compiler counts a loop once, and both are zero.
-      traffic: bytes moved to and from memory.
-      collectives: by name, how many there are and of how many bytes.
-      compute_seconds: that the operations take at least.
-      memory_seconds: that the traffic takes at least.
-      compile_seconds: that tracing and compiling took here.
+      topology: the topology that the step was compiled for, for example 'v5e:2x4'.
+      chips: the number of chips of the topology.
+      images: the number of images of the batch per chip.
+      problem: the reason why the step does not fit; '' if it fits. If it does not fit, the
+        following values are 0, except for ``memory``.
+      arguments: the bytes of parameters, running statistics, optimizer state and batch.
+      temporaries: the bytes of all other arrays.
+      memory: the bytes of memory of the chip.
+      flops: the number of floating-point operations; 0 if the layers are scanned, because the
+        compiler counts the body of a loop only once.
+      traffic: the bytes moved from and to memory; 0 if the layers are scanned.
+      collectives: the number of collectives and their bytes, by name.
+      compute_seconds: the lower bound on the time of the operations, in seconds.
+      memory_seconds: the lower bound on the time of the traffic, in seconds.
+      compile_seconds: the time of tracing and compiling on this machine, in seconds.
     """
 
     topology: str
@@ -78,44 +80,59 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """The least that a step takes: the longer of its operations and its traffic."""
+        """Returns the lower bound on the time of a step: the longer of operations and traffic."""
         return max(self.compute_seconds, self.memory_seconds)
 
     @property
     def images_per_second(self) -> float:
-        """At most, of one chip."""
+        """Returns the upper bound on the images per second of one chip."""
         return self.images / self.seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     return run_with_config(make_parser(__doc__, _USAGE), argv, print_plan)
 
 
 def make_parser(description: str | None, usage: str) -> ConfigParser:
-    """Returns the parser of a command that plans; see `ConfigParser`."""
+    """Returns the parser of a planning command.
+
+    Args:
+      description: the docstring of the command.
+      usage: an example of the command.
+    """
     parser = ConfigParser(description, usage)
     parser.add_argument(
-        '--topology', default='v5e:2x4', help='kind of chip, and how many each way (v5e:2x4)'
+        '--topology',
+        default='v5e:2x4',
+        help='kind of chip and layout of the chips; default v5e:2x4',
     )
     parser.add_argument(
-        '--images_per_chip', type=int, default=0, help="as many as the configuration's batch has"
+        '--images_per_chip',
+        type=int,
+        default=0,
+        help='number of images per chip; default: batch_size of the configuration over all chips',
     )
     parser.add_argument(
-        '--largest', action='store_true', help='find the largest batch that fits, too'
+        '--largest', action='store_true', help='also find the largest batch that fits'
     )
     add_json_argument(parser, optional=True)
     return parser
 
 
 def print_plan(args: argparse.Namespace, config: ml_collections.ConfigDict) -> None:
-    """Prints the plan that a command line asks for."""
+    """Prints the plan of a configuration.
+
+    Args:
+      args: the parsed arguments of `make_parser`.
+      config: the configuration of the run.
+    """
     logging.set_verbosity(logging.ERROR)
     plan = plan_step(config, args.topology, args.images_per_chip)
     phases = plan_recipe(config, args.topology, args.images_per_chip, plan)
     most = None
     if args.largest:
-        # Of microbatches each chip has equal parts.
+        # The images per chip must be a multiple of the number of microbatches.
         unit = config.microbatches
         most = unit * largest(
             lambda parts: not plan_step(config, args.topology, unit * parts).problem,
@@ -131,23 +148,23 @@ def print_plan(args: argparse.Namespace, config: ml_collections.ConfigDict) -> N
 def plan_recipe(
     config: ml_collections.ConfigDict, topology: str, images: int, last: Plan
 ) -> list[recipe.PhaseTime]:
-    """Finds the least time of all steps and evaluations of a configuration.
+    """Computes lower bounds on the time of all training steps and evaluations of a run.
 
-    Evaluations are counted in batches of as many images as training has; that of the phase that
-    follows, which closes a phase, is left out.
+    Evaluation batches are counted with the batch size of training. The evaluation that a phase
+    makes with the settings of the following phase is left out.
 
     Args:
-      config: of a run.
-      topology: as 'v5e:2x4'.
-      images: of a batch, for each chip; 0 for the configuration's.
-      last: the plan of the last phase's training step.
+      config: the configuration of the run.
+      topology: the topology, for example 'v5e:2x4'.
+      images: the number of images of a batch per chip; 0 for that of the configuration.
+      last: the plan of the training step of the last phase.
 
     Returns:
-      The times of all phases, in order; none if the last step does not fit, or its layers are
-      scanned.
+      The times of all phases in order; empty if the step of the last phase does not fit, or its
+      layers are scanned.
 
     Raises:
-      ConfigError: for a phase that cannot run on the topology.
+      ConfigError: if a phase cannot run on the topology.
     """
     from snnjax.train.config import phase_configs
     from snnjax.train.experiment import set_up
@@ -159,7 +176,7 @@ def plan_recipe(
         step = plan_step(phase, topology, images) if name else last
         evaluation = plan_step(phase, topology, images, evaluation=True)
         if problem := step.problem or evaluation.problem:
-            raise ConfigError(f'phase {name or "of the run"}: {problem}')
+            raise ConfigError(f'phase {name or "(last)"} does not fit: {problem}')
         known = _with_known_data(phase)
         known.batch_size = last.images * last.chips if images else phase.batch_size
         load = set_up(known).dataset.load
@@ -173,7 +190,8 @@ def plan_recipe(
     return times
 
 
-# Where it is not there, photos of its number and size stand in for it, but fewer to evaluate.
+# If ImageNet is missing, fake_imagenet replaces it, which has the same training images but fewer
+# test images.
 _IMAGENET_TEST = 50_000
 
 
@@ -183,14 +201,14 @@ def plan_step(
     """Compiles the training step of a configuration for a topology.
 
     Args:
-      config: of a run. ImageNet need not be there: its shapes are known.
-      topology: as 'v5e:2x4'.
-      images: of a batch, for each chip; 0 for the configuration's.
-      evaluation: plan a batch of its evaluation instead, of as many images.
+      config: the configuration of a run. ImageNet need not be prepared: its shapes are known.
+      topology: the topology, for example 'v5e:2x4'.
+      images: the number of images of a batch per chip; 0 for that of the configuration.
+      evaluation: True to plan an evaluation step with the same batch size instead.
 
     Raises:
-      ConfigError: for an unknown topology, or a configuration that cannot run on it.
-      DatasetNotPreparedError: for another data set that is not there.
+      ConfigError: if the topology is unknown, or the configuration cannot run on it.
+      DatasetNotPreparedError: if a data set other than ImageNet is not prepared.
     """
     import jax
 
@@ -204,7 +222,7 @@ def plan_step(
     config = _with_known_data(config)
     if config.model.scan_layers == 'auto':
         raise ConfigError(
-            "model.scan_layers='auto' would be decided by this machine: say 'true' or 'false'"
+            "model.scan_layers='auto' would be decided by this machine: set it to 'true' or 'false'"
         )
     config.batch_size = images * chips or config.batch_size
     config.eval_batch_size = len(devices)
@@ -235,11 +253,11 @@ def plan_step(
             raise
         return dataclasses.replace(plan, problem=_reason(str(error)), memory=chip.memory)
     seconds = time.perf_counter() - start
-    # Some chips show as two devices.
+    # JAX sees some chips as two devices.
     per_chip = len(devices) / chips
     usage: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
-    # The loop over microbatches is counted once, too; nearly all is done in it.
+    # The compiler counts the loop over microbatches once; nearly all of the step is in this loop.
     parts = 1 if evaluation else config.microbatches
     times = 0 if config.model.scan_layers == 'true' else per_chip * parts
     flops, traffic = cost['flops'] * times, cost['bytes accessed'] * times
@@ -257,7 +275,7 @@ def plan_step(
     )
 
 
-# There is no machine that libtpu could ask what it is; it complains at length where it has to.
+# Without these, libtpu looks for a TPU machine and prints long warnings.
 _NO_TPU = {
     'TPU_SKIP_MDS_QUERY': '1',
     'TPU_ACCELERATOR_TYPE': 'v5litepod-8',
@@ -266,10 +284,13 @@ _NO_TPU = {
 
 
 def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
-    """The kind of chip, their number, and the devices that they show as.
+    """Returns the kind of chip, the number of chips, and their devices in JAX.
+
+    Args:
+      topology: the topology, for example 'v5e:2x4'.
 
     Raises:
-      ConfigError: where there is no such topology, or no libtpu.
+      ConfigError: if the topology does not exist, or libtpu is missing.
     """
     from jax.experimental import topologies
 
@@ -277,15 +298,15 @@ def describe_topology(topology: str) -> tuple[Chip, int, Sequence[jax.Device]]:
     if kind not in TPUS:
         raise ConfigError(f'unknown chip {kind!r} in --topology; {did_you_mean(kind, TPUS)}')
     if not re.fullmatch(r'\d+x\d+(x\d+)?', sides):
-        raise ConfigError(f'--topology={topology} must be like v5e:2x4 or v4:2x2x1')
+        raise ConfigError(f'--topology={topology} must have the form v5e:2x4 or v4:2x2x1')
     if not importlib.util.find_spec('libtpu'):
-        raise ConfigError("libtpu is missing, the compiler for TPUs: pip install 'snnjax[aot]'")
+        raise ConfigError("the TPU compiler libtpu is missing: pip install 'snnjax[aot]'")
     for name, value in _NO_TPU.items():
         os.environ.setdefault(name, value)
     try:
         description = topologies.get_topology_desc(platform='tpu', topology_name=topology)
     except (RuntimeError, NotImplementedError) as error:
-        raise ConfigError(f'--topology={topology} cannot be had: {error}') from error
+        raise ConfigError(f'--topology={topology} is not available: {error}') from error
     chips = math.prod(map(int, sides.split('x')))
     return TPUS[kind], chips, description.devices
 
@@ -305,17 +326,17 @@ def _with_known_data(config: ml_collections.ConfigDict) -> ml_collections.Config
 
 
 def _reason(error: str) -> str:
-    """What the compiler says of a lack of memory, in a line."""
+    """Returns the compiler's message about missing memory in one line."""
     used = re.search(r'Used ([\d.]+\w) of ([\d.]+\w) hbm', error)
     return f'needs {used[1]} of {used[2]}' if used else error.splitlines()[0][:200]
 
 
 def largest(fits: Callable[[int], bool], first: int) -> int:
-    """The largest number that fits, to a sixteenth; 0 where even 1 does not.
+    """Returns the largest number that fits, to within a sixteenth; 0 if 1 does not fit.
 
     Args:
-      fits: true up to some number.
-      first: to begin with.
+      fits: the function that returns True up to some number.
+      first: the number to try first.
     """
     low, high = 0, first
     while fits(high):
@@ -332,13 +353,19 @@ def describe(
     most: int | None,
     phases: Sequence[recipe.PhaseTime] = (),
 ) -> str:
-    """Returns the plan as a table, with the least time of all phases if it is known."""
+    """Returns the plan as a table.
+
+    Args:
+      config: the configuration of the run.
+      plan: the plan of the training step.
+      most: the largest number of images per chip that fits; None if not searched for.
+      phases: the lower bounds on the times of all phases; empty if not known.
+    """
     dtype = config.model.dtype or 'float32'
     rows: list[tuple[str, Any]] = [
         (
             f'{config.model.name}, T={config.model.num_steps}, {dtype}',
-            f'{plan.topology}, {count(plan.images, "image")} on each of '
-            f'{count(plan.chips, "chip")}',
+            f'{plan.topology}, {count(plan.chips, "chip")}, {count(plan.images, "image")} per chip',
         )
     ]
     if plan.problem:
@@ -354,24 +381,24 @@ def describe(
             rows += [
                 ('operations', f'{_short(plan.flops)}FLOP, {plan.compute_seconds * 1e3:.2f} ms'),
                 ('bytes moved', f'{_short(plan.traffic)}B, {plan.memory_seconds * 1e3:.2f} ms'),
-                ('images a second', f'at most {plan.images_per_second:,.0f} a chip'),
+                ('images per second', f'at most {plan.images_per_second:,.0f} per chip'),
             ]
         else:
-            rows.append(('operations, bytes moved', 'not counted where layers are scanned'))
+            rows.append(('operations, bytes moved', 'not counted if layers are scanned'))
         rows += [
-            (name, f'{number}, of {_short(size)}B')
+            (name, f'{number}, {_short(size)}B in total')
             for name, (number, size) in sorted(plan.collectives.items())
         ]
         rows += recipe.to_rows(phases, plan.chips) if phases else []
         rows.append(('compiled in', f'{plan.compile_seconds:.0f} s'))
     if most is not None:
-        rows.append(('largest batch', f'{count(most, "image")} a chip'))
+        rows.append(('largest batch', f'{count(most, "image")} per chip'))
     width = max(len(name) for name, _ in rows) + 2
     return '\n'.join(f'{name:{width}}{value}' for name, value in rows)
 
 
 def _short(number: float) -> str:
-    """With a prefix: 1.23 M."""
+    """Returns a number with a metric prefix, as ``1.23 M``."""
     for power, prefix in ((12, 'T'), (9, 'G'), (6, 'M'), (3, 'k')):
         if abs(number) >= 10**power:
             return f'{number / 10**power:.2f} {prefix}'
@@ -379,6 +406,6 @@ def _short(number: float) -> str:
 
 
 if __name__ == '__main__':
-    # The program is compiled for a TPU; what runs is this machine's processor.
+    # The step is compiled for a TPU but JAX itself runs on the CPU.
     os.environ['JAX_PLATFORMS'] = 'cpu'
     sys.exit(main())

@@ -1,14 +1,14 @@
-"""Classifies photos, or recordings of events, with trained weights.
+"""Classifies photos or event recordings with trained weights.
 
   python -m snnjax.tools.predict --weights=runs/flowers daisy.jpg rose.png
   python -m snnjax.tools.predict --weights=runs/flowers holiday/ --json=holiday.json
 
-Photos may be of any size; they are prepared as in an evaluation. A folder stands for all photos or
-recordings in it. Each line has a file, its likeliest classes with their probabilities, and the
-network's firing rate: spikes per neuron and time step. Probabilities are the softmax of the logits.
+Photos may have any size; they are preprocessed as in an evaluation. For a folder, all photos or
+recordings in it are classified. Each printed line has a file, its most likely classes with their
+softmax probabilities, and the firing rate of the network: spikes per neuron and time step.
 
-Recordings are those of weights that were trained on recordings: AEDAT 2.0, AEDAT 3.1, or 40 bits an
-event (.bin); each is taken whole.
+Weights that were trained on recordings classify recordings: AEDAT 2.0, AEDAT 3.1, or files of 40
+bits per event (.bin). Each recording is classified as a whole.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from snnjax.paths import expand
 from snnjax.spelling import natural_order
 from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
 from snnjax.tools.paths import output_file
+from snnjax.tools.terminal import fit_terminal
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
     add_data_arguments,
@@ -38,15 +39,19 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
     add_weights_argument(parser)
     parser.add_argument(
-        'files', nargs='+', type=expand, metavar='FILE', help='a photo, a recording or a folder'
+        'files', nargs='+', type=expand, metavar='FILE', help='photo, recording or folder'
     )
     add_checkpoint_argument(parser)
-    parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
-    parser.add_argument('--batch_size', type=int, default=32, help='files at once; default 32')
+    parser.add_argument(
+        '--num_steps', type=int, help='number of time steps; default: that of training'
+    )
+    parser.add_argument(
+        '--batch_size', type=int, default=32, help='number of files per forward pass; default 32'
+    )
     add_json_argument(parser)
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     add_data_arguments(parser)
@@ -72,7 +77,7 @@ def _predict(args: argparse.Namespace) -> None:
     results = loaded.classify_each(files, batch_size=args.batch_size)
     for file, result in zip(files, results, strict=True):
         found.append(describe(file, result))
-        print(_line(file, result), flush=True)
+        print(fit_terminal(_line(file, result)), flush=True)
     if args.json:
         args.json.write(found)
     if args.csv:
@@ -80,10 +85,14 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def find_inputs(paths: Sequence[Path], loaded: LoadedModel) -> Iterator[Path]:
-    """Yields files, and those in folders: photos or recordings, whichever the network takes.
+    """Yields the given files, and the photos or recordings in the given folders.
+
+    Args:
+      paths: the paths of files and folders.
+      loaded: the network; it takes either photos or recordings.
 
     Raises:
-      InputError: for what is not there, or a folder without such files.
+      InputError: if a file is missing, or a folder has no photo or recording.
     """
     from snnjax.data.transforms.preprocessing import InputError
 
@@ -108,15 +117,15 @@ def find_inputs(paths: Sequence[Path], loaded: LoadedModel) -> Iterator[Path]:
 
 
 def describe(file: Path, result: Result) -> dict[str, Any]:
-    """Returns a file's classes as JSON has them.
+    """Returns the prediction for a file as values that JSON can hold.
 
     Args:
-      file: path of the file.
-      result: what the network says of it.
+      file: the path of the file.
+      result: the prediction of the network.
 
     Returns:
-      ``file``; ``predictions``, a list of ``class``, ``label`` and ``probability``, the likeliest
-      first; and ``firing_rate``.
+      A dictionary with ``file``, ``predictions`` and ``firing_rate``. The predictions are
+      dictionaries with ``class``, ``label`` and ``probability``, the most likely class first.
     """
     return {
         'file': str(file),
@@ -139,7 +148,7 @@ def _line(file: Path, result: Result) -> str:
 
 
 def _shown(text: str) -> str:
-    """Text from a file, without what a terminal would obey."""
+    """Returns a text with its control characters escaped, because a terminal would act on them."""
     return text if text.isprintable() else ascii(text)
 
 

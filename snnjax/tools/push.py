@@ -1,14 +1,14 @@
-"""Sends trained weights to the Hugging Face Hub.
+"""Uploads trained weights to the Hugging Face Hub.
 
   python -m snnjax.tools.export --weights=runs/cifar10 --format=safetensors --out=cifar10
   python -m snnjax.tools.push cifar10 hf://OWNER/NAME
 
-Every command takes them from there, as --weights=hf://OWNER/NAME, or hf://OWNER/NAME@REVISION for
-a branch, a tag or a commit. Only the weights and their card, model.json, are sent and read; the
-page of the repository is made from the card, which needs a licence in it.
+Every command reads the weights with --weights=hf://OWNER/NAME, or hf://OWNER/NAME@REVISION for a
+branch, a tag or a commit. Only the weights and model.json are uploaded and read. The page of the
+repository is made from model.json, which must name a license.
 
-HF_TOKEN, or `hf auth login`, says who sends. HF_HUB_OFFLINE=1 keeps reading commands off the
-network. Needs `pip install 'snnjax[hub]'`.
+Log in with `hf auth login`, or set HF_TOKEN. With HF_HUB_OFFLINE=1, commands that read weights do
+not access the network. The command needs `pip install 'snnjax[hub]'`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from snnjax.tools.command_line import new_parser, parse_and_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('weights', type=expand, metavar='DIR', help='a folder of safetensors')
-    parser.add_argument('destination', metavar='hf://OWNER/NAME', help='a repository')
-    parser.add_argument('--private', action='store_true', help='only its owner sees a new one')
+    parser.add_argument('weights', type=expand, metavar='DIR', help='folder of safetensors')
+    parser.add_argument('destination', metavar='hf://OWNER/NAME', help='repository to upload to')
+    parser.add_argument('--private', action='store_true', help='make a new repository private')
     return parse_and_run(_push, parser, argv)
 
 

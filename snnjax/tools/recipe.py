@@ -1,4 +1,4 @@
-"""The least time that all steps and evaluations of a run take, from those of one of each."""
+"""Lower bounds on the time of a run, from the time of one training step and one evaluation step."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from snnjax.spelling import count
+
 
 @dataclasses.dataclass(frozen=True)
 class PhaseTime:
-    """The least time of a phase.
+    """A lower bound on the time of a phase.
 
     Attributes:
-      name: of the phase, '' for the last one.
-      steps: training steps of all epochs.
-      step_seconds: least seconds of a training step.
-      evaluations: evaluations of the test split, in the phase and at its end.
-      evaluation_steps: batches of each.
-      evaluation_step_seconds: least seconds of such a batch.
+      name: the name of the phase; '' for the last one.
+      steps: the number of training steps of all epochs.
+      step_seconds: the lower bound on the time of a training step, in seconds.
+      evaluations: the number of evaluations of the test split, including the one at the end.
+      evaluation_steps: the number of batches per evaluation.
+      evaluation_step_seconds: the lower bound on the time of such a batch, in seconds.
     """
 
     name: str
@@ -30,17 +32,17 @@ class PhaseTime:
 
     @property
     def training_seconds(self) -> float:
-        """The least seconds of all training steps."""
+        """Returns the lower bound for all training steps, in seconds."""
         return self.steps * self.step_seconds
 
     @property
     def evaluation_seconds(self) -> float:
-        """The least seconds of all evaluations."""
+        """Returns the lower bound for all evaluations, in seconds."""
         return self.evaluations * self.evaluation_steps * self.evaluation_step_seconds
 
     @property
     def hours(self) -> float:
-        """The least hours of the phase."""
+        """Returns the lower bound for the phase, in hours."""
         return (self.training_seconds + self.evaluation_seconds) / 3600
 
 
@@ -55,13 +57,14 @@ def phase_time(
     """Counts the steps and evaluations of a phase.
 
     Args:
-      name: of the phase.
-      config: of the phase, for ``epochs``, ``batch_size`` and ``eval_every_epochs``.
-      train_images: images of the training split; what is left of an epoch, less than a batch, is
-        not trained on.
-      test_images: images of the test split, evaluated in batches of ``batch_size``.
-      step_seconds: least seconds of a training step.
-      evaluation_step_seconds: least seconds of a batch of an evaluation.
+      name: the name of the phase.
+      config: the configuration of the phase, with ``epochs``, ``batch_size`` and
+        ``eval_every_epochs``.
+      train_images: the number of training images. An incomplete last batch of an epoch is not
+        trained on.
+      test_images: the number of test images, evaluated in batches of ``batch_size``.
+      step_seconds: the lower bound on the time of a training step, in seconds.
+      evaluation_step_seconds: the lower bound on the time of an evaluation batch, in seconds.
     """
     return PhaseTime(
         name=name,
@@ -74,7 +77,7 @@ def phase_time(
 
 
 def to_json(phases: Sequence[PhaseTime], chips: int) -> dict[str, Any]:
-    """Returns phases with their sums, ``hours`` and ``chip_hours``, as JSON has them."""
+    """Returns the phases and their sums, ``hours`` and ``chip_hours``, as JSON can hold them."""
     hours = sum(phase.hours for phase in phases)
     return {
         'phases': [dataclasses.asdict(phase) | {'hours': phase.hours} for phase in phases],
@@ -84,15 +87,15 @@ def to_json(phases: Sequence[PhaseTime], chips: int) -> dict[str, Any]:
 
 
 def to_rows(phases: Sequence[PhaseTime], chips: int) -> list[tuple[str, str]]:
-    """Returns the rows of a table: each phase if there are several, and the whole."""
+    """Returns the rows of a table: one per phase if there are several, and one for the run."""
     rows = []
     for phase in phases:
-        label = f'phase {phase.name or "of the run"}' if len(phases) > 1 else 'steps'
         rows.append(
             (
-                label,
-                f'{phase.steps:,} in {phase.training_seconds / 3600:.2f} h, '
-                f'{phase.evaluations:,} evaluations in {phase.evaluation_seconds / 3600:.2f} h',
+                f'phase {phase.name or "(last)"}' if len(phases) > 1 else 'training',
+                f'{count(phase.steps, "step")} in {phase.training_seconds / 3600:.2f} h, '
+                f'{count(phase.evaluations, "evaluation")} in '
+                f'{phase.evaluation_seconds / 3600:.2f} h',
             )
         )
     hours = sum(phase.hours for phase in phases)

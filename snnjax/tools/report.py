@@ -1,11 +1,11 @@
-"""Makes one page of a run: learning curves, firing rates, energy, similarity, confusion matrix.
+"""Writes a report on a run: learning curves, firing rates, energy, similarity, confusion matrix.
 
   python -m snnjax.tools.report --weights=runs/cifar10
   python -m snnjax.tools.report --weights=runs/cifar10 --images=1000 --out=report.html
 
-The page holds its figures in itself: it can be moved, sent, and read without a network. It is
-written to report.html in the work directory if --out does not name another file. What a run has not
-come to yet, or a folder of weights has not, is left out.
+The report is a single HTML page with embedded figures, which works offline. The default file is
+report.html in the work directory. Sections without data, such as the learning curves of a folder of
+weights, are left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnjax.spelling import count
 from snnjax.tools.command_line import new_parser, parse_and_run
 from snnjax.tools.paths import output_file
 from snnjax.tools.weights_arguments import (
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
     add_weights_argument(parser, 'weights')
     parser.add_argument(
-        '--out', type=output_file, metavar='FILE', help='default: report.html in the work directory'
+        '--out',
+        type=output_file,
+        metavar='FILE',
+        help='HTML file to write; default: report.html in the work directory',
     )
     add_example_arguments(parser)
     return parse_and_run(_report, parser, argv)
@@ -60,18 +64,18 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def make_page(workdir: Path, trained: LoadedModel) -> str:
-    """The page of a run, HTML.
+    """Returns the HTML page of a run.
 
     Args:
-      workdir: of the run, for its metrics, configuration and environment.
-      trained: the model that it trained, and the images to look at it on.
+      workdir: the work directory of the run, for its metrics, configuration and environment.
+      trained: the trained model and the examples to measure it on.
     """
-    from snnjax.analysis import figures
     from snnjax.analysis.activity import measure_activity
+    from snnjax.analysis.confusion_figure import save_confusion
     from snnjax.analysis.energy import estimate_energy
     from snnjax.train.metric_writer import read_metrics
 
-    # What is damaged is found before the work.
+    # Damaged files are reported before the slow measurements.
     records = read_metrics(workdir)
     configuration = _configuration(workdir)
     activity = measure_activity(trained)
@@ -81,14 +85,14 @@ def make_page(workdir: Path, trained: LoadedModel) -> str:
         _overview(workdir, records, trained, activity),
         *_learning_curves(records),
         *_gradient_norms(records),
-        _firing_rates(activity),
-        _energy(energy),
+        _firing_rates(name, activity),
+        _energy(name, energy),
         _similarity(name, trained),
         _section(
-            'Confusion',
+            'Confusion matrix',
             _figure(
                 'confusion matrix',
-                lambda file: figures.save_confusion(activity.confusion, file, trained.class_names),
+                lambda file: save_confusion(activity.confusion, file, trained.class_names),
             ),
             _classes(activity.confusion, trained.class_names),
         ),
@@ -106,7 +110,7 @@ def _overview(
     from snnjax.train.state import count_parameters
 
     facts = {
-        'model': f'{trained.name}, {trained.num_steps} time steps',
+        'model': f'{trained.name}, {count(trained.num_steps, "time step")}',
         'parameters': f'{count_parameters(trained.variables["params"]):,}',
         'measured on': trained.describe_examples(),
         'accuracy': f'{activity.accuracy:.2%}',
@@ -118,7 +122,7 @@ def _overview(
         mean, evaluations = mean_test_accuracy(records)
         facts[_of_last(evaluations)] = f'{mean:.2%}'
     elif trained.step is not None:
-        facts['test accuracy of the run itself'] = 'not evaluated yet'
+        facts['test accuracy during training'] = 'not evaluated yet'
     if records:
         epoch, step = (records[-1].get(key, math.nan) for key in ('epoch', 'step'))
         facts['trained to'] = f'epoch {epoch:g}, step {step:,}'
@@ -131,12 +135,12 @@ def _overview(
 
 def _of_last(evaluations: int) -> str:
     if evaluations == 1:
-        return 'test accuracy of the run itself'
-    return f'test accuracy of the run itself, mean of the last {evaluations} evaluations'
+        return 'test accuracy during training'
+    return f'test accuracy during training, mean of the last {evaluations} evaluations'
 
 
 def _learning_curves(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns a section for a run that has metrics."""
+    """Returns a section if the run has metrics, and no section otherwise."""
     if not any(f'{split}/loss' in record for record in records for split in ('train', 'eval')):
         return []
 
@@ -149,7 +153,7 @@ def _learning_curves(records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
-    """A section, for a run that wrote them."""
+    """Returns a section if the run recorded gradient norms, and no section otherwise."""
     from snnjax.analysis.runs import norms_by_block
 
     if not any(map(norms_by_block, records)):
@@ -163,7 +167,7 @@ def _gradient_norms(records: Sequence[dict[str, Any]]) -> list[str]:
     return [_section('Gradient norms', _figure('gradient norms by block', save))]
 
 
-def _firing_rates(activity: Activity) -> str:
+def _firing_rates(network: str, activity: Activity) -> str:
     from snnjax.analysis.figures import save_firing_rates
 
     rows = [
@@ -178,17 +182,18 @@ def _firing_rates(activity: Activity) -> str:
     ]
     return _section(
         'Firing rates',
-        '<p>Spikes of a neuron in a time step, mean of the layer. Dead neurons fired for no image, '
-        'saturated ones in every time step of every image.</p>',
+        '<p>The firing rate is the number of spikes per neuron and time step, averaged over the '
+        'layer. Dead neurons never fired; saturated neurons fired at every time step of every '
+        'image.</p>',
         _figure(
             'firing rates by layer',
-            lambda file: save_firing_rates(activity.neurons, activity.images, file),
+            lambda file: save_firing_rates(activity.neurons, activity.images, file, network),
         ),
-        _details('all layers', ['layer', 'neurons', 'rate', 'dead', 'saturated'], rows),
+        _details('all layers', ['layer', 'neurons', 'firing rate', 'dead', 'saturated'], rows),
     )
 
 
-def _energy(energy: dict[str, Any]) -> str:
+def _energy(network: str, energy: dict[str, Any]) -> str:
     from snnjax.analysis.energy import SCOPE, times_less
     from snnjax.analysis.figures import save_layer_energy
 
@@ -201,19 +206,19 @@ def _energy(energy: dict[str, Any]) -> str:
     once, every = layers['once'], layers['every_step']
     rows = [
         row(
-            'what the paper counts, at the mean rate',
+            "paper's convention (mean firing rate)",
             f'{paper["syops"] / 1e6:.2f} M SyOPs',
             paper['snn_joules'],
             paper['ann_joules'],
         )
     ] + [
         row(
-            f'every layer, at its own rate; the constant stem {when}',
+            f'by layer (own firing rate), constant stem {when}',
             f'{sums["acs"] / 1e6:.2f} M ACs, {sums["macs"] / 1e6:.2f} M MACs',
             sums['snn_joules'],
             layers['ann_joules'],
         )
-        for when, sums in (('once', once), ('at every step', every))
+        for when, sums in (('once', once), ('at every time step', every))
     ]
     of_layers = [
         (
@@ -226,10 +231,11 @@ def _energy(energy: dict[str, Any]) -> str:
     ]
     return _section(
         'Energy',
-        f'<p>Of the operations for an image, 45 nm: 4.6 pJ a MAC, 0.9 pJ an AC. {SCOPE}.</p>',
-        _table(['what is counted', 'operations', 'energy (µJ)', 'an ANN takes, times'], rows),
-        _figure('energy by layer', lambda file: save_layer_energy(energy, file)),
-        _details('all layers', ['layer', 'sees', 'share not zero', 'energy (µJ)'], of_layers),
+        '<p>The estimates are per image, for 45 nm technology: 4.6 pJ per MAC and 0.9 pJ per AC '
+        f'({SCOPE}).</p>',
+        _table(['estimate', 'operations', 'energy (µJ)', 'ANN energy / SNN energy'], rows),
+        _figure('energy by layer', lambda file: save_layer_energy(energy, file, network)),
+        _details('all layers', ['layer', 'input', 'nonzero inputs', 'energy (µJ)'], of_layers),
     )
 
 
@@ -245,36 +251,36 @@ def _similarity(name: str, trained: LoadedModel) -> str:
 
     def cells(block: Similarity) -> tuple[str, ...]:
         if block.mean is None or block.identical is None:
-            return block.block, 'another resolution', ''
+            return block.block, 'changes the resolution', ''
         return block.block, f'{block.mean:.4f}', f'{block.identical:.1%}'
 
     unchanged = sum(block.unchanged for block in blocks)
     return _section(
         'Similarity of blocks',
         '<p>SSIM of the firing rates before and after each block (equation 9 of the paper); '
-        f'{unchanged} of {len(blocks)} blocks leave all rates as they are.</p>',
+        f'blocks that change no firing rate: {unchanged} of {len(blocks)}.</p>',
         _figure(
             'similarity by block',
             lambda file: save_similarity({name: blocks}, len(trained.examples), file),
         ),
-        _details('all blocks', ['block', 'SSIM', 'images without change'], map(cells, blocks)),
+        _details('all blocks', ['block', 'SSIM', 'unchanged images'], map(cells, blocks)),
     )
 
 
 def _classes(confusion: np.ndarray, names: Sequence[str]) -> str:
-    """Returns a table of how many images of each class there are and what they are taken for."""
+    """Returns a table of the classes with their images, accuracy and most frequent error."""
     rows = []
     for label, (name, taken_for) in enumerate(zip(names, confusion, strict=True)):
         images, others = int(taken_for.sum()), taken_for.copy()
         others[label] = 0
         right = f'{taken_for[label] / images:.1%}' if images else ''
         rows.append((name, f'{images:,}', right, names[others.argmax()] if others.any() else ''))
-    header = ['class', 'images', 'classified as it', 'otherwise most often as']
+    header = ['class', 'images', 'accuracy', 'most frequent error']
     return _details('all classes', header, rows)
 
 
 def _configuration(workdir: Path) -> list[str]:
-    """Returns a section for a run, but none for a folder of weights."""
+    """Returns a section for a run, and no section for a folder of weights."""
     from snnjax.train.run_directory import read_config
 
     config = read_config(workdir)
@@ -294,7 +300,7 @@ def _figure(title: str, save: Callable[[Any], None]) -> str:
     try:
         save(file)
     except ImportError:
-        return "<p>No figure: it needs matplotlib, pip install 'snnjax[plots]'.</p>"
+        return "<p>Figures need matplotlib: pip install 'snnjax[plots]'.</p>"
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{title}" src="data:image/png;base64,{data}">'
 

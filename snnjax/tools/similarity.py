@@ -1,11 +1,11 @@
-"""Tells how alike firing patterns are before and after each block, by SSIM (equation 9).
+"""Measures the similarity of firing patterns before and after each block, by SSIM (equation 9).
 
   python -m snnjax.tools.similarity --weights=runs/cifar10 --figure=similarity.png
   python -m snnjax.tools.similarity --weights runs/vanilla runs/ms --figure=similarity.png
 
-For each block the mean over the images, and the share of the images for which it leaves all firing
-rates as they are: where that is all of them, the similarity is exactly 1. Blocks that change the
-resolution have none. The figure is a radar chart as the paper's figure 2b.
+The table has one row per block: the SSIM averaged over images, and the share of images with equal
+firing rates before and after the block. If the share is 100 %, the SSIM is exactly 1. Blocks that
+change the resolution have no SSIM. The figure is a radar chart like figure 2b of the paper.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = make_parser(__doc__, several=True)
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)
@@ -49,7 +49,11 @@ def _similarity(args: argparse.Namespace) -> None:
 
 
 def to_json(similarities: Sequence[Similarity]) -> list[dict[str, object]]:
-    """What JSON can hold of them."""
+    """Returns the similarities as values that JSON can hold.
+
+    Args:
+      similarities: the result of `snnjax.analysis.similarity.measure_similarity`.
+    """
     return [
         {'block': block.block, 'ssim': block.mean, 'identical': block.identical}
         for block in similarities
@@ -57,20 +61,28 @@ def to_json(similarities: Sequence[Similarity]) -> list[dict[str, object]]:
 
 
 def describe(similarities: Sequence[Similarity]) -> str:
-    """As text, a line a block."""
-    lines = [f'{"block":16}{"SSIM":>8}{"identical":>11}']
-    for block in similarities:
-        if block.mean is None or block.identical is None:
-            lines.append(f'{block.block:16}{"-":>8}{"-":>11}')
-        else:
-            lines.append(f'{block.block:16}{block.mean:8.4f}{block.identical:11.1%}')
+    """Returns the similarities as text, with one row per block.
+
+    Args:
+      similarities: the result of `snnjax.analysis.similarity.measure_similarity`.
+    """
+    from snnjax.analysis.tables import text_table
+
+    rows = [
+        (block.block, '-', '-')
+        if block.mean is None or block.identical is None
+        else (block.block, f'{block.mean:.4f}', f'{block.identical:.1%}')
+        for block in similarities
+    ]
     unchanged = sum(block.unchanged for block in similarities)
     rounded = sum(block.mean is not None and block.mean >= 0.995 for block in similarities)
-    lines.append(
-        f'blocks with a similarity of exactly 1 for every image: {unchanged}; '
-        f'of 1.00 when rounded: {rounded}'
+    return '\n'.join(
+        [
+            text_table(('block', 'SSIM', 'unchanged images'), rows),
+            f'blocks with an SSIM of exactly 1 for every image: {unchanged}',
+            f'blocks with an SSIM that rounds to 1.00: {rounded}',
+        ]
     )
-    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

@@ -1,11 +1,11 @@
-"""Lists the layers of a model: shapes, parameters, operations, and what sees spikes.
+"""Lists the layers of a model: kind, input, output shape, parameters, operations.
 
   python -m snnjax.tools.summary --model=ms_resnet20
   python -m snnjax.tools.summary --model=ms_resnet34 --size=288 --num_steps=6
   python -m snnjax.tools.summary --model=ms_resnet20 --set widths=8,16,32 --json=layers.json
 
-Operations are multiply-accumulates for one image and one time step. Where the input is spikes,
-each stands for an addition, made only where there is a spike.
+Operations are multiply-accumulates for one image and one time step. If the input is spikes, each
+operation is an addition instead, needed only if there is a spike.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from snnjax.errors import ConfigError
 from snnjax.spelling import count
 from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
 from snnjax.tools.model_arguments import add_set_argument, model_options
+from snnjax.tools.terminal import terminal_width
 
 if TYPE_CHECKING:
     from snnjax.models.summary import LayerSummary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('--model', required=True, help='a name that create_model knows')
+    parser.add_argument('--model', required=True, help='name of the model, for create_model')
     parser.add_argument(
         '--size', type=int, help='height and width of the images; default: those of the data'
     )
-    parser.add_argument('--num_steps', type=int, help='time steps; default 6, and 1 for an ANN')
+    parser.add_argument(
+        '--num_steps', type=int, help='number of time steps; default 6, or 1 for an ANN'
+    )
     add_set_argument(parser)
     add_json_argument(parser)
     return parse_and_run(_summary, parser, argv)
@@ -57,22 +60,30 @@ def _summary(args: argparse.Namespace) -> None:
         raise ConfigError(str(error)) from error
     if args.json:
         args.json.write([dataclasses.asdict(layer) for layer in layers])
-    print(table(layers))
+    print(table(layers, terminal_width()))
     print()
     parameters = sum(layer.parameters for layer in layers)
     print(f'{args.model}, images {size}x{size}x{model.in_channels}, ', end='')
     print(count(max(layer.runs for layer in layers), 'time step'))
     print(f'parameters {parameters:,}')
-    print(f'operations of one time step {sum(layer.macs for layer in layers):,}')
-    print(f'  that the paper counts (tables 5 and 10) {spiking_macs(layers):,}')
-    for kind in ('spikes', 'real'):
-        print(f'  on {kind} {sum(layer.macs for layer in layers if layer.input == kind):,}')
+    print(f'operations per time step {sum(layer.macs for layer in layers):,}')
+    print(f"  by the paper's convention (tables 5 and 10) {spiking_macs(layers):,}")
+    for kind, label in (('spikes', 'spikes'), ('real', 'real values')):
+        macs = sum(layer.macs for layer in layers if layer.input == kind)
+        print(f'  with {label} as input {macs:,}')
 
 
-def table(layers: Iterable[LayerSummary]) -> str:
-    """The layers as lines of text, columns aligned."""
-    rows = [('layer', 'kind', 'sees', 'output', 'runs', 'parameters', 'operations')]
-    rows += [
+def table(layers: Iterable[LayerSummary], width: int | None = None) -> str:
+    """Returns the layers as a text table.
+
+    Args:
+      layers: the layers of the network; `snnjax.models.summary.summarise` returns them.
+      width: the largest width in characters, as `snnjax.analysis.tables.text_table` takes it.
+    """
+    from snnjax.analysis.tables import text_table
+
+    header = ('layer', 'kind', 'input', 'output', 'runs', 'parameters', 'operations')
+    rows = [
         (
             layer.name,
             layer.kind,
@@ -84,13 +95,7 @@ def table(layers: Iterable[LayerSummary]) -> str:
         )
         for layer in layers
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        text = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
-        text += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-        lines.append('  '.join(text).rstrip())
-    return '\n'.join(lines)
+    return text_table(header, rows, left=3, width=width)
 
 
 if __name__ == '__main__':

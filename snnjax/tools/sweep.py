@@ -1,21 +1,21 @@
-"""Trains all networks of a sweep, one after the other, and tells what came of each in a table.
+"""Trains all networks of a sweep, one after the other, and writes a table of the results.
 
   python -m snnjax.tools.sweep --config=configs/depth_analysis.py --workdir=runs/depth_analysis
 
-The config file has, beside `get_config`, a function `get_runs(arguments)`, which gives the
-arguments of `get_config` for each run by its name. Values of the configuration can be changed for
-all of them, as in --config.epochs=5. The work directory gets
+Besides `get_config`, the config file needs a function `get_runs(arguments)`. The function returns
+the arguments of `get_config` for each run, by run name. --config.KEY=VALUE, for example
+--config.epochs=5, changes the configuration of all runs. The work directory gets
 
   RUN/          the work directory of each run, see `snnjax.main`
-  results.csv   a line for each run that is finished
-  depth.png     accuracy by depth, where all networks have one
-  curves.png    accuracy in training by epoch, likewise
+  results.csv   a row for each finished run
+  depth.png     accuracy over depth, if all networks have a depth
+  curves.png    training accuracy over epochs, if all networks have a depth
 
-The same command again goes on where it was stopped. A run with a line in results.csv is not trained
-again, even where its work directory is gone.
+To resume a stopped sweep, run the same command again. A run with a row in results.csv is not
+trained again, even if its work directory is missing.
 
-Exit status: 0 when all runs are finished; 75 when it was stopped by SIGTERM, SIGHUP or Ctrl-C, and
-the same command goes on; 2 when a run, or the sweep, cannot be run as it was given.
+Exit status: 0 if all runs are finished; 75 if SIGTERM, SIGHUP or Ctrl-C stopped the sweep and the
+same command resumes it; 2 if a run or the sweep has wrong arguments.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 from snnjax.errors import EXIT_INTERRUPTED, ConfigError, run_command
 from snnjax.paths import expand
 from snnjax.tools.config_arguments import ConfigParser
+from snnjax.tools.terminal import terminal_width
 from snnjax.train.config_file import call_config_file, split_config
 from snnjax.train.signals import end_on_signals, handle_signals
 
@@ -37,15 +38,17 @@ _USAGE = 'python -m snnjax.tools.sweep --config=configs/NAME.py --workdir=DIR'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = ConfigParser(__doc__, _USAGE)
-    parser.add_argument('--workdir', metavar='DIR', required=True, help='directory of the sweep')
+    parser.add_argument(
+        '--workdir', metavar='DIR', required=True, help='work directory of the sweep'
+    )
 
     def command() -> int:
         args, changes = parser.parse(argv)
         path, arguments = split_config(args.config)
         runs = get_runs(path, arguments)
-        # What takes long to import follows when the arguments are known to be right.
+        # Slow modules are imported after the arguments are checked.
         from snnjax.train.run_directory import lock
 
         workdir = expand(args.workdir)
@@ -56,25 +59,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def get_runs(path: Path, arguments: str) -> dict[str, str]:
-    """The arguments of each run of a sweep by its name.
+    """Returns the arguments of ``get_config`` for each run of a sweep, by run name.
+
+    Args:
+      path: the path of the config file.
+      arguments: the arguments of its ``get_runs``, as text.
 
     Raises:
-      ConfigError: for a file that is not there or describes no sweep.
+      ConfigError: if the file is missing or has no ``get_runs``.
     """
     return dict(call_config_file(path, 'get_runs', arguments))
 
 
 def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Path) -> int:
-    """Trains what is not finished; returns the exit status, see the module.
+    """Trains the unfinished runs and returns the exit status, which the module describes.
 
     Args:
-      path: of the config file.
-      runs: arguments of its ``get_config`` by the name of the run.
-      changes: of the configuration, ``--config.KEY=VALUE``.
-      workdir: of the sweep.
+      path: the path of the config file.
+      runs: the arguments of its ``get_config`` by run name.
+      changes: the changes of the configuration, as ``--config.KEY=VALUE``.
+      workdir: the work directory of the sweep.
 
     Raises:
-      ConfigError: where the table has a run of the same name with other arguments.
+      ConfigError: if the table has a run of the same name with other arguments.
     """
     from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
 
@@ -91,7 +98,7 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
         if name in rows:
             continue
         print(f'run {number} of {len(runs)}: {name}', flush=True)
-        # A process of its own: what one compiles and allocates is gone when the next begins.
+        # Each run has its own process, so that its memory is free when the next run starts.
         command = [sys.executable, '-m', 'snnjax.main', f'--config={path}:{arguments}']
         status = _run([*command, f'--workdir={workdir / name}', *changes])
         if status:
@@ -100,7 +107,7 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
         write_table(workdir / TABLE, list(rows.values()))
     done = [rows[name] for name in runs]
     if all(row['depth'] for row in done):
-        print(depth_table(done))
+        print(depth_table(done, terminal_width()))
         _draw(done, workdir)
     else:
         for row in done:
@@ -109,7 +116,7 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
 
 
 def _run(command: Sequence[str]) -> int:
-    """Runs a training to its end, or to where it stops in good order; returns its exit status."""
+    """Runs a training and returns its exit status; signals are passed on to stop it cleanly."""
     started: list[subprocess.Popen] = []
     stopped = False
 
@@ -119,13 +126,13 @@ def _run(command: Sequence[str]) -> int:
         for process in started:
             process.terminate()
 
-    # Before it is started: a signal between the two would leave it behind.
+    # The handlers come first: a signal after Popen but before them would orphan the process.
     with handle_signals(stop), subprocess.Popen(command) as process:
         started.append(process)
         if stopped:
             process.terminate()
         status = process.wait()
-    # It may not have come so far as to have a handler of its own.
+    # A negative status means that the process had not installed its own handler yet.
     return EXIT_INTERRUPTED if stopped and status < 0 else status
 
 
@@ -138,11 +145,11 @@ def _draw(rows: Sequence[Mapping[str, Any]], workdir: Path) -> None:
         save_accuracy_by_depth(rows, workdir / 'depth.png')
         save_curves_by_depth(rows, metrics, workdir / 'curves.png')
     except ImportError:
-        print("no figures: they need matplotlib, pip install 'snnjax[plots]'")
+        print("no figures: matplotlib is missing, pip install 'snnjax[plots]'")
 
 
 def run_process() -> NoReturn:
-    """Runs the command as all that this process does, which hears signals from here to its end."""
+    """Runs the command as the whole process, with signal handlers until its end."""
     end_on_signals()
     sys.exit(main())
 

@@ -4,14 +4,14 @@ r"""Trains, converts and compares networks on event data sets: table 4 of the pa
   python -m snnjax.tools.table4 --config=configs/table4.py:data=nmnist --workdir=runs/table4 \
       --rows=dart.csv --csv=table4.csv --figure=table4.png --config.data.dir=~/snnjax_data
 
-The config file is that of a sweep, see `snnjax.tools.sweep`. Runs on data sets that are not
-prepared are left out, and named. Each rollout is also converted to spiking neurons with the same
-delays (Rueckauer et al. 2017; membranes start at half their thresholds and stay above 0), to
-RUN_converted beside it. What is finished is not done again.
+The config file is that of a sweep; see `snnjax.tools.sweep`. Runs on data sets that are not
+prepared are left out and listed. Each rollout is also converted to a spiking network with the same
+delays (Rueckauer et al. 2017; membrane potentials start at half the threshold and stay above 0), in
+the folder RUN_converted of the work directory. Finished runs and conversions are not repeated.
 
-A line for each network and data set: split, time steps, parameters, test accuracy of the last
-checkpoint, and energy of a recording by layer (see `snnjax.tools.energy`). --rows adds the lines of
-other systems from a table that `snnjax.tools.dart` has written.
+The table has one row per network and data set: split, time steps, parameters, test accuracy of the
+last checkpoint, and energy per recording by layer (see `snnjax.tools.energy`). --rows adds rows of
+other systems from a table that `snnjax.tools.dart` wrote.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from snnjax.tools.command_line import add_json_argument, prints_aside
 from snnjax.tools.config_arguments import ConfigParser
 from snnjax.tools.paths import figure_file, output_file
 from snnjax.tools.sweep import get_runs, sweep
+from snnjax.tools.terminal import terminal_width
 from snnjax.train.config_file import read_config, split_config
 
 _USAGE = 'python -m snnjax.tools.table4 --config=configs/table4.py --workdir=DIR'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = ConfigParser(__doc__, _USAGE)
     parser.add_argument(
-        '--workdir', type=expand, metavar='DIR', required=True, help='directory of the sweep'
+        '--workdir', type=expand, metavar='DIR', required=True, help='work directory of the sweep'
     )
     parser.add_argument(
         '--rows',
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action='append',
         default=[],
         metavar='FILE',
-        help='table of other systems; may be given again',
+        help='table of other systems; may be repeated',
     )
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
@@ -62,7 +63,7 @@ def _table(args: Any, changes: Sequence[str]) -> int:
     path, arguments = split_config(args.config)
     runs = get_runs(path, arguments)
     configs = {name: read_config(f'{path}:{text}', changes) for name, text in runs.items()}
-    # What takes long to import follows when the arguments are known to be right.
+    # Slow modules are imported after the arguments are checked.
     from snnjax.analysis.event_figures import save_event_table
     from snnjax.analysis.event_table import event_table, measure_row, read_rows
     from snnjax.analysis.runs import write_table
@@ -71,10 +72,10 @@ def _table(args: Any, changes: Sequence[str]) -> int:
     others = [row for file in args.rows for row in read_rows(file)]
     missing = _not_prepared(configs)
     for name, reason in missing.items():
-        print(f'no rows of {name}: {reason}')
+        print(f'no rows for {name}: {reason}')
     runs = {name: text for name, text in runs.items() if configs[name].data.name not in missing}
     if not runs:
-        raise ConfigError('none of the data sets is prepared: see snnjax.tools.prepare')
+        raise ConfigError('no data set is prepared: prepare one with snnjax.tools.prepare')
     with lock(args.workdir):
         status = sweep(path, runs, changes, args.workdir)
     if status:
@@ -92,7 +93,7 @@ def _table(args: Any, changes: Sequence[str]) -> int:
     rows += [row for row in others if row['dataset'] in named]
     order = list(dict.fromkeys(row['dataset'] for row in rows))
     rows.sort(key=lambda row: order.index(row['dataset']))
-    print(event_table(rows))
+    print(event_table(rows, terminal_width()))
     if args.json:
         args.json.write(rows)
     if args.csv:
@@ -103,7 +104,7 @@ def _table(args: Any, changes: Sequence[str]) -> int:
 
 
 def _not_prepared(configs: Mapping[str, Any]) -> dict[str, str]:
-    """Returns why data sets cannot be opened, by their names."""
+    """Returns the reason why a data set cannot be opened, by the name of the data set."""
     from snnjax.data import DataOptions, DatasetNotPreparedError, open_dataset
 
     missing = {}
@@ -117,7 +118,7 @@ def _not_prepared(configs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_analog_rollout(workdir: Path) -> bool:
-    """Returns whether a run is of a rollout that does not spike yet."""
+    """Returns True if a run trained a rollout of neurons that do not spike."""
     from snnjax.models import create_model
     from snnjax.weights.folder import describe_weights
 
@@ -127,14 +128,14 @@ def _is_analog_rollout(workdir: Path) -> bool:
 
 
 def _convert(workdir: Path, data: Mapping[str, Any], num_steps: int) -> tuple[Path, str]:
-    """Converts a rollout if that is not done; returns the folder of weights, and the command."""
+    """Converts a rollout unless the folder exists; returns the folder and the command."""
     from snnjax.data import DataOptions, open_dataset
     from snnjax.tools import convert
 
     images = len(open_dataset(DataOptions(**data), num_steps).load('train'))
     folder = workdir.with_name(f'{workdir.name}_converted')
     arguments = [f'--weights={workdir}', '--method=rueckauer', '--set', 'initial=0.5']
-    # Currents of frames change, see the option.
+    # The lower bound is needed because the currents change from frame to frame; see the option.
     arguments += ['--set', 'lowest=0.0']
     arguments += [f'--calibration_images={min(images, 1000)}', f'--out={folder}']
     if not (folder / 'model.json').is_file():

@@ -1,11 +1,11 @@
-r"""Tells what the same weights reach, and cost, at one time step, at two, and so on.
+r"""Measures accuracy and energy of the same weights at 1, 2, 3, ... time steps.
 
   python -m snnjax.tools.time_steps --weights=runs/cifar10 --max_steps=6 --figure=time_steps.png
   python -m snnjax.tools.time_steps --weights=runs/imagenet --max_steps=6 --csv=time_steps.csv \
       --data.eval_size=288 --data.eval_resize=320
 
-A line for each number of time steps: accuracy, firing rate, synaptic operations and energy of an
-image; see `snnjax.tools.energy` for the two conventions.
+The table has one row per number of time steps: accuracy, firing rate, and synaptic operations and
+energy per image. `snnjax.tools.energy` explains the two estimates of energy.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from snnjax.tools.weights_arguments import make_parser, open_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     parser = make_parser(__doc__)
-    parser.add_argument('--max_steps', type=int, default=6, help='from 1 up to this; default 6')
+    parser.add_argument(
+        '--max_steps', type=int, default=6, help='largest number of time steps; default 6'
+    )
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='table to write')
     parser.add_argument('--figure', type=figure_file, metavar='FILE', help='figure to write')
     add_json_argument(parser)
@@ -40,25 +42,29 @@ def _time_steps(args: argparse.Namespace) -> None:
     steps = range(1, args.max_steps + 1)
     trained = open_arguments(args)
     print(trained.describe())
-    print(
-        f'{"T":>3}{"accuracy":>10}{"rate":>8}{"SyOPs":>12}{"energy":>12}{"by layer":>12}',
-        flush=True,
-    )
+    print("energy by the paper's convention (mean firing rate) and by layer")
+    # Rows are printed as soon as they are measured: the widths are those of the header.
+    header = ('  T', 'accuracy', 'firing rate', '  SyOPs (M)', 'mean rate (uJ)', 'by layer (uJ)')
+    print('  '.join(header), flush=True)
     rows = []
     for row in measure_time_steps(lambda t: open_arguments(args, num_steps=t), steps):
         rows.append(row)
-        print(
-            f'{row["num_steps"]:3}{row["accuracy"]:10.4f}{row["firing_rate"]:8.4f}'
-            f'{row["syops"] / 1e6:10.2f} M{1e6 * row["snn_joules"]:9.2f} uJ'
-            f'{1e6 * row["joules_by_layer"]:9.2f} uJ',
-            flush=True,
+        cells = (
+            f'{row["num_steps"]}',
+            f'{row["accuracy"]:.4f}',
+            f'{row["firing_rate"]:.4f}',
+            f'{row["syops"] / 1e6:,.2f}',
+            f'{1e6 * row["snn_joules"]:,.2f}',
+            f'{1e6 * row["joules_by_layer"]:,.2f}',
         )
+        aligned = (cell.rjust(len(title)) for cell, title in zip(cells, header, strict=True))
+        print('  '.join(aligned), flush=True)
     if args.json:
         args.json.write(rows)
     if args.csv:
         write_table(args.csv, rows)
     if args.figure:
-        save_time_steps(rows, trained.num_steps, args.figure)
+        save_time_steps(rows, trained.num_steps, args.figure, trained.name)
 
 
 if __name__ == '__main__':

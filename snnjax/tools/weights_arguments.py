@@ -1,4 +1,4 @@
-"""Arguments of commands that look at trained weights."""
+"""Arguments of commands that open trained weights."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from snnjax.weights.source import find_weights
 if TYPE_CHECKING:
     from snnjax.analysis.trained import LoadedModel
 
-_ONE = 'a work directory, folder of weights, pretrained:NAME or hf://OWNER/NAME'
+_ONE = 'work directory, folder of weights, pretrained:NAME or hf://OWNER/NAME'
 
 
 def make_parser(
     description: str | None, *, images: int = 0, several: bool = False, initial: bool = False
 ) -> argparse.ArgumentParser:
-    """Returns a parser with the arguments that `open_arguments` needs.
+    """Returns a parser with the arguments that `open_arguments` or `open_each` needs.
 
     Args:
-      description: docstring of the command.
-      images: number of images of the split to look at by default; 0 for all.
-      several: true for a command that compares weights.
-      initial: true for one that also compares models with the parameters that training begins with.
+      description: the docstring of the command.
+      images: the default number of images of the split; 0 for all.
+      several: True for a command that compares several weights.
+      initial: True for a command that also takes models with initial parameters.
     """
     parser = new_parser(description)
     if several:
@@ -41,68 +41,86 @@ def make_parser(
             default=[],
             required=not initial,
             metavar='DIR',
-            help=f'each {_ONE}',
+            help=f'one or several, each a {_ONE}',
         )
     else:
         add_weights_argument(parser)
     if initial:
         parser.add_argument(
-            '--models', nargs='+', default=[], metavar='NAME', help='with initial parameters'
+            '--models',
+            nargs='+',
+            default=[],
+            metavar='NAME',
+            help='names of models to take with initial parameters',
         )
-        parser.add_argument('--seed', type=int, default=0, help='of initial parameters')
+        parser.add_argument(
+            '--seed', type=int, default=0, help='seed of the initial parameters; default 0'
+        )
         add_set_argument(parser)
     add_example_arguments(parser, images)
     return parser
 
 
 def add_weights_argument(parser: argparse.ArgumentParser, *others: str) -> None:
-    """Adds ``--weights DIR``, which has to be given.
+    """Adds the required argument ``--weights DIR``.
 
     Args:
-      parser: parser of the command.
-      *others: other names of the argument, see `add_argument`.
+      parser: the parser of the command.
+      *others: the other names of the argument, as `add_argument` takes them.
     """
     chosen: dict[str, Any] = {'type': find_weights, 'required': True, 'metavar': 'DIR'}
     add_argument(parser, '--weights', *others, help=_ONE, **chosen)
 
 
 def add_example_arguments(parser: argparse.ArgumentParser, images: int = 0) -> None:
-    """Adds the arguments that say which checkpoint is looked at on which examples.
+    """Adds the arguments that choose the checkpoint and the examples.
 
     Args:
-      parser: parser of the command.
-      images: number of images of the split to look at by default; 0 for all.
+      parser: the parser of the command.
+      images: the default number of images of the split; 0 for all.
     """
     add_checkpoint_argument(parser)
-    parser.add_argument('--split', default='test', choices=['test', 'train'])
-    parser.add_argument('--num_steps', type=int, help='time steps; default: those of training')
-    parser.add_argument('--batch_size', type=int, help='default: 100 for each device')
+    parser.add_argument(
+        '--split', default='test', choices=['test', 'train'], help='split; default test'
+    )
+    parser.add_argument(
+        '--num_steps', type=int, help='number of time steps; default: that of training'
+    )
+    parser.add_argument(
+        '--batch_size', type=int, help='batch size over all devices; default: 100 per device'
+    )
     of_split = f'default {images}; 0 for all' if images else 'default: all'
     parser.add_argument(
-        '--images', type=int, default=images, help=f'how many, at even distances; {of_split}'
+        '--images',
+        type=int,
+        default=images,
+        help=f'number of images, evenly spaced over the split; {of_split}',
     )
     add_data_arguments(parser)
 
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say which checkpoint of a run is opened, and what it needs."""
+    """Adds the arguments that choose the checkpoint of a run and the modules that it needs."""
     parser.add_argument(
         '--checkpoint',
         default='newest',
         metavar='best|STEP',
-        help='of a run: the one with the best test accuracy, or of a step; default: the newest',
+        help='checkpoint of a run: that of the best test accuracy or of a step; default: newest',
     )
     parser.add_argument(
         '--imports',
         default='',
         metavar='MODULES',
-        help='modules that the weights need, with commas between; you need not name your own',
+        help='modules that the weights need, separated by commas; modules of your own runs are '
+        'imported without it',
     )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that `data_changes` reads."""
-    data = parser.add_argument_group('data', 'default: as in training')
+    data = parser.add_argument_group(
+        'data', 'Fields of snnjax.data.DataOptions; default: as in training.'
+    )
     for field in dataclasses.fields(DataOptions):
         if field.name in EVALUATION:
             others = {'name': ['--dataset'], 'dir': ['--data_dir']}.get(field.name, [])
@@ -111,7 +129,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def data_changes(args: argparse.Namespace) -> dict[str, Any]:
-    """Fields of `DataOptions` that the arguments say."""
+    """Returns the fields of `DataOptions` that the arguments set."""
     return {
         key.removeprefix('data.'): value
         for key, value in vars(args).items()
@@ -120,11 +138,11 @@ def data_changes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def open_arguments(args: argparse.Namespace, **changes: Any) -> LoadedModel:
-    """Opens the model and the examples that the arguments say; see `open_trained`.
+    """Opens the model and the examples that the arguments name; see `open_trained`.
 
     Args:
-      args: arguments of a parser with those of `add_example_arguments`, and ``weights``.
-      **changes: other arguments of `open_trained`.
+      args: the parsed arguments, with ``weights`` and those of `add_example_arguments`.
+      **changes: the arguments of `open_trained` that replace those of ``args``.
     """
     from snnjax.analysis.trained import open_trained
 
@@ -134,16 +152,16 @@ def open_arguments(args: argparse.Namespace, **changes: Any) -> LoadedModel:
 
 
 def open_each(args: argparse.Namespace) -> Iterator[tuple[str, LoadedModel]]:
-    """Opens all weights and models of a command that compares; yields their names and them.
+    """Opens the weights and models of a comparing command one by one; yields names and models.
 
     Raises:
-      ConfigError: if there is none, or an option is none of a model.
+      ConfigError: if the arguments name no weights or models, or an option is unknown to a model.
     """
     from snnjax.analysis.trained import open_initial, open_trained
 
     models = vars(args).get('models', [])
     if not args.weights and not models:
-        raise ConfigError('nothing to look at: give --weights or --models')
+        raise ConfigError('no network to measure: give --weights or --models')
     names: collections.Counter[str] = collections.Counter()
     for weights in args.weights:
         trained = open_trained(str(weights), **example_options(args), checkpoint=args.checkpoint)
@@ -161,10 +179,10 @@ def open_each(args: argparse.Namespace) -> Iterator[tuple[str, LoadedModel]]:
 
 
 def example_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the arguments of `open_trained` and `open_initial` that say which examples.
+    """Returns the arguments of `open_trained` and `open_initial` that choose the examples.
 
     Raises:
-      ConfigError: for a batch of no images.
+      ConfigError: if the batch size is below 1.
     """
     if args.batch_size is not None and args.batch_size < 1:
         raise ConfigError(f'--batch_size={args.batch_size} must be at least 1')

@@ -103,11 +103,10 @@ class Profiler:
         self._running = False
         jax.profiler.stop_trace()
         if self._local:
-            for path in Path(self._local.name).rglob('*'):
-                if path.is_file():
-                    name = path.relative_to(self._local.name)
-                    (self._folder / name).write_bytes(path.read_bytes())
-            self._local.cleanup()
+            with self._local as local:
+                for path in Path(local).rglob('*'):
+                    if path.is_file():
+                        (self._folder / path.relative_to(local)).write_bytes(path.read_bytes())
         return f'trace: {self._folder}; open its perfetto_trace.json.gz on ui.perfetto.dev'
 
     @contextlib.contextmanager

@@ -51,10 +51,10 @@ def test_the_depth_table_has_means_and_deviations_over_seeds():
         ]
     ]
     assert depth_table(rows).splitlines() == [
-        '| depth | 8 | 20 |',
-        '|---|--:|--:|',
-        '| `plain_net` | 60.0 | 50.0 |',
-        '| `ms_resnet` | 62.0 ± 1.4 |  |',
+        '| depth       |          8 |   20 |',
+        '| ----------- | ---------: | ---: |',
+        '| `plain_net` |       60.0 | 50.0 |',
+        '| `ms_resnet` | 62.0 ± 1.4 |      |',
     ]
 
 
@@ -113,9 +113,9 @@ def test_tables_from_before_and_from_spreadsheets_are_read(tmp_path):
     ('content', 'message'),
     [
         ('run,accuracy\na,1,2\n', 'row 1 has more cells'),
-        ('run,accuracy\n"a,1\n', 'is no CSV file'),
-        ('accuracy\n1\n', 'row 1 is of no run'),
-        ('run,accuracy\na,1\n,1\n', 'row 2 is of no run'),
+        ('run,accuracy\n"a,1\n', 'is not a CSV file'),
+        ('accuracy\n1\n', 'row 1 names no run'),
+        ('run,accuracy\na,1\n,1\n', 'row 2 names no run'),
     ],
 )
 def test_what_is_no_table_of_runs_is_refused(tmp_path, content, message):
@@ -196,5 +196,5 @@ def test_columns_of_a_table_without_rows_stay(tmp_path):
     add_row(path, {'weights': 'a', 'accuracy': 0.5})
     assert path.read_text() == 'weights,notes,accuracy\na,,0.5\n'
     path.write_text('a,a\n1,2\n')
-    with pytest.raises(RunError, match='two columns of one name'):
+    with pytest.raises(RunError, match='two columns of the same name'):
         add_row(path, {'a': 3})

@@ -81,7 +81,7 @@ def test_the_command_writes_weights_that_compute_the_same(tmp_path, capsys):
     expected, _ = run_model(model, variables, images)
     np.testing.assert_allclose(run_model(read, theirs, images)[0], expected, rtol=0, atol=1e-4)
     assert import_nir.main([str(tmp_path / 'x.nir'), f'--out={tmp_path / "out"}']) == 2
-    assert 'is there already' in capsys.readouterr().err
+    assert 'already exists' in capsys.readouterr().err
 
 
 def with_node(graph, name, node):

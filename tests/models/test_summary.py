@@ -68,7 +68,7 @@ def test_the_command_lists_layers_and_totals(capsys):
     assert summary.main(['--model=ms_resnet20']) == 0
     out = capsys.readouterr().out
     assert 'parameters 272,474' in out
-    assert 'that the paper counts (tables 5 and 10) 40,108,032' in out
+    assert "by the paper's convention (tables 5 and 10) 40,108,032" in out
     assert out.count('convolution ') == 21
 
 

@@ -32,7 +32,7 @@ def test_energy_of_a_run(digits_run, tmp_path, capsys):
 def test_the_tables_of_the_paper(capsys):
     assert energy.main(['--paper']) == 0
     out = capsys.readouterr().out
-    assert '11.79 G takes the first convolution of a stage' in out
+    assert '11.79 G assumes that the first convolution of a stage' in out
     assert 'compute only' in out
 
 
@@ -40,7 +40,7 @@ def test_similarity_of_weights(digits_run, tmp_path, capsys):
     figure, file = tmp_path / 'radar.png', tmp_path / 'similarity.json'
     arguments = ['--weights', str(digits_run[0]), '--images=16']
     assert similarity.main([*arguments, f'--figure={figure}', f'--json={file}']) == 0
-    assert 'blocks with a similarity of exactly 1 for every image: 0' in capsys.readouterr().out
+    assert 'blocks with an SSIM of exactly 1 for every image: 0' in capsys.readouterr().out
     assert figure.read_bytes().startswith(b'\x89PNG')
     (blocks,) = json.loads(file.read_text())['blocks'].values()
     assert [block['block'] for block in blocks] == [
@@ -68,7 +68,7 @@ def test_isometry_of_initial_parameters(tmp_path, capsys):
         (isometry, [], 'give --weights or --models'),
         (similarity, ['--weights', 'nowhere'], 'nowhere has no weights'),
         (isometry, ['--models', 'ann_resnet8', '--images=8', '--probes=2'], 'no spiking neurons'),
-        (isometry, ['--models', 'ms_resnet8', '--images=400'], 'to 360, the test examples'),
+        (isometry, ['--models', 'ms_resnet8', '--images=400'], '360, the number of test examples'),
         (isometry, ['--models', 'ms_resnet9'], 'the nearest are ms_resnet8'),
         (energy, ['--weights=nowhere'], 'nowhere has no weights'),
     ],

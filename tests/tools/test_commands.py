@@ -175,8 +175,8 @@ def test_a_checkpoint_that_is_not_there_is_refused(command, checkpoint, digits_r
 @pytest.mark.parametrize(
     ('argument', 'message'),
     [
-        ('--images=-1', '--images=-1 must be 0, for all, to 360'),
-        ('--images=361', '--images=361 must be 0, for all, to 360'),
+        ('--images=-1', '--images=-1 must be between 0 (all images) and 360'),
+        ('--images=361', '--images=361 must be between 0 (all images) and 360'),
         ('--batch_size=0', '--batch_size=0 must be at least 1'),
         ('--batch_size=-8', '--batch_size=-8 must be at least 1'),
         ('--batch_size=12', 'a multiple of the 8 devices'),
@@ -264,7 +264,7 @@ def test_a_full_disk_at_the_end_is_one_error(digits_run, tmp_path):
     arguments = ['--weights', str(digits_run[0]), '--images=16', '--json=/dev/full']
     result = run_command('snnjax.tools.similarity', arguments, tmp_path)
     assert result.status == 1
-    assert 'blocks with a similarity of exactly 1' in result.stdout
+    assert 'blocks with an SSIM of exactly 1' in result.stdout
     assert_is_one_error(result.stderr, '/dev/full: No space left on device')
 
 

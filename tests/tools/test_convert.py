@@ -80,8 +80,8 @@ def test_few_spikes_are_counted(ann, tmp_path):
         (['--method=rueckhauer'], 'did you mean rueckauer'),
         (['--method=rueckauer', '--num_steps=0'], '0 time steps'),
         (['--method=rueckauer', '--steps=4,0'], '0 time steps'),
-        (['--method=rueckauer', '--steps=many'], '--steps=many must be numbers'),
-        (['--method=rueckauer', '--calibration_images=0'], 'thresholds need at least one image'),
+        (['--method=rueckauer', '--steps=many'], '--steps=many must be integers'),
+        (['--method=rueckauer', '--calibration_images=0'], 'images=0 must be at least 1'),
         (['--method=rueckauer', '--set', 'percentile'], 'write KEY=VALUE'),
         (['--method=spike_norm'], 'bias would weigh too'),
     ],
@@ -111,6 +111,6 @@ def test_coefficients_are_fitted(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(few_spike_fitting, 'fit_few_spikes', lambda *_: (PUBLISHED_SWISH, 0.5))
         assert fit_few_spikes.main([*arguments, f'--json={file}']) == 0
-    assert 'of the paper: 0.003446' in capsys.readouterr().out
+    assert 'paper: 0.003446' in capsys.readouterr().out
     assert len(json.loads(file.read_text())['weights']) == 16
     assert fit_few_spikes.main([*arguments, '--starts=0']) == 2

@@ -95,7 +95,7 @@ def test_the_same_seed_makes_the_same_file(data_dir, tmp_path):
         (['--wedges=7'], 'wedges=7 must be even'),
         (['--levels=0,1'], 'levels=(0, 1) must be'),
         (['--data.split=by_order'], 'lines has an official split'),
-        (['--data.name=digits'], 'digits has images: DART needs recordings'),
+        (['--data.name=digits'], 'digits holds images: DART needs recordings'),
         (['--data.name=nmnist'], 'python -m snnjax.tools.prepare nmnist'),
         (['--classifier=x.npz', '--words=10'], '--words is for training'),
     ],

@@ -87,9 +87,9 @@ def test_extras_may_be_missing_but_not_old(installed):
     installed(THERE, extras=['torch'])
     result = doctor.check_extras()
     assert result.status == 'PASS'
-    assert result.found.startswith('there: none; not there: torch')
+    assert result.found.startswith('installed: none; not installed: torch')
     installed(THERE | {'torch': ('2.10', None)}, extras=['torch'])
-    assert doctor.check_extras() == doctor.Result('PASS', 'there: torch; not there: none')
+    assert doctor.check_extras() == doctor.Result('PASS', 'installed: torch; not installed: none')
     installed(THERE | {'torch': ('2.9.1', None)}, extras=['torch'])
     assert doctor.check_extras() == doctor.Result(
         'FAIL', 'torch 2.9.1 is not >=2.10', "pip install 'snnjax[torch]'"
@@ -136,7 +136,7 @@ def test_memory_has_to_be_available(monkeypatch, gib, status):
 def test_a_folder_is_checked_before_it_is_made(tmp_path):
     result = doctor.check_folder(tmp_path / 'not' / 'yet')
     assert result.status == 'PASS'
-    assert 'not made yet' in result.found
+    assert 'not created yet' in result.found
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +144,7 @@ def test_a_folder_that_is_a_file_fails(tmp_path):
     (tmp_path / 'file').touch()
     result = doctor.check_folder(tmp_path / 'file' / 'data')
     assert result.status == 'FAIL'
-    assert result.fix == f'make {tmp_path / "file"} a folder to write to'
+    assert result.fix == f'make {tmp_path / "file"} a writable folder'
 
 
 def test_a_full_disk_fails(tmp_path, monkeypatch):
@@ -159,7 +159,7 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     assert doctor.check_cache().found.startswith(f'{tmp_path}: ')
     monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert doctor.check_cache().found.startswith(f'{tmp_path / "snnjax"}, not made yet: ')
+    assert doctor.check_cache().found.startswith(f'{tmp_path / "snnjax"}, not created yet: ')
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_a_checkpoint_that_comes_back_otherwise_fails(trained, monkeypatch):
     )
     result = doctor.check_training()
     assert result.status == 'FAIL'
-    assert 'another than was saved' in result.found
+    assert 'differs from the saved one' in result.found
 
 
 def test_bits_are_compared_and_not_numbers():

@@ -85,7 +85,7 @@ def test_a_graph_has_the_logits_of_the_model(safetensors, pixels, logits, tmp_pa
     # What the images are is in model.json, with no data set at hand.
     assert run(safetensors, 'nir', tmp_path / 'digits.nir') == 0
     out = capsys.readouterr().out
-    assert 'float64: 100.0000% of spikes and silences are those of the model' in out
+    assert 'float64: 100.0000% of spikes and silences agree with the model' in out
     assert '2 time steps' in out
     graph = pytest.importorskip('nir').read(tmp_path / 'digits.nir')
     about = graph.metadata
@@ -131,7 +131,7 @@ def test_a_graph_for_other_software_is_compared_in_its_form(foreign, tmp_path, c
 
 def test_safetensors_need_no_data_set(foreign, tmp_path, capsys):
     assert run(foreign / 'ann_resnet8', 'safetensors', tmp_path / 'x') == 0
-    assert 'model.json does not say what the images are' in capsys.readouterr().out
+    assert 'model.json will not describe the images' in capsys.readouterr().out
     assert json.loads((tmp_path / 'x/model.json').read_text())['images'] is None
     before, after = load_weights(foreign / 'ann_resnet8'), load_weights(tmp_path / 'x')
     jax.tree.map(np.testing.assert_array_equal, before, after)
@@ -141,7 +141,7 @@ def test_safetensors_need_no_data_set(foreign, tmp_path, capsys):
     ('name', 'kind', 'arguments', 'message'),
     [
         ('nowhere', 'nir', [], 'nowhere has no weights'),
-        ('ann_resnet8', 'nir', [], 'does not say which data set: give --dataset'),
+        ('ann_resnet8', 'nir', [], 'names no data set: give --dataset'),
         ('ann_resnet8', 'nir', ['--image_shape=8,8,3'], 'go together'),
         ('ann_resnet8', 'nir', ['--image_shape=8,8,3', *STATISTICS], 'cannot be written to NIR'),
         ('ann_resnet8', 'stablehlo', ['--image_shape=8,8,1', *STATISTICS], 'mean (4.0, 5.0, 6.0)'),
@@ -164,7 +164,7 @@ def test_what_cannot_be_exported_is_refused(
 
 def test_nothing_is_written_over(safetensors, tmp_path, capsys):
     assert run(safetensors, 'safetensors', safetensors) == 2
-    assert 'is there already' in capsys.readouterr().err
+    assert 'already exists' in capsys.readouterr().err
 
 
 def test_a_graph_that_is_another_network_is_not_kept(safetensors, tmp_path, monkeypatch, capsys):
@@ -173,7 +173,7 @@ def test_a_graph_that_is_another_network_is_not_kept(safetensors, tmp_path, monk
         lambda graph, inputs, dt: simulate(graph, -inputs, dt=dt),
     )
     assert run(safetensors, 'nir', tmp_path / 'x.nir') == 2
-    assert 'the graph is not the model' in capsys.readouterr().err
+    assert 'the spikes of the graph differ from the model' in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -181,7 +181,7 @@ def test_a_folder_with_something_in_it_stays(published, tmp_path, capsys):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out/mine').touch()
     (tmp_path / 'file').touch()
-    for place, message in (('out', 'is there already'), ('file', 'is there already')):
+    for place, message in (('out', 'already exists'), ('file', 'already exists')):
         assert run(published[0], tmp_path / place) == 2
         assert message in capsys.readouterr().err
     assert run(published[0], tmp_path / 'file/out') == 2

@@ -99,8 +99,8 @@ def test_the_command_prints_a_run(digits_run, capsys):
     assert re.search(r'^  batch_size +40 +default 100$', out, re.MULTILINE)
     assert re.search(r'^  step 35 +\d\.\d MiB +accuracy 0\.\d{4}  newest, best$', out, re.MULTILINE)
     assert '\n77,754 parameters\n' in out
-    assert re.search(r'^  optimiser 1/0/trace +77,754 +float32$', out, re.MULTILINE)
-    assert re.search(r'^  optimiser 1/1/count +1 +int32$', out, re.MULTILINE)
+    assert re.search(r'^  optimizer 1/0/trace +77,754 +float32$', out, re.MULTILINE)
+    assert re.search(r'^  optimizer 1/1/count +1 +int32$', out, re.MULTILINE)
     assert '8 cpu cpu' in out
     assert 'opt_state' not in out
     assert inspect.main([str(digits_run[0]), '--all']) == 0

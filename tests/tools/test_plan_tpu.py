@@ -57,7 +57,7 @@ def test_a_lack_of_memory_is_told_in_a_line():
     ('topology', 'message'),
     [
         ('v5:2x4', "unknown chip 'v5' in --topology; did you mean"),
-        ('v5e:8', '--topology=v5e:8 must be like v5e:2x4'),
+        ('v5e:8', '--topology=v5e:8 must have the form v5e:2x4'),
     ],
 )
 def test_a_topology_that_is_none_is_refused(topology, message):
@@ -119,7 +119,7 @@ def test_the_least_hours_are_those_of_all_phases():
     assert recipe.to_json(phases, 4)['chip_hours'] == pytest.approx(4 * hours)
     table = plan_tpu.describe(config, plan(config, 'v5e:2x2'), None, phases)
     assert f'at least {hours:.2f} h, {4 * hours:.1f} chip-hours' in table
-    assert '200,180 in 55.61 h, 3 evaluations in 0.03 h' in table
+    assert '200,180 steps in 55.61 h, 3 evaluations in 0.03 h' in table
 
 
 @pytest.mark.parametrize('last', [Plan('', 4, 8), Plan('', 4, 8, problem='needs 20G of 16G')])
@@ -161,9 +161,9 @@ def test_of_scanned_layers_memory_is_planned_and_no_traffic_claimed():
     arguments = ['--config=configs/digits.py:depth=20,num_steps=2', '--topology=v5e:2x2']
     result = run(*arguments, '--config.model.scan_layers=true')
     assert result.returncode == 0, result.stderr
-    assert 'not counted where layers are scanned' in result.stdout
+    assert 'not counted if layers are scanned' in result.stdout
     assert 'temporaries' in result.stdout
-    assert 'images a second' not in result.stdout
+    assert 'images per second' not in result.stdout
 
 
 @needs_libtpu
@@ -188,4 +188,4 @@ def test_what_does_not_fit_is_a_line_of_the_table():
 def test_a_topology_that_is_not_made_is_refused():
     result = run('--config=configs/digits.py', '--topology=v5e:3x5')
     assert result.returncode == 2
-    assert 'error: --topology=v5e:3x5 cannot be had' in result.stderr
+    assert 'error: --topology=v5e:3x5 is not available' in result.stderr

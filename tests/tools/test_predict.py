@@ -200,14 +200,14 @@ def test_photos_are_prepared_as_for_imagenet_if_nothing_is_said(foreign):
     assert loaded.preprocessing.resize == 256
     assert loaded.class_names == ['0', '1', '2', '3', '4']
     assert 'as for ImageNet' in loaded.notes[0]
-    assert 'they are numbers' in loaded.notes[1]
+    assert 'shown as numbers' in loaded.notes[1]
 
 
 def test_what_is_not_known_has_to_be_said(foreign, photos, capsys):
     assert run(foreign / 'ms_resnet8', photos / '0.png') == 2
-    assert 'does not say how images are prepared' in capsys.readouterr().err
+    assert 'does not say how to prepare images' in capsys.readouterr().err
     assert run(foreign / 'ms_resnet8', photos / '0.png', '--dataset=digits') == 0
-    assert 'note: the names of the classes are not known' in capsys.readouterr().err
+    assert 'note: the class names are not known' in capsys.readouterr().err
 
 
 def test_weights_without_time_steps_take_those_of_the_models(foreign, tmp_path, capsys):

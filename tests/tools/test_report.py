@@ -30,7 +30,7 @@ def test_a_page_has_all_its_sections(page):
         'Firing rates',
         'Energy',
         'Similarity of blocks',
-        'Confusion',
+        'Confusion matrix',
         'Configuration',
     ]
     assert '100 test examples' in page

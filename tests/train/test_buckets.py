@@ -269,6 +269,7 @@ def test_a_run_of_a_folder_is_the_same_in_a_bucket(digits_run, workdir, capfd):
     assert f'accuracy: {result.metrics["eval/accuracy"]:.4f}' in capfd.readouterr().out
 
 
+@pytest.mark.filterwarnings('ignore:Sending a large body:ResourceWarning')
 def test_a_trace_is_copied_to_the_bucket(workdir, tmp_path):
     profiler = Profiler(Window(1, 1), workdir)
     profiler.at(0, jax.numpy.zeros(1))

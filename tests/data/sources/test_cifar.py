@@ -92,7 +92,7 @@ def test_prepares_once_and_loads_in_the_official_order(small, tmp_path, capsys):
         assert loaded.labels.dtype == np.int32
     capsys.readouterr()
     assert prepare(command) == 0
-    assert 'is there already' in capsys.readouterr().out
+    assert 'already exists' in capsys.readouterr().out
 
 
 def test_a_changed_file_is_refused(small, tmp_path, capsys):
@@ -126,7 +126,7 @@ def test_prepare_names_what_it_knows(tmp_path, capsys):
     assert prepare(['cifar1', f'--source={tmp_path}', f'--data_dir={tmp_path}']) == 2
     assert "unknown data set 'cifar1'; did you mean cifar" in capsys.readouterr().err
     assert prepare(['digits', f'--source={tmp_path}', f'--data_dir={tmp_path}']) == 2
-    assert 'there is nothing to prepare' in capsys.readouterr().err
+    assert 'needs no preparation' in capsys.readouterr().err
 
 
 def test_class_names_are_complete():

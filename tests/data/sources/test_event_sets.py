@@ -232,7 +232,7 @@ def test_frames_of_other_values_and_sizes_have_their_units(tmp_path):
 @pytest.mark.parametrize(
     ('suffix', 'size', 'message'),
     [
-        ('bin', '240', "'240' is not WIDTHxHEIGHT in pixels, as 240x180"),
+        ('bin', '240', "'240' must be WIDTHxHEIGHT in pixels, as 240x180"),
         ('bin', '0x180', 'a camera of 0 columns and 180 rows'),
         ('bin', '240x241', '1 to 256 columns and 1 to 240 rows'),
         ('bin', '99999x180', 'a camera of 99999 columns'),

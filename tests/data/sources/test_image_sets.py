@@ -107,7 +107,7 @@ def test_many_classes_are_shortened(tmp_path, capsys):
     assert run('folder', write_all(tmp_path / 'source', files), tmp_path, '--name=many') == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:3] == ['classes (200):', '  000  2 undivided']
-    assert lines[-3:-1] == ['  199  2 undivided', '  2 to 3 a class in undivided']
+    assert lines[-3:-1] == ['  199  2 undivided', '  2 to 3 per class in undivided']
     assert len(lines) < 30
 
 
