@@ -65,6 +65,7 @@ PAGES = {
     'docs/decisions/README.md': 'decisions/index.md',
 }
 _FENCED = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
+_IMAGE = re.compile(r'!\[([^\[\]]*)\]\((?!\w+:)([^)\s]+)\)')
 _LINK = re.compile(r'(?<!!)\[([^\[\]]+)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)')
 
 
@@ -91,8 +92,12 @@ def resolve_links(text: str, file: Path) -> str:
             return f'{words} (`{name}`)'
         return words if '`' in words else f'`{words}`'
 
+    def resolve_image(match: re.Match[str]) -> str:
+        path = (file.parent / match[2]).resolve()
+        return f'![{match[1]}](/{path.relative_to(REPOSITORY / "docs")})'
+
     parts = _FENCED.split(text)
-    parts[::2] = [_LINK.sub(resolve, part) for part in parts[::2]]
+    parts[::2] = [_IMAGE.sub(resolve_image, _LINK.sub(resolve, part)) for part in parts[::2]]
     return ''.join(parts)
 
 
