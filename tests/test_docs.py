@@ -9,9 +9,11 @@ import json
 import os
 import pkgutil
 import re
+import runpy
 import sys
 from unittest import mock
 
+import PIL.Image
 import pytest
 
 from snnjax import cli, create_model, list_models
@@ -67,9 +69,11 @@ def test_what_is_not_checked_has_a_reason_and_is_little():
     unchecked = [block for block in blocks('python') + blocks('sh') if block.reason]
     pages = collections.Counter(block.page for block in unchecked)
     assert pages == {
+        'docs/howto/coming_from.md': 2,
         'docs/howto/network.md': 1,
         'docs/howto/neuron.md': 1,
         'docs/howto/training_parts.md': 1,
+        'docs/tutorials/neuron.md': 1,
         'docs/export.md': 3,
     }
 
@@ -167,9 +171,20 @@ def test_the_site_is_made_without_a_warning(tmp_path):
     assert (result.returncode, result.stderr) == (0, '')
     readme = (tmp_path / 'project/readme.html').read_text()
     assert 'href="../data.html"' in readme  # A page.
+    assert 'src="../_images/depth.png"' in readme
     assert '<span class="pre">CITATION.cff</span>' in readme  # A file that is none.
     commands = (tmp_path / 'reference/commands.html').read_text()
     assert [name for name in cli.COMMANDS if f'snnjax {name} ' not in commands] == []
+    formulas = (tmp_path / 'concepts/neuron.html').read_text()
+    assert '<math' in formulas
+    assert 'mathjax' not in formulas.lower()  # It would be loaded from a network.
+
+
+def test_the_figure_of_the_readme_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['readme_figure.py', f'--out={tmp_path / "depth.png"}'])
+    runpy.run_path(str(ROOT / 'benchmarks/readme_figure.py'), run_name='__main__')
+    with PIL.Image.open(tmp_path / 'depth.png') as figure:
+        assert figure.size[0] > figure.size[1] > 300
 
 
 def modules_of_commands():
