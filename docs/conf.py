@@ -1,4 +1,7 @@
-"""Makes the site of these pages, which can be read as they are, too: make docs."""
+"""Sphinx configuration of the documentation site (make docs).
+
+The pages are plain Markdown and can also be read in the repository.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from latex2mathml.converter import convert as to_mathml
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
 
 from snnjax.tools.command_line import as_called
 from snnjax.version import __version__
@@ -27,21 +32,21 @@ extensions = [
     'myst_parser',
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
-    'sphinx.ext.mathjax',
     'sphinx.ext.viewcode',
 ]
 html_theme = 'furo'
 html_title = f'snnjax {__version__}'
 html_show_sphinx = False
+html_math_renderer = 'mathml'
 html_static_path = ['_static']
 html_css_files = ['site.css']
-smartquotes = False  # They make a dash of --config.
+smartquotes = False  # Smart quotes turn the hyphens of --config into a dash.
 python_maximum_signature_line_length = 88
-# Pages that a page of the site includes.
+# Pages that another page includes.
 exclude_patterns = ['_build', 'decisions/README.md']
 myst_enable_extensions = ['dollarmath', 'amsmath']
 myst_heading_anchors = 3
-# Names in docstrings lead to what they name, if that has a place here.
+# A name in backticks in a docstring links to its reference entry, if it has one.
 default_role = 'py:obj'
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'signature'
@@ -51,7 +56,7 @@ napoleon_use_rtype = False
 linkcheck_anchors = False
 
 REPOSITORY = Path(__file__).parents[1]
-# The pages of what is written elsewhere.
+# Files of the repository that have a page of their own on the site.
 PAGES = {
     'README.md': 'project/readme.md',
     'CONTRIBUTING.md': 'project/contributing.md',
@@ -60,13 +65,15 @@ PAGES = {
     'docs/decisions/README.md': 'decisions/index.md',
 }
 _FENCED = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
+_IMAGE = re.compile(r'!\[([^\[\]]*)\]\((?!\w+:)([^)\s]+)\)')
 _LINK = re.compile(r'(?<!!)\[([^\[\]]+)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)')
 
 
 def resolve_links(text: str, file: Path) -> str:
-    """Relative links of a Markdown file, as they are in the repository, as they are in the site.
+    """Returns Markdown text with its relative links rewritten for the site.
 
-    What is outside of ``docs`` and has no page is named instead: the site has no copy of it.
+    A link to a file outside ``docs`` that has no page becomes the file's name: the site has no
+    copy of such a file.
     """
 
     def resolve(match: re.Match[str]) -> str:
@@ -85,8 +92,12 @@ def resolve_links(text: str, file: Path) -> str:
             return f'{words} (`{name}`)'
         return words if '`' in words else f'`{words}`'
 
+    def resolve_image(match: re.Match[str]) -> str:
+        path = (file.parent / match[2]).resolve()
+        return f'![{match[1]}](/{path.relative_to(REPOSITORY / "docs")})'
+
     parts = _FENCED.split(text)
-    parts[::2] = [_LINK.sub(resolve, part) for part in parts[::2]]
+    parts[::2] = [_IMAGE.sub(resolve_image, _LINK.sub(resolve, part)) for part in parts[::2]]
     return ''.join(parts)
 
 
@@ -100,12 +111,12 @@ def _on_include(app: Sphinx, file: Path, page: str, content: list[str]) -> None:
 
 
 class Command(SphinxDirective):
-    """What a command of a module says of itself: its docstring, and its arguments."""
+    """A directive that shows the docstring and the arguments of a command."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Nodes of the docstring and of the arguments."""
+        """Returns the nodes of the docstring and of the arguments."""
         (name,) = self.arguments
         file = REPOSITORY / f'{name.replace(".", "/")}.py'
         self.env.note_dependency(file)
@@ -124,7 +135,7 @@ def _fenced(match: re.Match[str]) -> str:
 
 
 def _help_of(name: str, source: ast.Module) -> tuple[str, str]:
-    """The docstring of a command and its help, both as for a call of ``snnjax COMMAND``."""
+    """Returns a command's docstring and its help text, both written for ``snnjax COMMAND``."""
     module = importlib.import_module(name)
     command = 'train' if name == 'snnjax.main' else name.rpartition('.')[2]
     before, sys.argv = sys.argv, [f'snnjax {command}']
@@ -137,12 +148,25 @@ def _help_of(name: str, source: ast.Module) -> tuple[str, str]:
     return docstring, printed.getvalue()
 
 
+def _inline_math(translator: HTML5Translator, node: nodes.math) -> None:
+    translator.body.append(to_mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def _display_math(translator: HTML5Translator, node: nodes.math_block) -> None:
+    formula = to_mathml(node.astext(), display='block')
+    translator.body.append(f'<div class="formula">{formula}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
-    os.environ['COLUMNS'] = '88'  # Of the help of commands.
+    """Registers the directive, the link rewriting and the math renderer with Sphinx."""
+    os.environ['COLUMNS'] = '88'  # The width of the help texts.
+    # MathML in the page needs no network and no JavaScript; MathJax would be loaded from a CDN.
+    app.add_html_math_renderer('mathml', (_inline_math, None), (_display_math, None))
     for field in PyObject.doc_field_types:
         if field.name == 'variable':
-            field.label = 'Attributes'  # As docstrings have it.
+            field.label = 'Attributes'  # The label that the docstrings use.
     app.connect('source-read', _on_source)
     app.connect('include-read', _on_include)
     app.add_directive('command', Command)

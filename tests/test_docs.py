@@ -9,9 +9,11 @@ import json
 import os
 import pkgutil
 import re
+import runpy
 import sys
 from unittest import mock
 
+import PIL.Image
 import pytest
 
 from snnjax import cli, create_model, list_models
@@ -54,6 +56,7 @@ WRONG = {
 def test_python_runs(page, tmp_path, monkeypatch):
     """Blocks of a page follow each other, in one namespace."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'docs').symlink_to(ROOT / 'docs')
     names = {'__name__': 'page'}
     with contextlib.ExitStack() as stack:
         for registry in (BLOCKS, FAMILIES, NEURONS, SURROGATES):  # Pages add to them.
@@ -66,10 +69,11 @@ def test_what_is_not_checked_has_a_reason_and_is_little():
     unchecked = [block for block in blocks('python') + blocks('sh') if block.reason]
     pages = collections.Counter(block.page for block in unchecked)
     assert pages == {
-        'README.md': 1,
+        'docs/howto/coming_from.md': 2,
         'docs/howto/network.md': 1,
         'docs/howto/neuron.md': 1,
         'docs/howto/training_parts.md': 1,
+        'docs/tutorials/neuron.md': 1,
         'docs/export.md': 3,
     }
 
@@ -167,9 +171,20 @@ def test_the_site_is_made_without_a_warning(tmp_path):
     assert (result.returncode, result.stderr) == (0, '')
     readme = (tmp_path / 'project/readme.html').read_text()
     assert 'href="../data.html"' in readme  # A page.
+    assert 'src="../_images/depth.png"' in readme
     assert '<span class="pre">CITATION.cff</span>' in readme  # A file that is none.
     commands = (tmp_path / 'reference/commands.html').read_text()
     assert [name for name in cli.COMMANDS if f'snnjax {name} ' not in commands] == []
+    formulas = (tmp_path / 'concepts/neuron.html').read_text()
+    assert '<math' in formulas
+    assert 'mathjax' not in formulas.lower()  # It would be loaded from a network.
+
+
+def test_the_figure_of_the_readme_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['readme_figure.py', f'--out={tmp_path / "depth.png"}'])
+    runpy.run_path(str(ROOT / 'benchmarks/readme_figure.py'), run_name='__main__')
+    with PIL.Image.open(tmp_path / 'depth.png') as figure:
+        assert figure.size[0] > figure.size[1] > 300
 
 
 def modules_of_commands():
@@ -187,7 +202,7 @@ def test_the_map_has_every_item_of_the_paper():
     }
     assert [item for item in items['Equations'] if item.isdigit()] == [*map(str, range(1, 14))]
     assert [item for item in items['Tables'] if item.isdigit()] == [*map(str, range(1, 11))]
-    assert [item for item in items['Figures'] if item != 'what'] == ['1', '2a', '2b', '3']
+    assert [item for item in items['Figures'] if item != 'number'] == ['1', '2a', '2b', '3']
 
 
 @pytest.mark.parametrize('name', sorted(set(re.findall(r'`(snnjax\.[\w.]+)`', PAPER_MAP))))
@@ -237,7 +252,7 @@ def test_the_tutorial_can_be_followed(tmp_path):
     a narrow network at one time step, and one epoch.
     """
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
-    followed, _, _ = (ROOT / 'docs/tutorial.md').read_text().partition('\n## Change it')
+    followed, _, _ = (ROOT / 'docs/tutorials/cifar10.md').read_text().partition('\n## Change it')
     words_of_all = [
         words for block in blocks_of(followed, 'sh', 'tutorial') for words in commands(block.code)
     ]

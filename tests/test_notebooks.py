@@ -21,18 +21,24 @@ SMALL = {
     },
     'quickstart': {'depth': 8, 'num_steps': 1, 'epochs': 1},
     'depth_degradation': {'families': ('ms_resnet',), 'depths': (8,), 'epochs': 1},
-    'ssim_radar': {'depth': 8, 'num_steps': 1, 'epochs': 1, 'images': 40},
+    'ssim_radar': {
+        'families': ('ms_resnet',),
+        'depth': 8,
+        'num_steps': 1,
+        'epochs': 1,
+        'images': 40,
+    },
     'dynamical_isometry': {
         'families': ('vanilla_resnet', 'ms_resnet'),
-        'depth': 14,
-        'images': 8,
-        'probes': 2,
+        'depth': 8,
+        'images': 4,
+        'probes': 1,
         'gammas': (0.5,),
         'widths': (1.0,),
     },
     'energy': {'depth': 8, 'num_steps': 1, 'epochs': 1},
     'time_steps': {'depth': 8, 'num_steps': 1, 'epochs': 1, 'max_steps': 2},
-    'your_own_neuron': {'depth': 8, 'num_steps': 1, 'epochs': 1},
+    'your_own_neuron': {'neurons': ('resting',), 'depth': 8, 'num_steps': 1, 'epochs': 1},
 }
 
 
