@@ -134,11 +134,24 @@ def test_decoding_real_photos_at_a_smaller_scale_changes_little(imagenet_photos,
     assert differences.max() < 8
 
 
+@pytest.fixture(scope='module')
+def enlarged_scenes():
+    """Nine JPEG files of 480x600 pixels, blurred as photos are at that size, with some noise."""
+    rng = np.random.default_rng(0)
+    photos = []
+    for seed in range(9):
+        large = Image.fromarray(odd_photos.scene(seed)).resize((600, 480), Image.Resampling.BICUBIC)
+        pixels = np.asarray(large, float) + rng.normal(0, 3, (480, 600, 3))
+        photos.append(encode(pixels.clip(0, 255).astype(np.uint8), 'JPEG'))
+    return photos
+
+
 @pytest.mark.parametrize('size', [32, 64, 128, 224])
-def test_resizing_is_as_pillow_does_it(imagenet_photos, size):
+@pytest.mark.parametrize('photos', ['enlarged_scenes', 'imagenet_photos'])
+def test_resizing_is_as_pillow_does_it(request, photos, size):
     rng = np.random.default_rng(0)
     differences, sharpness = [], []
-    for data in imagenet_photos[::4]:
+    for data in request.getfixturevalue(photos)[:: 4 if photos == 'imagenet_photos' else 1]:
         pixels = decode(data)
         height, width = (int(rng.integers(side // 4, side)) for side in pixels.shape[:2])
         part = pixels[:height, :width]
