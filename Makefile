@@ -1,6 +1,6 @@
 # These targets also install their environment, with tested versions, in .venv.
 #   make demo   train MS-ResNet on handwritten digits, which takes about a minute
-#   make test   run the tests
+#   make test   run the tests; make test-fast runs those of single parts
 #   make docs   build the documentation in docs/_build/html
 # PYTHON=python3.12 selects another Python (3.11 or newer).
 
@@ -9,20 +9,31 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt
 
-.PHONY: demo test lint format docs linkcheck audit clean
+.PHONY: demo test test-fast lint format docs linkcheck audit clean
 
 demo: $(VENV)/.plots
 	rm -rf runs/demo
 	$(BIN)/python -m snnjax.main --config=configs/digits.py --workdir=runs/demo
 
 # Two processes: most of the time is compilation, and one process uses little more than one core.
-# Tests in COMPILING compute little. They run first and separately, with other compiler options.
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
-COMPILING := $(addprefix tests/,conversion export models neurons weights)
+# Tests that compute little are run separately, compiled with less optimization.
+COMPILING := $(addprefix tests/,analysis conversion export faults models neurons tools weights \
+  test_doors.py test_launch.py test_main.py test_processes.py)
 
 test: $(VENV)/.dev
-	$(PYTEST) $(COMPILING)
+	$(PYTEST) --compile-quickly $(COMPILING)
 	$(PYTEST) $(addprefix --ignore=,$(COMPILING))
+
+# Layers, neurons, data and configurations: no training, and few other processes.
+FAST := $(addprefix tests/,data \
+  $(addprefix models/test_,activations.py blocks.py convolution.py layers.py params.py) \
+  $(addprefix neurons/test_,amplitude.py few_spikes.py isolate.py membrane.py surrogates.py) \
+  $(addprefix train/test_,config.py config_file.py losses.py metrics.py) \
+  $(addprefix test_,cli.py errors.py imports.py modules.py spelling.py))
+
+test-fast: $(VENV)/.dev
+	$(PYTEST) --compile-quickly $(FAST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

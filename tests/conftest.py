@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import fcntl
 import importlib.util
 import os
 import tempfile
@@ -12,13 +13,19 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / 'tests' / 'golden'
 SHARED = Path(os.environ.get('SNNJAX_TEST_DATA', ROOT.parent / 'shared'))
 
-# Folders of tests that compile much and compute little.
-COMPILING = ('conversion', 'export', 'models', 'neurons', 'weights')
 # A third of the time for compiling, and ten times that for computing.
 COMPILE_QUICKLY = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
 
 # Files with tests of a minute or so.
 LONGEST = ('test_processes.py', 'test_notebooks.py', 'test_main.py', 'test_launch.py')
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--compile-quickly',
+        action='store_true',
+        help='compile in a third of the time, for tests that compute little; see the Makefile',
+    )
 
 
 def pytest_configure(config):
@@ -28,7 +35,8 @@ def pytest_configure(config):
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
     # Tests compile far more than they compute. The passes of XLA are the usual ones; only LLVM
     # spends less time on the machine code, most of all on that of random numbers.
-    ours = COMPILE_QUICKLY if _only_compiling(config) else '--xla_backend_optimization_level=1'
+    quickly = config.getoption('compile_quickly')
+    ours = COMPILE_QUICKLY if quickly else '--xla_backend_optimization_level=1'
     os.environ['XLA_FLAGS'] = f'{ours} {os.environ.get("XLA_FLAGS", "")}'
     # What a test trains is not to be known to the next session.
     state = tempfile.TemporaryDirectory()
@@ -38,13 +46,6 @@ def pytest_configure(config):
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     jax.config.update('jax_platforms', 'cpu')
     jax.config.update('jax_num_cpu_devices', 8)
-
-
-def _only_compiling(config):
-    """Tells if all tests that were asked for are in the folders that compute little."""
-    folders = [ROOT / 'tests' / name for name in COMPILING]
-    paths = [(config.invocation_params.dir / arg.partition('::')[0]) for arg in config.args]
-    return all(any(path.resolve().is_relative_to(f) for f in folders) for path in paths)
 
 
 def pytest_collection_modifyitems(items):
@@ -73,8 +74,15 @@ def digits_run(tmp_path_factory):
     config.epochs = 1
     config.log_every = 10
     config.gradient_norms = True
-    path = tmp_path_factory.mktemp('run')
-    assert train(config, path).finished
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent  # All processes that share the tests have it.
+    path, done = folder / 'digits_run', folder / 'digits_run.done'
+    with (folder / 'digits_run.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not done.exists():
+            assert train(config, path).finished
+            done.touch()
     return path, config
 
 

@@ -10,6 +10,21 @@ from snnjax.train.experiment import set_up
 from snnjax.train.metric_writer import read_metrics
 from snnjax.train.program import build_program
 
+# A network of one block, for tests that are not about networks: it is compiled in half the time.
+TINY = {
+    'model.name': 'ms_resnet8',
+    'model.num_steps': 1,
+    'model.blocks': (1,),
+    'model.widths': (8,),
+    'model.strides': (2,),
+}
+TINY_ON_DIGITS = [
+    '--config=configs/digits.py:depth=8,num_steps=1',
+    '--config.model.blocks=(1,)',
+    '--config.model.widths=(8,)',
+    '--config.model.strides=(2,)',
+]
+
 
 def outcome(workdir):
     """Everything of a run but its timing, on however many devices it was.

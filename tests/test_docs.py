@@ -145,7 +145,7 @@ def missing(names, known):
 
 
 def makefile_targets():
-    return re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    return re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
 
 
 def known_extras():
@@ -249,14 +249,15 @@ def test_the_table_of_models_has_their_sizes(name, parameters, operations):
 
 def test_the_tutorial_can_be_followed(tmp_path):
     """From the download to the report, all commands run: as they are printed, but for a few images,
-    a narrow network at one time step, and one epoch.
+    a network of two narrow blocks, and one epoch.
     """
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     followed, _, _ = (ROOT / 'docs/tutorials/cifar10.md').read_text().partition('\n## Change it')
     words_of_all = [
         words for block in blocks_of(followed, 'sh', 'tutorial') for words in commands(block.code)
     ]
-    small = ['model.widths=(4,4,4)', 'epochs=1', 'batch_size=16', 'eval_batch_size=16']
+    network = ['model.blocks=(1,1)', 'model.widths=(4,4)', 'model.strides=(1,2)']
+    small = [*network, 'epochs=1', 'batch_size=16', 'eval_batch_size=16']
     lines = [
         [*line, *(f'--config.{change}' for change in small if line[0] == 'snnjax.main')]
         for line in map(as_module, words_of_all)

@@ -77,7 +77,7 @@ def get_config(epochs=2):
     config.imports = 'my_parts'
     config.model.name = 'ms_resnet8'
     config.model.num_steps = 2
-    config.model.widths = (4, 4, 4)
+    config.model.update({'blocks': (1, 1), 'widths': (4, 4), 'strides': (1, 2)})
     config.model.kind = 'one_convolution'
     config.model.neuron = 'louder'
     config.model.neuron_options = {'gain': 3.0}

@@ -13,6 +13,7 @@ from snnjax.train.metric_writer import read_metrics
 from tests import processes
 from tests.conftest import ROOT
 from tests.fake_clouds import Stand
+from tests.runs import TINY_ON_DIGITS
 
 LAUNCH = ROOT / 'launch'
 
@@ -25,7 +26,7 @@ def test_local_processes_train_together(tmp_path):
     result = run(
         'local_processes.sh',
         '2',
-        '--config=configs/digits.py:depth=8,num_steps=1',
+        *TINY_ON_DIGITS,
         '--config.batch_size=360',
         '--config.epochs=1',
         f'--workdir={tmp_path}',

@@ -21,13 +21,21 @@ from snnjax.train.run_directory import WorkdirError, lock
 from snnjax.train.signals import SIGNALS
 from tests import processes
 from tests.conftest import ROOT
-from tests.runs import assert_same_outcome, outcome
+from tests.runs import TINY_ON_DIGITS, assert_same_outcome, outcome
 
 SMALL_RUN = [
-    '--config=configs/digits.py:depth=8,num_steps=1',
+    *TINY_ON_DIGITS,
     '--config.epochs=4',
     '--config.log_every=10',
-    '--config.checkpoint.every_steps=7',
+    '--config.checkpoint.every_steps=11',
+]
+
+# For the eight devices of the tests.
+IN_PROCESS = [
+    *TINY_ON_DIGITS,
+    '--config.epochs=1',
+    '--config.batch_size=360',
+    '--config.eval_batch_size=360',
 ]
 
 
@@ -48,13 +56,33 @@ def finished_run(tmp_path_factory):
     return workdir, result
 
 
+@pytest.fixture
+def process(monkeypatch, tmp_path):
+    """Calls the command as what this process is for; returns its exit status."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    monkeypatch.chdir(ROOT)
+    # They are replaced.
+    for name in ('stdout', 'stderr'):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+
+    def call(*arguments, workdir=tmp_path / 'run', run=IN_PROCESS):
+        monkeypatch.setattr(sys, 'argv', ['main', f'--workdir={workdir}', *run, *arguments])
+        with pytest.raises(SystemExit) as end:
+            main.run_process()
+        return end.value.code
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 def stop_at_random(workdir, rng, number):
     """Starts the run, sends a signal some time after its next checkpoint; returns the status."""
     checkpoints = workdir / 'checkpoints'
     before = set(checkpoints.glob('[0-9]*'))
     with processes.started(command(workdir, *SMALL_RUN), cwd=ROOT) as process:
         processes.wait_until(lambda: set(checkpoints.glob('[0-9]*')) - before, process)
-        time.sleep(rng.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.1))
         process.send_signal(number)
         process.communicate(timeout=processes.HANG)
     return process.returncode
@@ -101,7 +129,7 @@ def get_config():
     ('module', 'name', 'saved'),
     [
         # It is called twice for a checkpoint: before it gets its name, and after.
-        ('checkpoints', 'sync_tree', ['7']),
+        ('checkpoints', 'sync_tree', ['11']),
         ('feed', 'put_batch', []),
     ],
 )
@@ -119,11 +147,12 @@ def test_a_second_ctrl_c_ends_a_run_at_once(finished_run, tmp_path, module, name
     assert err.startswith('error: stopped by a signal\nthe same command goes on')
     left = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
     assert [name for name in left if name.isdigit()] == saved
-    # What is left is gone on from.
-    result = run(workdir, *SMALL_RUN)
-    assert result.returncode == 0, result.stderr
-    assert ('continuing at step 7 ' in result.stdout) == bool(saved)
-    assert_same_outcome(outcome(workdir), outcome(finished_run[0]))
+    if saved:
+        # What is left is gone on from.
+        result = run(workdir, *SMALL_RUN)
+        assert result.returncode == 0, result.stderr
+        assert 'continuing at step 11 ' in result.stdout
+        assert_same_outcome(outcome(workdir), outcome(finished_run[0]))
 
 
 def test_a_run_leaves_its_record(finished_run):
@@ -149,11 +178,15 @@ def test_a_run_leaves_its_record(finished_run):
     assert result.stderr == ''
 
 
-def test_a_finished_run_says_its_result_again(finished_run):
+def test_a_finished_run_says_its_result_again(process, finished_run, capsys):
     workdir, first = finished_run
-    again = run(workdir, *SMALL_RUN)
-    assert again.returncode == 0
-    assert again.stdout.splitlines()[-2:] == first.stdout.splitlines()[-2:]
+    assert process(workdir=workdir, run=SMALL_RUN) == 0
+    again = capsys.readouterr().out
+    assert again.splitlines()[-2:] == first.stdout.splitlines()[-2:]
+
+
+# In batches for the eight devices of the tests.
+CIFAR10 = ['--config=configs/cifar10.py', '--config.batch_size=80', '--config.eval_batch_size=80']
 
 
 @pytest.mark.parametrize(
@@ -168,25 +201,25 @@ def test_a_finished_run_says_its_result_again(finished_run):
         (['--config=configs/digits.py', '--config.batch_size=x'], 'config.batch_size=x'),
         (['--config=configs/digits.py', '--config.batch_size=2000'], 'at most the 1437 training'),
         (
-            ['--config=configs/cifar10.py', '--config.data.dir=/nowhere'],
+            [*CIFAR10, '--config.data.dir=/nowhere'],
             'python -m snnjax.tools.prepare cifar10',
         ),
         (['--config=configs/cifar10.py:recipe=author'], "unknown recipe 'author'; did you mean"),
     ],
 )
-def test_a_wrong_command_says_what_is_wrong(tmp_path, arguments, message):
-    result = run(tmp_path / 'run', *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert result.stderr.startswith('error: ')
-    assert 'Traceback' not in result.stderr
+def test_a_wrong_command_says_what_is_wrong(process, capsys, arguments, message):
+    assert process(*arguments, run=[]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith('error: ')
+    assert 'Traceback' not in err
 
 
-def test_a_work_directory_in_use_is_refused(finished_run):
+def test_a_work_directory_in_use_is_refused(process, finished_run, capsys):
     with lock(finished_run[0]):
-        result = run(finished_run[0], *SMALL_RUN)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f'error: --workdir={finished_run[0]} is in use by process ')
+        assert process(workdir=finished_run[0], run=SMALL_RUN) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f'error: --workdir={finished_run[0]} is in use by process ')
 
 
 def test_numbers_that_are_not_finite_end_a_run(tmp_path):
@@ -199,7 +232,7 @@ def test_numbers_that_are_not_finite_end_a_run(tmp_path):
 
 
 def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path):
-    result = run(tmp_path / 'run', *SMALL_RUN, '--dry_run')
+    result = run(tmp_path / 'run', SMALL_RUN[0], '--config.epochs=4', '--dry_run')
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('ms_resnet8: 77,754 parameters, 1 time step\n')
     for line in (
@@ -212,45 +245,16 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
-def test_the_configuration_can_be_printed(finished_run):
-    command = [sys.executable, '-m', 'snnjax.main', *SMALL_RUN, '--print_config']
-    result = processes.run(command, cwd=ROOT)
-    assert json.loads(result.stdout) == json.loads((finished_run[0] / 'config.json').read_text())
+def test_the_configuration_can_be_printed(process, finished_run, capsys):
+    assert process('--print_config', run=SMALL_RUN) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json.loads((finished_run[0] / 'config.json').read_text())
 
 
-def test_a_work_directory_of_another_run_is_refused(finished_run):
-    result = run(finished_run[0], *SMALL_RUN, '--config.seed=5')
-    assert result.returncode == 2
-    assert 'holds a run with another configuration:\n  seed: 0 -> 5' in result.stderr
-
-
-@pytest.fixture
-def process(monkeypatch, tmp_path):
-    """Calls the command as what this process is for; returns its exit status."""
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    monkeypatch.chdir(ROOT)
-    # They are replaced.
-    for name in ('stdout', 'stderr'):
-        monkeypatch.setattr(sys, name, getattr(sys, name))
-
-    def call(*arguments, workdir=tmp_path / 'run'):
-        monkeypatch.setattr(sys, 'argv', ['main', f'--workdir={workdir}', *IN_PROCESS, *arguments])
-        with pytest.raises(SystemExit) as end:
-            main.run_process()
-        return end.value.code
-
-    yield call
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-# For the eight devices of the tests.
-IN_PROCESS = [
-    SMALL_RUN[0],
-    '--config.epochs=1',
-    '--config.batch_size=360',
-    '--config.eval_batch_size=360',
-]
+def test_a_work_directory_of_another_run_is_refused(process, finished_run, capsys):
+    assert process('--config.seed=5', workdir=finished_run[0], run=SMALL_RUN) == 2
+    err = capsys.readouterr().err
+    assert 'holds a run with another configuration:\n  seed: 0 -> 5' in err
 
 
 @pytest.mark.parametrize(

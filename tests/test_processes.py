@@ -12,15 +12,18 @@ import chex
 import numpy as np
 import pytest
 
+from snnjax import main
 from snnjax.train.metric_writer import read_metrics
 from snnjax.weights.folder import load_weights
 from tests.conftest import ROOT
 from tests.processes import HANG, run, started, wait_until
-from tests.runs import assert_same_outcome, metrics_without_times, outcome
+from tests.runs import TINY_ON_DIGITS, assert_same_outcome, metrics_without_times, outcome
 
 # Three steps an epoch: later, a neuron on its threshold makes of rounding another run.
 RUN = [
-    '--config=configs/digits.py:depth=8,num_steps=1',
+    *TINY_ON_DIGITS,
+    # Enough for arrays of which each process has files of its own.
+    '--config.model.widths=(16,)',
     '--config.batch_size=360',
     '--config.epochs=1',
     '--config.log_every=1',
@@ -113,7 +116,9 @@ def test_all_steps_in_one_call_on_images_on_the_devices_are_the_same(together, t
     several = ('--config.steps_per_call=3', '--config.log_every=3')
     on_device = ('--config.checkpoint.every_steps=0', '--config.data.on_device=true')
     train_together(tmp_path, 4, *several, *on_device)
-    chex.assert_trees_all_equal(load_weights(tmp_path), load_weights(together[0]))
+    # The two programs may round differently; in `tests.train.test_calls` they agree bit for bit.
+    found, expected = load_weights(tmp_path), load_weights(together[0])
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_checkpoint_damaged_for_one_process_is_passed_over_by_both(together, tmp_path):
@@ -132,7 +137,7 @@ def test_a_checkpoint_damaged_for_one_process_is_passed_over_by_both(together, t
 
 
 LONG_RUN = [
-    '--config=configs/digits.py:depth=8,num_steps=1',
+    *TINY_ON_DIGITS,
     '--config.epochs=10000',
     '--config.eval_every_epochs=10000',
     '--config.log_every=1',
@@ -163,10 +168,10 @@ def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path)
 
 
 def test_a_lost_process_is_noticed_by_the_others(tmp_path):
-    with start(tmp_path, 2, 2, *LONG_RUN, '--config.checkpoint.every_steps=200') as processes:
+    with start(tmp_path, 2, 2, *LONG_RUN, '--config.checkpoint.every_steps=100') as processes:
         wait_for_checkpoint(tmp_path, processes)
         # Not while the next checkpoint is written: then it takes longer until it is noticed.
-        time.sleep(0.5)
+        time.sleep(0.2)
         processes[1].kill()
         statuses, outputs = finish(processes)
     # It may be JAX that notices.
@@ -174,12 +179,11 @@ def test_a_lost_process_is_noticed_by_the_others(tmp_path):
     noticed = ('another process of the run is gone', 'another task died', 'heartbeat')
     assert any(text in outputs[0][1] for text in noticed)
     step = last_step(tmp_path)
-    with start(tmp_path, 2, 2, *LONG_RUN) as processes:
+    with start(tmp_path, 1, 4, *LONG_RUN) as processes:
         wait_for_checkpoint(tmp_path, processes, after=step)
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
+        processes[0].send_signal(signal.SIGTERM)
         statuses, outputs = finish(processes)
-    assert statuses == [75, 75], outputs
+    assert statuses == [75], outputs
     assert 'continuing at step' in outputs[0][0]
 
 
@@ -193,12 +197,19 @@ def test_a_lost_process_is_noticed_by_the_others(tmp_path):
         ),
         (['--coordinator=localhost:1', '--distributed'], 'not both'),
         (['--coordinator=localhost', '--num_processes=2'], 'must be HOST:PORT'),
-        (['--distributed'], 'cannot join the other processes'),
     ],
 )
-def test_processes_that_cannot_join_say_what_is_missing(tmp_path, arguments, message):
-    command = [sys.executable, '-m', 'snnjax.main', f'--workdir={tmp_path}', RUN[0], *arguments]
-    result = run(command, cwd=ROOT)
+def test_processes_that_cannot_join_say_what_is_missing(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(ROOT)
+    assert main.main([f'--workdir={tmp_path}', RUN[0], *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_process_that_is_on_no_cluster_says_so(tmp_path):
+    arguments = [f'--workdir={tmp_path}', RUN[0], '--distributed']
+    result = run([sys.executable, '-m', 'snnjax.main', *arguments], cwd=ROOT)
     assert result.returncode == 2
-    assert message in result.stderr
+    assert 'cannot join the other processes' in result.stderr
     assert 'Traceback' not in result.stderr

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -239,17 +241,29 @@ def _open_digits(options: DataOptions) -> Dataset:
         )
 
     def load(split: str) -> Split:
-        # Imported here because importing scikit-learn takes longer than all other imports together.
-        import sklearn.datasets
-
-        digits = sklearn.datasets.load_digits()
+        pixels, labels = _read_digits()
         # Every fifth image is a test image.
-        is_test = np.arange(len(digits.target)) % 5 == 0
+        is_test = np.arange(len(labels)) % 5 == 0
         chosen = is_test if split == 'test' else ~is_test
-        pixels = digits.images[chosen, ..., None].astype(np.uint8)
-        return _array_split(options, pixels, digits.target[chosen].astype(np.int32), max_pixel=16)
+        return _array_split(options, pixels[chosen], labels[chosen], max_pixel=16)
 
     return Dataset('digits', (8, 8, 1), 10, mean=(4.8834,), std=(6.0211,), load=load)
+
+
+def _read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Returns the digits of scikit-learn: uint8 images (1797, 8, 8, 1) and int32 labels (1797,)."""
+    # Read without importing scikit-learn, which takes longer than all other imports together.
+    package = importlib.util.find_spec('sklearn')
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    file = folder / 'datasets/data/digits.csv.gz'
+    if file.is_file():
+        table = np.loadtxt(file, np.uint8, delimiter=',')
+        return table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1].astype(np.int32)
+    # Another version of scikit-learn may keep them elsewhere.
+    import sklearn.datasets
+
+    digits = sklearn.datasets.load_digits()
+    return digits.images[..., None].astype(np.uint8), digits.target.astype(np.int32)
 
 
 def _open_fake_photos(options: DataOptions) -> Dataset:

@@ -1,8 +1,10 @@
 import dataclasses
+import importlib.util
 import json
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from snnjax.data import ArraySplit, DataOptions, DatasetNotPreparedError, open_dataset
 from snnjax.data.options import EVALUATION, USED_FOR
@@ -20,6 +22,19 @@ def test_digits_need_no_preparation():
     np.testing.assert_allclose(train.images.std(), digits.std[0], atol=1e-3)
     # No image is in both.
     assert len(np.unique(np.concatenate([train.images, test.images]), axis=0)) == 1797
+
+
+@pytest.mark.parametrize('found', [True, False])
+def test_digits_are_those_of_scikit_learn(found, monkeypatch):
+    """Read from its file, or by its loader where the file is not found."""
+    if not found:
+        monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    digits, expected = open_dataset(DataOptions(name='digits')), load_digits()
+    is_test = np.arange(1797) % 5 == 0
+    for split, chosen in (('train', ~is_test), ('test', is_test)):
+        loaded = digits.load(split)
+        np.testing.assert_array_equal(loaded.images[..., 0], expected.images[chosen])
+        np.testing.assert_array_equal(loaded.labels, expected.target[chosen])
 
 
 @pytest.mark.parametrize('name', ['cifar10', 'imagenet', 'nmnist', 'cifar10_dvs', 'dvs_gesture'])

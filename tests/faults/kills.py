@@ -35,7 +35,7 @@ from snnjax.train.config import default_config
 from snnjax.train.loop import train
 from tests.bucket_server import download
 from tests.processes import exit_status
-from tests.runs import assert_same_outcome, outcome
+from tests.runs import TINY, assert_same_outcome, outcome
 
 # What is preloaded has begun no computation when it is forked.
 warnings.filterwarnings('ignore', message=r'os\.fork\(\)')
@@ -126,8 +126,7 @@ def _train(run: Run) -> None:
     config = default_config()
     config.update_from_flattened_dict(
         {
-            'model.name': 'ms_resnet8',
-            'model.num_steps': 1,
+            **TINY,
             'data.name': 'digits',
             'batch_size': 120,
             'eval_batch_size': 360,

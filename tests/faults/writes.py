@@ -26,7 +26,7 @@ from snnjax.errors import run_command
 from snnjax.train.config import default_config
 from snnjax.train.loop import train
 from tests.processes import exit_status
-from tests.runs import assert_same_outcome, outcome
+from tests.runs import TINY, assert_same_outcome, outcome
 
 _PROCESSES = multiprocessing.get_context('forkserver')
 _PROCESSES.set_forkserver_preload(['tests.faults.writes'])
@@ -90,8 +90,7 @@ def _train(workdir: Path, point: int | None, number: int) -> None:
     config = default_config()
     config.update_from_flattened_dict(
         {
-            'model.name': 'ms_resnet8',
-            'model.num_steps': 1,
+            **TINY,
             'data.name': 'digits',
             'batch_size': 240,
             'eval_batch_size': 360,

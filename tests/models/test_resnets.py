@@ -93,7 +93,7 @@ def test_refuses_other_images(shape, dtype, error, message):
 @functools.cache
 def deep_network(**options):
     """A network with repeated blocks in its first two stages."""
-    options = {'blocks': (3, 4, 1), 'widths': (4, 4, 8), 'num_steps': 2} | options
+    options = {'blocks': (3, 4), 'widths': (4, 4), 'strides': (1, 2), 'num_steps': 2} | options
     return small_network(**options)
 
 

@@ -308,8 +308,10 @@ def test_second_derivatives_are_right_inside_of_other_transformations(inside):
     # Without memory each step is a neuron of its own, as below.
     gradient = jax.grad(lambda x: 0.5 * jnp.sum(spikes(x) ** 2))
     ones = jnp.ones_like(current)
-    np.testing.assert_array_equal(jax.jvp(gradient, (current,), (ones,))[1], ones)
-    np.testing.assert_array_equal(jax.grad(lambda x: jnp.sum(gradient(x)))(current), ones)
+    forward = jax.jit(lambda x: jax.jvp(gradient, (x,), (ones,))[1])
+    reverse = jax.jit(jax.grad(lambda x: jnp.sum(gradient(x))))
+    np.testing.assert_array_equal(forward(current), ones)
+    np.testing.assert_array_equal(reverse(current), ones)
 
 
 def test_hessian_of_half_the_squared_spikes():

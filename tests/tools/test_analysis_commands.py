@@ -54,12 +54,16 @@ def test_isometry_of_initial_parameters(tmp_path, capsys):
     figure, file = tmp_path / 'isometry.png', tmp_path / 'isometry.json'
     arguments = ['--models', 'ms_resnet8', '--dataset=digits', '--num_steps=2']
     arguments += ['--images=8', '--probes=2', '--residual_scale=0.1']
+    arguments += ['--set=blocks=1,1', '--set=widths=4,8', '--set=strides=1,2']
     assert isometry.main([*arguments, f'--figure={figure}', f'--json={file}']) == 0
     assert 'product of all' in capsys.readouterr().out
     assert figure.read_bytes().startswith(b'\x89PNG')
     (measured,) = json.loads(file.read_text()).values()
-    assert len(measured['blocks']) == 3
-    assert len(measured['gates']) == 7
+    assert len(measured['blocks']) == 2
+    assert len(measured['gates']) == 5
+
+
+ANN = ['--models', 'ann_resnet8', '--set=blocks=1', '--set=widths=4', '--set=strides=2']
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_isometry_of_initial_parameters(tmp_path, capsys):
     [
         (isometry, [], 'give --weights or --models'),
         (similarity, ['--weights', 'nowhere'], 'nowhere has no weights'),
-        (isometry, ['--models', 'ann_resnet8', '--images=8', '--probes=2'], 'no spiking neurons'),
+        (isometry, [*ANN, '--images=8', '--probes=2'], 'no spiking neurons'),
         (isometry, ['--models', 'ms_resnet8', '--images=400'], '360, the number of test examples'),
         (isometry, ['--models', 'ms_resnet9'], 'the nearest are ms_resnet8'),
         (energy, ['--weights=nowhere'], 'nowhere has no weights'),

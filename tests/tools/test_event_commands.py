@@ -20,7 +20,7 @@ def get_config(network='rollout', data='digits'):
     config.model.update({'blocks': (1,), 'widths': (4,)})
     config.model.update({'pools': (1,), 'stem_width': 4, 'pooling': 'average'})
     config.data.name = data
-    config.batch_size = 40
+    config.batch_size = 200
     config.eval_batch_size = 360
     config.epochs = 1
     return config

@@ -7,12 +7,13 @@ from snnjax.tools import sweep
 from snnjax.train.metric_writer import read_metrics
 from tests import processes
 from tests.conftest import ROOT
+from tests.runs import TINY_ON_DIGITS
 
 CONFIG = f'{ROOT}/configs/depth_analysis.py:setting=cpu,families=plain_net+ms_resnet,depths=8'
 CHANGES = (
     '--config.data.name=digits --config.data.flip=false --config.data.crop_padding=1 '
     '--config.eval_batch_size=360 --config.log_every=4 --config.batch_size=200'
-).split()
+).split() + TINY_ON_DIGITS[1:]
 
 
 @pytest.fixture(scope='module')

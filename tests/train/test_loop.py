@@ -8,14 +8,13 @@ import pytest
 from snnjax.train import loop
 from snnjax.train.config import ConfigError, default_config
 from snnjax.train.loop import train
-from tests.runs import outcome
+from tests.runs import TINY, outcome
 
 
 def configured():
     """Of 11 steps, compiled as those of `test_finite`."""
     config = default_config()
-    config.model.name = 'ms_resnet8'
-    config.model.num_steps = 2
+    config.update_from_flattened_dict(TINY | {'model.num_steps': 2})
     config.data.name = 'digits'
     config.batch_size = 128
     config.eval_batch_size = 360

@@ -19,7 +19,7 @@ from snnjax.train.loop import train
 from snnjax.train.metric_writer import read_metrics
 from tests import processes
 from tests.conftest import ROOT
-from tests.runs import outcome
+from tests.runs import TINY_ON_DIGITS, outcome
 
 
 def photo(number):
@@ -63,14 +63,14 @@ def test_a_photo_that_cannot_be_decoded_ends_the_run(config, tmp_path):
 
 
 def test_photos_that_cannot_be_decoded_are_left_out_and_counted(config, tmp_path):
-    config.epochs = 4
+    config.epochs = 2
     assert train(config, tmp_path).finished
     # One's own training: what opens the run follows its folder unasked.
     assert known.is_known_folder(config.data.dir, DataOptions.dir)
     assert data_as_trained(str(tmp_path), {})['dir'] == config.data.dir
     records = read_metrics(tmp_path)
     evaluations = [record for record in records if 'eval/loss' in record]
-    assert [record['eval/skipped'] for record in evaluations] == [1] * 4
+    assert [record['eval/skipped'] for record in evaluations] == [1] * 2
     assert np.isfinite([record['eval/loss'] for record in evaluations]).all()
 
 
@@ -116,10 +116,10 @@ def test_a_signal_to_all_its_processes_saves_a_run_with_workers(data_dir, tmp_pa
         *(sys.executable, '-m', 'snnjax.main', f'--workdir={tmp_path}'),
         '--config=configs/imagenette.py:name=mine,image_size=16,num_steps=1',
         f'--config.data.dir={data_dir}',
-        '--config.data.workers=2',
+        '--config.data.workers=1',
         '--config.data.on_decode_error=skip',
         '--config.data.max_skipped=100000',
-        '--config.model.widths=(4,4,4,4)',
+        *TINY_ON_DIGITS[1:],
         '--config.epochs=100000',
         '--config.eval_every_epochs=100000',
         '--config.batch_size=4',

@@ -1,4 +1,4 @@
-"""Photos as people have them: real odd ones where they are to be had, and broken ones."""
+"""Photos as people have them: odd ones, real ones where they are to be had, and broken ones."""
 
 import io
 import itertools
@@ -14,6 +14,7 @@ from snnjax.data.sources.fake_photos import fake_photo
 from snnjax.data.transforms import images
 from snnjax.data.transforms.images import DecodeError, center_crop, decode, random_resized_crop
 from tests.data.files import damaged
+from tests.data.transforms import odd_photos
 
 
 def encode(pixels, kind='PNG', **options):
@@ -133,11 +134,24 @@ def test_decoding_real_photos_at_a_smaller_scale_changes_little(imagenet_photos,
     assert differences.max() < 8
 
 
+@pytest.fixture(scope='module')
+def enlarged_scenes():
+    """Nine JPEG files of 480x600 pixels, blurred as photos are at that size, with some noise."""
+    rng = np.random.default_rng(0)
+    photos = []
+    for seed in range(9):
+        large = Image.fromarray(odd_photos.scene(seed)).resize((600, 480), Image.Resampling.BICUBIC)
+        pixels = np.asarray(large, float) + rng.normal(0, 3, (480, 600, 3))
+        photos.append(encode(pixels.clip(0, 255).astype(np.uint8), 'JPEG'))
+    return photos
+
+
 @pytest.mark.parametrize('size', [32, 64, 128, 224])
-def test_resizing_is_as_pillow_does_it(imagenet_photos, size):
+@pytest.mark.parametrize('photos', ['enlarged_scenes', 'imagenet_photos'])
+def test_resizing_is_as_pillow_does_it(request, photos, size):
     rng = np.random.default_rng(0)
     differences, sharpness = [], []
-    for data in imagenet_photos[::4]:
+    for data in request.getfixturevalue(photos)[:: 4 if photos == 'imagenet_photos' else 1]:
         pixels = decode(data)
         height, width = (int(rng.integers(side // 4, side)) for side in pixels.shape[:2])
         part = pixels[:height, :width]
@@ -178,10 +192,20 @@ def test_a_thin_image_takes_no_more_memory_than_others():
         tracemalloc.stop()
 
 
-def test_jpegs_are_decoded_to_the_pixels_that_pillow_has(imagenet_photos):
+def pillow(data):
+    """Returns RGB pixels as Pillow has them, not turned."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert('RGB'))
+
+
+def test_jpegs_are_decoded_to_the_pixels_that_pillow_has():
+    for data in odd_photos.plain_jpegs():
+        np.testing.assert_array_equal(decode(data), pillow(data))
+
+
+def test_photos_of_imagenet_are_decoded_to_the_pixels_that_pillow_has(imagenet_photos):
     for data in imagenet_photos[::4]:
-        with Image.open(io.BytesIO(data)) as image:
-            np.testing.assert_array_equal(decode(data), image.convert('RGB'))
+        np.testing.assert_array_equal(decode(data), pillow(data))
 
 
 @pytest.fixture(scope='module')
@@ -223,6 +247,59 @@ _SEEDS = [
     encode(_NOISE, 'GIF'),
     encode(_NOISE, 'BMP'),
 ]
+
+
+PLAIN_JPEG, ODD_JPEGS = odd_photos.odd_jpegs()
+
+
+@pytest.mark.parametrize('name', ODD_JPEGS)
+def test_an_oddity_of_a_jpeg_does_not_change_its_pixels(name):
+    data = ODD_JPEGS[name]
+    assert data != PLAIN_JPEG
+    np.testing.assert_array_equal(decode(data), pillow(PLAIN_JPEG))
+    np.testing.assert_array_equal(centre_crop(data, 40, 32), centre_crop(PLAIN_JPEG, 40, 32))
+    parts = [
+        random_resized_crop(content, 32, np.random.default_rng(0)) for content in (data, PLAIN_JPEG)
+    ]
+    np.testing.assert_array_equal(*parts)
+
+
+def test_jpegs_are_turned_as_their_exif_data_say():
+    upright = pillow(PLAIN_JPEG).astype(int)
+    shapes = {number: decode(data).shape[:2] for number, data in odd_photos.turned_jpegs().items()}
+    assert [number for number in shapes if shapes[number] == (80, 60)] == [5, 6, 7, 8]
+    corners = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0)}
+    corners |= {5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+    for number, data in odd_photos.turned_jpegs().items():
+        # Where the first row and column of what is stored are to be seen.
+        np.testing.assert_array_equal(decode(data)[corners[number]], upright[0, 0])
+
+
+def test_an_odd_png_is_read():
+    scene = odd_photos.scene()
+    np.testing.assert_array_equal(decode(odd_photos.png_with_data_after_its_end()), scene)
+    alpha = np.concatenate([scene, np.full_like(scene[..., :1], 99)], -1)
+    np.testing.assert_array_equal(decode(encode(alpha)), scene)
+
+
+def test_cmyk_is_read_as_pillow_reads_it():
+    scene = Image.fromarray(odd_photos.scene()).convert('CMYK')
+    data = odd_photos.encoded(scene, 'JPEG', quality=95)
+    np.testing.assert_array_equal(decode(data), pillow(data))
+    assert np.abs(decode(data).astype(float) - odd_photos.scene()).mean() < 5
+
+
+@pytest.mark.parametrize('cut', [0.5, 0.9])
+def test_a_truncated_jpeg_is_refused(cut):
+    data = PLAIN_JPEG[: int(cut * len(PLAIN_JPEG))]
+    for read in (decode, lambda d: centre_crop(d, 40, 32)):
+        with pytest.raises(DecodeError, match='truncated'):
+            read(data)
+
+
+def test_a_gray_jpeg_is_gray():
+    pixels = decode(encode(odd_photos.scene()[..., 0], 'JPEG'))
+    assert (pixels == pixels[..., :1]).all()
 
 
 # Height and width of what is to come out.
