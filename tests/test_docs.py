@@ -19,7 +19,7 @@ import pytest
 from snnjax import cli, create_model, list_models
 from snnjax.models.blocks import BLOCKS
 from snnjax.models.registry import FAMILIES
-from snnjax.models.summary import spiking_macs, summarise
+from snnjax.models.summary import spiking_macs, summarize
 from snnjax.neurons import NEURONS, SURROGATES
 from tests.conftest import ROOT
 from tests.documents import DOCUMENTS, blocks, blocks_of, commands, name_of
@@ -242,7 +242,7 @@ def test_the_table_of_models_has_them_all():
 def test_the_table_of_models_has_their_sizes(name, parameters, operations):
     model = create_model(name)
     size = 34 if name in ('plif_nmnist', 'rollout_densenet') else model.default_image_size
-    layers = summarise(model, (size, size, model.in_channels))
+    layers = summarize(model, (size, size, model.in_channels))
     assert f'{sum(layer.parameters for layer in layers):,}' == parameters
     assert f'{spiking_macs(layers):,}' == operations
 

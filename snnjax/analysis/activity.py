@@ -15,7 +15,7 @@ from snnjax.analysis.trained import LoadedModel
 from snnjax.models.convolution import Conv
 from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.observation import NEURONS, SYNAPSES, Call, capture_layers
-from snnjax.models.summary import LayerSummary, summarise
+from snnjax.models.summary import LayerSummary, summarize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ def measure_activity(trained: LoadedModel) -> Activity:
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
         mask = batch['mask']
         with capture_layers(*NEURONS, *SYNAPSES) as calls:
-            logits: Any = model.apply(variables, trained.normalised(batch))
+            logits: Any = model.apply(variables, trained.normalized(batch))
         neurons = [_count_spikes(call, mask) for call in calls if isinstance(call.module, NEURONS)]
         few: dict[int, Any] = {
             id(call.output): call.module.apply(call.variables, call.input, method='fire')[1]
@@ -130,7 +130,7 @@ def measure_activity(trained: LoadedModel) -> Activity:
     results = trained.measure(step, 'counting spikes')
     totals, neurons, synapses = functools.reduce(_add, results)
     images = int(totals['images'])
-    layers = summarise(model, trained.image_shape)
+    layers = summarize(model, trained.image_shape)
     return Activity(
         images=images,
         confusion=totals['confusion'],

@@ -17,7 +17,7 @@ from snnjax.conversion.simulation import correct, simulate
 from snnjax.data.pipeline import EvaluationBatches
 from snnjax.models import Network
 from snnjax.models.observation import SYNAPSES
-from snnjax.models.summary import LayerSummary, spiking_macs, summarise
+from snnjax.models.summary import LayerSummary, spiking_macs, summarize
 from snnjax.train.progress import watched
 
 
@@ -28,11 +28,11 @@ def images_of(trained: LoadedModel) -> Calibration:
       trained: the model and its examples.
     """
     batches = EvaluationBatches(trained.examples, trained.batch_size)
-    normalised = jax.jit(lambda image: trained.normalised({'image': image}))
+    normalized = jax.jit(lambda image: trained.normalized({'image': image}))
 
     def iterate() -> Any:
         for batch in batches.iterate(trained.data.workers):
-            yield Batch(normalised(batch['image']), batch['label'], batch['mask'])
+            yield Batch(normalized(batch['image']), batch['label'], batch['mask'])
 
     return Calibration(
         iterate, len(trained.examples), lambda each, what: iter(watched(each, what, len(batches)))
@@ -74,7 +74,7 @@ def measure_curve(
             for name, counts in added.items():
                 sums[name] = sums.get(name, 0) + counts
     model = model.unrolled().clone(num_steps=steps[-1])
-    layers = summarise(model, image_shape)
+    layers = summarize(model, image_shape)
     sizes = {
         '/'.join(call.path): math.prod(call.input.shape[2:])
         for call in trace(model, image_shape, *SYNAPSES)

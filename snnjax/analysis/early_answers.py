@@ -32,7 +32,7 @@ def measure_early_answers(trained: LoadedModel) -> list[dict[str, Any]]:
     first = model.first_response
 
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
-        logits: Any = model.apply(variables, trained.normalised(batch))
+        logits: Any = model.apply(variables, trained.normalized(batch))
         answers = logits[:, first:]
         counts = jnp.arange(1, answers.shape[1] + 1, dtype=answers.dtype)
         means = jnp.cumsum(answers, axis=1) / counts[:, None]

@@ -18,7 +18,7 @@ import numpy as np
 from snnjax.analysis.activity import Activity, measure_activity
 from snnjax.analysis.trained import LoadedModel
 from snnjax.models.params import by_name, is_kernel
-from snnjax.models.summary import LayerSummary, spiking_macs, summarise
+from snnjax.models.summary import LayerSummary, spiking_macs, summarize
 
 MAC_JOULES = 4.6e-12
 AC_JOULES = 0.9e-12
@@ -107,7 +107,7 @@ def by_layer(
     A layer with spikes as input needs ACs; a layer with real-valued input needs MACs.
 
     Args:
-      layers: the layers of the network at T = ``num_steps``; `summarise` returns them.
+      layers: the layers of the network at T = ``num_steps``; `summarize` returns them.
       input_rates: the share of nonzero inputs by layer name, between 0 and 1.
       num_steps: the number of time steps T.
       every_step: True to charge convolutions with constant input for every time step, False to
@@ -143,7 +143,7 @@ def neurobench_metrics(
     """Returns the metrics of NeuroBench (Yik et al. 2025) under the names that it gives them.
 
     Args:
-      layers: the layers of the network; `summarise` returns them.
+      layers: the layers of the network; `summarize` returns them.
       footprint: the size of parameters and running statistics in bytes.
       connection_sparsity: the share of weights that are zero, between 0 and 1.
       accuracy: the top-1 accuracy, between 0 and 1.
@@ -192,7 +192,7 @@ def estimate_energy(trained: LoadedModel, activity: Activity) -> dict[str, Any]:
 
       Energies are in joules per image.
     """
-    layers = summarise(trained.model, trained.image_shape)
+    layers = summarize(trained.model, trained.image_shape)
     steps = trained.num_steps
     paper = Estimate(spiking_macs(layers), activity.firing_rate, steps)
     rates = {layer.name: layer.input_rate for layer in activity.synapses}

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING
 
 from snnjax.analysis.outputs import write_output
-from snnjax.analysis.styles import VERMILLION
+from snnjax.analysis.styles import VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def width_for(layers: int) -> float:
 
 
 def name_layers(ax: Axes, names: Sequence[str], silent: Collection[str] = ()) -> None:
-    """Writes layer names below the x axis, at 1, 2, ...; the names of silent layers in vermillion.
+    """Writes layer names below the x axis, at 1, 2, ...; the names of silent layers in vermilion.
 
     If the names do not fit, every second or third one is left out, but none of a silent layer.
     """
@@ -86,7 +86,7 @@ def name_layers(ax: Axes, names: Sequence[str], silent: Collection[str] = ()) ->
     ax.set_xlim(0.2, len(names) + 0.8)
     for i, label in zip(shown, ax.get_xticklabels(), strict=True):
         if names[i] in silent:
-            label.set_color(VERMILLION)
+            label.set_color(VERMILION)
 
 
 def list_names(names: Sequence[str], most: int = 4) -> str:

@@ -84,7 +84,7 @@ def save_accuracy_by_depth(rows: Sequence[Mapping[str, Any]], path: Output) -> N
     """Draws table 2: test accuracy over depth, with one line per family and one point per seed.
 
     Args:
-      rows: the rows of a sweep; `snnjax.analysis.runs.summarise_run` makes them.
+      rows: the rows of a sweep; `snnjax.analysis.runs.summarize_run` makes them.
       path: the path of the PNG.
     """
     figure, (ax,) = new_figure(6.4, 4.2)

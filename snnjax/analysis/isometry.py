@@ -328,7 +328,7 @@ def measure_isometry(
     if not trained.model.block_names:
         raise UnsuitableModelError('the network has no blocks: give a residual network')
     batch = jax.device_put(trained.examples.examples(np.arange(len(trained.examples))))
-    images = trained.normalised(batch)
+    images = trained.normalized(batch)
     model, key = trained.model, jax.random.key(0)
     variables = trained.variables
     if residual_scale is not None:

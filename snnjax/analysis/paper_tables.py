@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from snnjax.analysis.energy import Estimate
 from snnjax.models import create_model
-from snnjax.models.summary import spiking_macs, summarise
+from snnjax.models.summary import spiking_macs, summarize
 
 
 class Quantities(NamedTuple):
@@ -99,7 +99,7 @@ def _estimate(macs: float, firing_rate: float, num_steps: int) -> Quantities:
 def _count(name: str, size: int) -> tuple[int, int]:
     """Returns the MACs in residual paths, as they are and with inputs as wide as the outputs."""
     model = create_model(name, num_steps=1)
-    layers = summarise(model, (size, size, model.in_channels))
+    layers = summarize(model, (size, size, model.in_channels))
     full_width = 0
     for layer in layers:
         if layer.in_residual_path:

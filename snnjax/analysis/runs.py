@@ -53,7 +53,7 @@ def mean_test_accuracy(records: Iterable[Mapping[str, Any]]) -> tuple[float, int
     return statistics.fmean(last), len(last)
 
 
-def summarise_run(workdir: Path) -> dict[str, Any]:
+def summarize_run(workdir: Path) -> dict[str, Any]:
     """Returns the configuration and the results of a finished run as a row of a table.
 
     Returns:
@@ -242,7 +242,7 @@ def depth_table(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> 
     Several seeds are averaged; their mean is followed by ± and the standard deviation.
 
     Args:
-      rows: the rows of a sweep; `summarise_run` makes them.
+      rows: the rows of a sweep; `summarize_run` makes them.
       width: the largest width in characters, as `markdown_table` takes it.
     """
     table = accuracies_by_depth(rows)

@@ -92,7 +92,7 @@ def measure_similarity(trained: LoadedModel) -> list[Similarity]:
 
     def step(variables: Any, batch: Mapping[str, jax.Array]) -> Any:
         with capture_layers(Block, SpikingNeurons) as calls:
-            model.apply(variables, trained.normalised(batch))
+            model.apply(variables, trained.normalized(batch))
         # Firing rates are in float32: bfloat16 would round them to three digits.
         patterns = [
             jnp.mean(spikes, axis=1, dtype=at_least_float32(spikes.dtype))

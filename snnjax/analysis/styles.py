@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 # These colors differ in gray scale and for color-blind readers (Okabe and Ito 2008).
-BLUE, VERMILLION, GREEN = '#0072B2', '#D55E00', '#009E73'
+BLUE, VERMILION, GREEN = '#0072B2', '#D55E00', '#009E73'
 PURPLE, ORANGE, SKY_BLUE, BLACK = '#CC79A7', '#E69F00', '#56B4E9', '#000000'
-COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
 GRAY = '#777777'
 
 # A color, a marker and a line style.
@@ -19,7 +19,7 @@ Style = tuple[str, str, str]
 
 NETWORKS: dict[str, Style] = {
     'ms': (BLUE, 'o', '-'),
-    'vanilla': (VERMILLION, 's', '-'),
+    'vanilla': (VERMILION, 's', '-'),
     'sew': (GREEN, 'D', '-'),
     'plain': (PURPLE, '^', '-'),
     'wo_lif': (ORANGE, 'v', '-'),
@@ -28,7 +28,7 @@ NETWORKS: dict[str, Style] = {
     'plif': (SKY_BLUE, 'P', '--'),
     'ta': (PURPLE, 'X', '--'),
     'ann': (BLACK, 'h', '-'),
-    'converted': (VERMILLION, 'X', '--'),
+    'converted': (VERMILION, 'X', '--'),
     'rollout': (SKY_BLUE, 'D', '-'),
     'dart': (GREEN, '*', '--'),
 }
@@ -36,7 +36,7 @@ NETWORKS: dict[str, Style] = {
 
 METHODS: dict[str, Style] = {
     'rueckauer': (BLUE, 'o', '-'),
-    's_resnet': (VERMILLION, 's', '-'),
+    's_resnet': (VERMILION, 's', '-'),
     'rts': (GREEN, 'D', '-'),
     'calibration_light': (PURPLE, '^', '-'),
     'calibration': (ORANGE, 'v', '-'),
@@ -44,7 +44,7 @@ METHODS: dict[str, Style] = {
     'qcfs': (GREEN, 'X', '--'),
     'few_spikes': (PURPLE, '*', '--'),
     'spike_norm': (BLUE, 'p', '--'),
-    'rmp': (VERMILLION, 'h', '--'),
+    'rmp': (VERMILION, 'h', '--'),
 }
 """The style of each conversion method; colors repeat, but then the markers and lines differ."""
 

@@ -93,7 +93,7 @@ class LoadedModel:
         names = class_names(self.data)
         return names or list(map(str, range(self.dataset.num_classes)))
 
-    def normalised(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def normalized(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Returns the normalized images of a batch, the input of the model."""
         return normalise(batch['image'], self.dataset)
 

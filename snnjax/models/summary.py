@@ -63,7 +63,7 @@ class LayerSummary:
         )
 
 
-def summarise(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary]:
+def summarize(model: Network, image_shape: tuple[int, ...]) -> list[LayerSummary]:
     """Returns the layers of a network in forward order, without computing or compiling it.
 
     The inputs of a layer are spikes if they are the output of neurons or a selection of it. Sums or

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _summary(args: argparse.Namespace) -> None:
     from snnjax.models import create_model
-    from snnjax.models.summary import spiking_macs, summarise
+    from snnjax.models.summary import spiking_macs, summarize
 
     for name in ('size', 'num_steps'):
         value = getattr(args, name)
@@ -55,7 +55,7 @@ def _summary(args: argparse.Namespace) -> None:
             options['num_steps'] = args.num_steps
         model = create_model(args.model, **options)
         size = args.size or model.default_image_size
-        layers = summarise(model, (size, size, model.in_channels))
+        layers = summarize(model, (size, size, model.in_channels))
     except (OverflowError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
     if args.json:
@@ -77,7 +77,7 @@ def table(layers: Iterable[LayerSummary], width: int | None = None) -> str:
     """Returns the layers as a text table.
 
     Args:
-      layers: the layers of the network; `snnjax.models.summary.summarise` returns them.
+      layers: the layers of the network; `snnjax.models.summary.summarize` returns them.
       width: the largest width in characters, as `snnjax.analysis.tables.text_table` takes it.
     """
     from snnjax.analysis.tables import text_table

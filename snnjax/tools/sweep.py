@@ -83,7 +83,7 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
     Raises:
       ConfigError: if the table has a run of the same name with other arguments.
     """
-    from snnjax.analysis.runs import depth_table, read_runs, summarise_run, write_table
+    from snnjax.analysis.runs import depth_table, read_runs, summarize_run, write_table
 
     rows = {row['run']: row for row in read_runs(workdir / TABLE)}
     described = {name: ' '.join([text, *changes]) for name, text in runs.items()}
@@ -103,7 +103,7 @@ def sweep(path: Path, runs: dict[str, str], changes: Sequence[str], workdir: Pat
         status = _run([*command, f'--workdir={workdir / name}', *changes])
         if status:
             return status
-        rows[name] = {'run': name, 'arguments': described[name], **summarise_run(workdir / name)}
+        rows[name] = {'run': name, 'arguments': described[name], **summarize_run(workdir / name)}
         write_table(workdir / TABLE, list(rows.values()))
     done = [rows[name] for name in runs]
     if all(row['depth'] for row in done):

@@ -28,7 +28,7 @@ def outputs(trained):
     apply = functools.partial(
         trained.model.apply, capture_intermediates=True, mutable=['intermediates']
     )
-    logits, updates = jax.jit(apply)(trained.variables, trained.normalised(batch))
+    logits, updates = jax.jit(apply)(trained.variables, trained.normalized(batch))
     return batch, np.asarray(logits), updates['intermediates']
 
 

@@ -12,7 +12,7 @@ from snnjax.analysis import energy
 from snnjax.analysis.activity import measure_activity
 from snnjax.analysis.paper_tables import paper_tables
 from snnjax.analysis.trained import open_trained
-from snnjax.models.summary import summarise
+from snnjax.models.summary import summarize
 from snnjax.tools.energy import describe
 
 ROWS = {row.model: row for row in paper_tables()}
@@ -41,7 +41,7 @@ def test_what_follows_from_the_rates_of_the_paper():
 
 
 def layers_of(name, num_steps, size=224):
-    return summarise(create_model(name, num_steps=num_steps), (size, size, 3))
+    return summarize(create_model(name, num_steps=num_steps), (size, size, 3))
 
 
 def test_real_valued_layers_of_ms_resnet34_are_charged_as_macs():

@@ -114,7 +114,7 @@ def test_silent_layers_are_named(drawn):
     labels = figure.axes[-1].get_xticklabels()
     assert [label.get_text() for label in labels] == ['stem/spike', 'stage1/spike']
     colors = [label.get_color() for label in labels]
-    assert colors[0] != colors[1] == styles.VERMILLION
+    assert colors[0] != colors[1] == styles.VERMILION
     (bar, _) = figure.axes[0].patches
     assert to_hex(bar.get_facecolor()) == styles.BLUE.lower()
 

@@ -13,7 +13,7 @@ from snnjax.analysis.runs import (
     mean_test_accuracy,
     read_runs,
     read_table,
-    summarise_run,
+    summarize_run,
     write_table,
 )
 from snnjax.errors import ConfigError
@@ -30,7 +30,7 @@ def test_the_accuracy_is_the_mean_of_the_last_five_evaluations():
 
 
 def test_a_run_is_a_row(digits_run, tmp_path):
-    row = summarise_run(digits_run[0])
+    row = summarize_run(digits_run[0])
     assert (row['family'], row['depth'], row['num_steps'], row['seed']) == ('ms_resnet', 8, 2, 0)
     assert (row['data'], row['epochs'], row['images']) == ('digits', 1, 1400)
     assert 0 < row['accuracy'] < 1
@@ -168,26 +168,26 @@ def run(digits_run, tmp_path):
 def test_a_damaged_configuration_is_said(run, content):
     (run / 'config.json').write_text(content)
     with pytest.raises(ConfigError, match=r'config\.json is damaged: put back a copy'):
-        summarise_run(run)
+        summarize_run(run)
 
 
 def test_a_configuration_of_an_older_version_is_completed(run):
-    expected = summarise_run(run)
+    expected = summarize_run(run)
     config = json.loads((run / 'config.json').read_text())
     kept = {key: config[key] for key in ('epochs', 'batch_size')}
     kept |= {'model': {'name': 'ms_resnet8', 'num_steps': 2}, 'data': {'name': 'digits'}}
     (run / 'config.json').write_text(json.dumps(kept))
     (run / 'environment.jsonl').unlink()
-    assert summarise_run(run) == expected | {'commit': None}
+    assert summarize_run(run) == expected | {'commit': None}
 
 
 def test_a_run_lacks_what_it_has_not_come_to(run):
     (run / 'metrics.jsonl').unlink()
     with pytest.raises(RunError, match='no evaluation among the metrics'):
-        summarise_run(run)
+        summarize_run(run)
     (run / 'config.json').unlink()
     with pytest.raises(RunError, match=r'has no config\.json'):
-        summarise_run(run)
+        summarize_run(run)
 
 
 def test_columns_of_a_table_without_rows_stay(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models.network import Network
-from snnjax.models.summary import spiking_macs, summarise
+from snnjax.models.summary import spiking_macs, summarize
 
 NARROW = {'channels': (4, 4), 'pools': (2, 2), 'hidden': (12,), 'num_classes': 3}
 
@@ -71,7 +71,7 @@ def test_a_static_image_is_the_same_as_the_image_repeated(name):
 
 
 def test_layers_behind_pooled_and_flattened_spikes_see_spikes():
-    layers = summarise(create_model('plif_nmnist'), (10, 34, 34, 2))
+    layers = summarize(create_model('plif_nmnist'), (10, 34, 34, 2))
     seen = {layer.name: layer.input for layer in layers if layer.input}
     assert seen == {
         'conv1/conv': 'real',
@@ -85,7 +85,7 @@ def test_layers_behind_pooled_and_flattened_spikes_see_spikes():
 
 def test_what_is_added_up_is_not_taken_for_spikes():
     model = create_model('sew_resnet8', blocks=(2, 1, 1), max_pool=True, num_steps=2)
-    layers = summarise(model, (16, 16, 3))
+    layers = summarize(model, (16, 16, 3))
     seen = {layer.name: layer.input for layer in layers if layer.input}
     assert seen['stage1/block1/conv1/conv'] == 'spikes'
     assert seen['stage1/block2/conv1/conv'] == 'real'

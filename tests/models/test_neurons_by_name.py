@@ -9,7 +9,7 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models.layers import LIF, SpikingNeurons
-from snnjax.models.summary import summarise
+from snnjax.models.summary import summarize
 from snnjax.neurons import NEURONS, SURROGATES, Neuron, lif
 
 SMALL = {'num_steps': 2, 'blocks': (1,), 'widths': (4,), 'strides': (1,)}
@@ -87,7 +87,7 @@ def test_adaptive_neurons_learn_all_that_they_have():
     found = jax.tree.leaves_with_path(gradient(variables['params']))
     for name in params:
         assert any(np.any(leaf != 0) for path, leaf in found if path[-1].key == name), name
-    neurons = [layer for layer in summarise(model, (4, 4, 3)) if layer.kind == 'neurons']
+    neurons = [layer for layer in summarize(model, (4, 4, 3)) if layer.kind == 'neurons']
     assert [layer.parameters for layer in neurons] == [4, 4, 4]
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from snnjax import create_model, list_models
-from snnjax.models.summary import spiking_macs, summarise
+from snnjax.models.summary import spiking_macs, summarize
 
 
 def count_parameters(model, size=64):
@@ -107,7 +107,7 @@ def test_has_the_parameters_that_were_published(name, shape, parameters):
     ],
 )
 def test_has_the_operations_of_its_table(name, image_shape, macs):
-    assert spiking_macs(summarise(create_model(name), image_shape)) == macs
+    assert spiking_macs(summarize(create_model(name), image_shape)) == macs
 
 
 def test_lists_the_networks_of_the_paper():

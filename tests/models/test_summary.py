@@ -1,11 +1,11 @@
 from snnjax import create_model
-from snnjax.models.summary import summarise
+from snnjax.models.summary import summarize
 from snnjax.tools import summary
 
 
 def convolutions(name, shape=(16, 16, 3), **options):
     """What each convolution sees, and how often it runs, by its path."""
-    layers = summarise(create_model(name, num_steps=4, **options), shape)
+    layers = summarize(create_model(name, num_steps=4, **options), shape)
     return {
         '/'.join(layer.path).removesuffix('/conv'): (layer.input, layer.runs)
         for layer in layers
@@ -57,9 +57,9 @@ def test_an_ann_sees_an_image_once():
 
 
 def test_counts_layers_that_are_scanned_or_rematerialised():
-    expected = summarise(create_model('ms_resnet20'), (32, 32, 3))
+    expected = summarize(create_model('ms_resnet20'), (32, 32, 3))
     assert (
-        summarise(create_model('ms_resnet20', scan_layers=True, remat='blocks'), (32, 32, 3))
+        summarize(create_model('ms_resnet20', scan_layers=True, remat='blocks'), (32, 32, 3))
         == expected
     )
 

@@ -5,13 +5,13 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models.pooling import AdaptiveAveragePool
-from snnjax.models.summary import summarise
+from snnjax.models.summary import summarize
 
 NARROW = {'blocks': (1, 2), 'widths': (4, 6), 'hidden': (8,), 'num_classes': 3}
 
 
 def layers_of(name, size, **options):
-    return [layer.name for layer in summarise(create_model(name, **options), (size, size, 3))]
+    return [layer.name for layer in summarize(create_model(name, **options), (size, size, 3))]
 
 
 def test_layers_come_in_the_order_of_their_numbers():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from snnjax import create_model
-from snnjax.analysis.runs import read_table, summarise_run, write_table
+from snnjax.analysis.runs import read_table, summarize_run, write_table
 from snnjax.tools import compare
 from snnjax.weights.folder import save_weights
 
@@ -17,7 +17,7 @@ def sweep_dir(digits_run, tmp_path_factory):
     names = ('ms_seed0', 'ms_seed1', 'other_seed0')
     for name in names:
         (path / name).symlink_to(digits_run[0])
-    write_table(path / 'results.csv', [{'run': n, **summarise_run(path / n)} for n in names])
+    write_table(path / 'results.csv', [{'run': n, **summarize_run(path / n)} for n in names])
     return path
 
 
@@ -87,7 +87,7 @@ def test_converted_networks_stand_beside_trained_ones(digits_run, tmp_path, caps
     model = create_model('relu_resnet8', **ANN)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     save_weights(work / 'ann_seed0', variables, 'relu_resnet8', ANN)
-    row = summarise_run(work / 'ms_seed0') | {'depth': ''}
+    row = summarize_run(work / 'ms_seed0') | {'depth': ''}
     runs = {'ms_seed0': 'a', 'ann_seed0': 'b'}
     write_table(work / 'results.csv', [{'run': n, 'arguments': a, **row} for n, a in runs.items()])
     config = tmp_path / 'config.py'

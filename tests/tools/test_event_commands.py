@@ -44,7 +44,7 @@ def test_answers_begin_with_the_first_response_and_end_with_that_of_the_network(
     assert rows[-1]['accuracy'] == pytest.approx(trained.evaluate()['eval/accuracy'])
     batch = trained.examples.examples(np.arange(80))
     steps = jax.jit(trained.model.clone(step_logits=True).apply)(
-        trained.variables, trained.normalised(batch)
+        trained.variables, trained.normalized(batch)
     )
     hits = np.argmax(np.asarray(steps[:, 4]), -1) == batch['label']
     assert rows[2]['step_accuracy'] == hits.mean()

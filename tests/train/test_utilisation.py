@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from snnjax.models.summary import summarise
+from snnjax.models.summary import summarize
 from snnjax.train.chips import TPUS, chip_of
 from snnjax.train.experiment import open_experiment
 from snnjax.train.utilisation import utilisation
@@ -32,7 +32,7 @@ def measure(config, monkeypatch):
         return utilisation(phase)
 
     # A stem, two convolutions in each of three blocks, two shortcuts, a classifier.
-    layers = summarise(phase.program.model, (8, 8, 1))
+    layers = summarize(phase.program.model, (8, 8, 1))
     assert len([layer for layer in layers if layer.macs]) == 10
     make.macs = sum(layer.macs * layer.runs for layer in layers)
     return make

@@ -11,7 +11,7 @@ HEIGHT, WIDTH = 60, 80
 
 
 def scene(seed=0):
-    """Returns smooth colours with a little noise, uint8 of shape (60, 80, 3)."""
+    """Returns smooth colors with a little noise, uint8 of shape (60, 80, 3)."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH] / 20
     waves = [np.sin(a * rows + b * columns + c) for a, b, c in rng.uniform(-2, 2, (3, 3))]
@@ -122,11 +122,11 @@ def png_with_data_after_its_end():
 def plain_jpegs():
     """Returns JPEG files of every quality, subsampling and kind that cameras write."""
     qualities, samplings = (30, 75, 95), (0, 1, 2)
-    colour = [
+    color = [
         encoded(scene(i), 'JPEG', quality=quality, subsampling=sampling, progressive=progressive)
         for i, (quality, sampling, progressive) in enumerate(
             itertools.product(qualities, samplings, (False, True))
         )
     ]
     gray = [encoded(Image.fromarray(scene(i)).convert('L'), 'JPEG') for i in range(3)]
-    return [*colour, *gray, encoded(scene()[:17, :33], 'JPEG', restart_marker_rows=1)]
+    return [*color, *gray, encoded(scene()[:17, :33], 'JPEG', restart_marker_rows=1)]

@@ -257,7 +257,7 @@ def test_an_oddity_of_a_jpeg_does_not_change_its_pixels(name):
     data = ODD_JPEGS[name]
     assert data != PLAIN_JPEG
     np.testing.assert_array_equal(decode(data), pillow(PLAIN_JPEG))
-    np.testing.assert_array_equal(centre_crop(data, 40, 32), centre_crop(PLAIN_JPEG, 40, 32))
+    np.testing.assert_array_equal(center_crop(data, 40, 32), center_crop(PLAIN_JPEG, 40, 32))
     parts = [
         random_resized_crop(content, 32, np.random.default_rng(0)) for content in (data, PLAIN_JPEG)
     ]
@@ -292,7 +292,7 @@ def test_cmyk_is_read_as_pillow_reads_it():
 @pytest.mark.parametrize('cut', [0.5, 0.9])
 def test_a_truncated_jpeg_is_refused(cut):
     data = PLAIN_JPEG[: int(cut * len(PLAIN_JPEG))]
-    for read in (decode, lambda d: centre_crop(d, 40, 32)):
+    for read in (decode, lambda d: center_crop(d, 40, 32)):
         with pytest.raises(DecodeError, match='truncated'):
             read(data)
 
