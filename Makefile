@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt
 
-.PHONY: demo test test-fast lint format docs linkcheck audit clean
+.PHONY: demo test test-fast lint format docs linkcheck audit release-check clean
 
 demo: $(VENV)/.plots
 	rm -rf runs/demo
@@ -60,8 +60,19 @@ audit: $(VENV)/.audit
 	  $(BIN)/pip-audit --strict --no-deps --disable-pip --requirement $$file || status=1; \
 	done; exit $$status
 
+# Checks a release: versions and dates agree, and the wheel trains and evaluates in an environment
+# of its own, outside this folder.
+release-check: lint docs
+	$(BIN)/python -m pytest tests/test_package.py tests/test_release.py
+	rm -rf dist && $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl
+	cd dist && venv/bin/snnjax train --config=snnjax:digits --config.epochs=1 --workdir=run
+	cd dist && venv/bin/snnjax evaluate --weights=run
+	cd dist && venv/bin/snnjax inspect pretrained:ms_resnet20_cifar10
+
 clean:
-	rm -rf $(VENV) docs/_build runs/demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist docs/_build runs/demo .mypy_cache .pytest_cache .ruff_cache
 
 # The file .venv/.dev marks an environment in which the extra dev is installed; likewise for others.
 $(VENV)/.%: setup.cfg $(CONSTRAINTS) | $(VENV)
