@@ -193,7 +193,7 @@ def save_similarity(
             label=label_of(name),
             **styles[name],
         )
-        lowest = min(lowest, *(value for value in values if value == value))
+        lowest = min([lowest, *(value for value in values if value == value)])
     # In networks with other blocks, the same block has another angle: no ticks then.
     named = {tuple(block.block for block in blocks) for blocks in measured.values()}
     names = named.pop() if len(named) == 1 else ()

@@ -238,7 +238,8 @@ class ResNet(Network):
     @nn.nowrap
     def _stem(self, conv_norm: Layer, train: bool) -> nn.Module:
         if self.stem == 'conv3x3x3':
-            norm = functools.partial(TDBN, train, initial_scale=self.threshold)
+            scale = self.threshold if self.is_spiking else 1.0
+            norm = functools.partial(TDBN, train, initial_scale=scale)
             return TripleStem(self.widths[0], self.stem_stride, norm, self.dtype, name='stem')
         return conv_norm(self.widths[0], STEMS[self.stem], self.stem_stride, name='stem')
 

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 from snnjax.analysis import figures, styles
 from snnjax.analysis.activity import NeuronActivity
 from snnjax.analysis.confusion_figure import save_confusion
+from snnjax.analysis.similarity import Similarity
 from snnjax.conversion import METHODS
 from snnjax.models import list_models
 
@@ -32,6 +33,13 @@ def isometry(phi):
     block = {'phi': phi, 'error': 0.0}
     gate = {'phi': phi, 'predicted': phi}
     return {'blocks': [block, block], 'gates': [gate], 'gradient_norms': {'a': phi, 'b': phi}}
+
+
+@pytest.mark.parametrize('ssim', [0.5, np.nan])
+def test_the_similarity_of_a_network_of_one_block_is_drawn(ssim, tmp_path):
+    path = tmp_path / 'figure.png'
+    figures.save_similarity({'ms': [Similarity('stage1/block1', np.array([ssim]), 0.0)]}, 1, path)
+    assert path.stat().st_size
 
 
 @pytest.mark.parametrize('scale', [0.0, 1.0])

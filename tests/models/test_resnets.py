@@ -9,7 +9,7 @@ import pytest
 
 from snnjax import create_model
 from snnjax.models import mean_firing_rate
-from snnjax.models.params import stack_layers
+from snnjax.models.params import by_name, stack_layers
 from snnjax.models.resnets import REMATERIALIZATION
 
 
@@ -255,6 +255,14 @@ def test_dropout_acts_in_training_only():
 
     assert not np.allclose(logits(True, 0), logits(True, 1))
     np.testing.assert_array_equal(logits(False, 0), logits(False, 1))
+
+
+def test_every_scale_of_an_ann_starts_at_one():
+    model = create_model('ann_resnet8', num_classes=4, stem='conv3x3x3')
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))['params']
+    scales = [leaf for path, leaf in by_name(params).items() if path.endswith('/scale')]
+    assert len(scales) > 3
+    assert all(np.all(scale == 1) for scale in scales)
 
 
 def test_an_ann_has_no_time_and_counts_active_units():
