@@ -86,7 +86,7 @@ class Statistics(Protocol):
     def std(self) -> Sequence[float]: ...  # noqa: D102
 
 
-def normalise(images: jax.Array, of: Statistics) -> jax.Array:
+def normalize(images: jax.Array, of: Statistics) -> jax.Array:
     """Stored pixels (B, …, C) -> float32 of mean 0 and standard deviation 1 by channel."""
     of_channels = (1,) * (images.ndim - 1) + (-1,)
     mean, std = (np.asarray(s, np.float32).reshape(of_channels) for s in (of.mean, of.std))
@@ -122,7 +122,7 @@ def make_train_step(
         params: Any, batch_stats: Any, batch: Batch, key: jax.Array, share: jax.Array | float
     ) -> tuple[jax.Array, tuple]:
         """Returns the sum over the images, each with its share of the batch's mean."""
-        images = normalise(batch['image'], dataset)
+        images = normalize(batch['image'], dataset)
         mask = batch.get('mask')
         if mask is not None:
             # What could not be decoded is the mean image, to the statistics of the batch, too.
@@ -268,7 +268,7 @@ def make_eval_step(
     def eval_step(variables: Any, batch: Batch) -> metrics.Sums:
         logits, updates = model.apply(
             _gather(variables, mesh),
-            normalise(batch['image'], dataset),
+            normalize(batch['image'], dataset),
             mutable=['firing_rates'],
         )
         scores, labels, mask = loss.mean_logits(logits), batch['label'], batch['mask']

@@ -9,7 +9,7 @@ from snnjax.train.chips import chip_of
 from snnjax.train.experiment import Phase
 
 
-def utilisation(phase: Phase) -> Callable[[float], dict[str, float]]:
+def utilization(phase: Phase) -> Callable[[float], dict[str, float]]:
     """Returns a function from images per second to metrics of device utilization.
 
     The metrics are:
