@@ -43,13 +43,13 @@ def default_config() -> ml_collections.ConfigDict:
     """
     return RenamingConfigDict(
         {
-            # Your own modules, separated by commas. They are imported before names are looked up,
-            # and may add entries to `NEURONS`, `BLOCKS`, `OPTIMIZERS` and other tables.
+            # Your own modules, separated by commas. They are imported first, and may add
+            # entries to `NEURONS`, `BLOCKS`, `OPTIMIZERS` and other tables. '': none.
             'imports': '',
             # The seed of the initial parameters, the order of the images, and their augmentation.
             'seed': 0,
-            # Make GPUs compute the same bits at each start: no autotuning of kernels, and no kernels
-            # that add in a varying order. Other devices are deterministic anyway.
+            # Make GPUs compute the same bits at each start: no autotuning of kernels, and
+            # no kernels that add in a varying order. Other devices are deterministic anyway.
             'deterministic': False,
             # The number of passes over the training set.
             'epochs': 100,
@@ -57,13 +57,13 @@ def default_config() -> ml_collections.ConfigDict:
             'batch_size': 100,
             # The number of images in an evaluation batch, over all devices.
             'eval_batch_size': 500,
-            # The number of parts of a batch that are computed one after the other, to save memory.
+            # The number of parts of a batch that are computed in sequence, to save memory.
             # Batch normalization then uses the statistics of one part. 1: the whole batch at once.
             'microbatches': 1,
-            # The number of steps that the devices take in one compiled loop, without waiting for the
-            # host. A loop ends early when something has to be written. All values above 0 give the
-            # same results, bit for bit. 0: on CPUs, no loop, which may round differently; elsewhere,
-            # as many steps as fit into 64 MiB of batches, up to 32.
+            # The number of steps that the devices take in one compiled loop, without waiting for
+            # the host. A loop ends early when something has to be written. All values above 0 give
+            # the same results, bit for bit. 0: on CPUs, no loop, which may round differently;
+            # elsewhere, as many steps as fit into 64 MiB of batches, up to 32.
             'steps_per_call': 0,
             # The number of devices over which the parameters and the optimizer state are divided.
             # 1: each device holds all of them.
@@ -75,8 +75,8 @@ def default_config() -> ml_collections.ConfigDict:
             # The decay per step of an exponential moving average of the weights. The average is
             # then what is evaluated. 0: no average.
             'ema_decay': 0.0,
-            # The initial weights: a folder of weights, or the work directory of another run. '': new
-            # parameters.
+            # The initial weights: a folder of weights, or the work directory of another run.
+            # '': new parameters.
             'init_from': '',
             # Initialize the classifier anew if the weights of `init_from` have another number of
             # classes.
@@ -93,8 +93,8 @@ def default_config() -> ml_collections.ConfigDict:
             'optimizer': _optimizer(),
             # The number of steps between two lines of training metrics.
             'log_every': 50,
-            # The services that get the metrics, in addition to metrics.jsonl and TensorBoard: wandb,
-            # mlflow or trackio, separated by commas. '': none.
+            # The services that get the metrics, in addition to metrics.jsonl and TensorBoard:
+            # wandb, mlflow or trackio, separated by commas. '': none.
             'loggers': '',
             # Write the gradient norm of each block with the training metrics.
             'gradient_norms': False,

@@ -36,9 +36,9 @@ class _Call(NamedTuple):
     """Holds the sums of the steps of one call.
 
     Attributes:
-      before: The number of steps before the call.
-      steps: The number of steps of the call.
-      sums: The sums on the devices, scalars for a call of one step, else (K,) with K at least
+      before: the number of steps before the call.
+      steps: the number of steps of the call.
+      sums: the sums on the devices, scalars for a call of one step, else (K,) with K at least
         ``steps``.
     """
 
@@ -78,7 +78,7 @@ class TrainingLog:
       first_step: steps of the run before the phase.
       last_step: steps of the phase.
       position: `START`, or what `flush` gave when the run was saved.
-      measure: A function from images per second to further values of a line.
+      measure: a function from images per second to further values of a line.
 
     Attributes:
       stopping: whether any process of the run has been asked to stop, as all of them know.
@@ -122,13 +122,13 @@ class TrainingLog:
         Writes the log line of earlier steps if it is due, and waits if the host is too far ahead.
 
         Args:
-          step: The number of steps of the phase after these.
-          sums: The sums of the steps: scalars, or arrays with at least ``count`` entries.
-          count: The number of steps.
+          step: the number of steps of the phase after these.
+          sums: the sums of the steps: scalars, or arrays with at least ``count`` entries.
+          count: the number of steps.
 
         Raises:
-          DecodeError: If more images are missing than allowed.
-          NonFiniteError: If numbers are not finite, unless the configuration says to go on.
+          DecodeError: if more images are missing than allowed.
+          NonFiniteError: if numbers are not finite, unless the configuration says to go on.
         """
         due = self._unfetched and self._is_due(self._unfetched[-1].last)
         if due or len(self._unfetched) >= _MOST_CALLS:

@@ -75,8 +75,8 @@ def train(
 ) -> TrainingResult:
     """Trains a model, or resumes the training in ``workdir``.
 
-    After SIGTERM, SIGHUP or Ctrl-C, the function saves a checkpoint and returns. Signals are handled
-    in the main thread only.
+    After SIGTERM, SIGHUP or Ctrl-C, the function saves a checkpoint and returns. Signals are
+    handled in the main thread only.
 
     Args:
       config: the configuration, with the keys of `snnjax.train.config.default_config`.
@@ -352,7 +352,7 @@ def _train_steps(
             every = config.checkpoint.every_steps
             if evaluation or stopping or saving or (every and step % every == 0):
                 position = log.flush()
-                # Only the last phase counts for the best checkpoint: model.json describes its model.
+                # Only the last phase has a best checkpoint: model.json describes its model.
                 best_by = None if following else evaluation
                 writer.flush()
                 checkpoints.save(phase.first_step + step, state, position, best_by)

@@ -21,7 +21,7 @@ def utilization(phase: Phase) -> Callable[[float], dict[str, float]]:
       far. It is missing if the devices do not report it.
 
     Args:
-      phase: The phase that is trained.
+      phase: the phase that is trained.
     """
     devices = phase.program.mesh.local_devices
     chip = chip_of(devices[0].device_kind)
