@@ -1,4 +1,4 @@
-"""Paths in buckets of Google Cloud Storage, and errors of the store in words."""
+"""Paths in buckets of Google Cloud Storage, and readable errors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar('_Answer')
 
-# Requests of the lease that fail are repeated for about half a minute.
+# Failed requests of the lease are retried for about half a minute.
 _RETRIES = {'max_retries': 6, 'initial_delay': '1s', 'max_delay': '8s'}
 
 
 class BucketPath(gpath.PosixGPath):
-    """A path ``gs://BUCKET/NAME``, which has the methods of `pathlib.Path` that runs need.
+    """A path ``gs://BUCKET/NAME``, with the methods of `pathlib.Path` that runs need.
 
-    Objects are written whole or not at all. There are no folders: a path is one if objects lie
-    below it.
+    Objects are written whole or not at all. There are no real folders: a path is a folder if there
+    are objects below it.
     """
 
     def absolute(self) -> Self:
@@ -47,7 +47,7 @@ class BucketPath(gpath.PosixGPath):
         return self._request(super().read_bytes)
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
-        """Returns the content of the object, which is UTF-8 unless said otherwise."""
+        """Returns the content of the object, decoded as UTF-8 by default."""
         return self.read_bytes().decode(encoding or 'utf-8', errors or 'strict')
 
     def write_bytes(self, data: bytes) -> int:
@@ -63,13 +63,13 @@ class BucketPath(gpath.PosixGPath):
         return self.exists() and not self.is_dir()
 
     def size(self) -> int:
-        """Returns the bytes of all objects below this path."""
+        """Returns the size of all objects below this path, in bytes."""
         import fsspec
 
         return fsspec.filesystem('gcs').du(str(self))
 
     def _request(self, request: Callable[[], _Answer]) -> _Answer:
-        """Returns the answer to a request; every error is an `OSError` with words for a user."""
+        """Returns the answer to a request; errors become `OSError` with a readable message."""
         try:
             return request()
         except FileNotFoundError:
@@ -85,10 +85,10 @@ def open_bucket(url: str) -> Path:
       url: the URL, ``gs://BUCKET/NAME``.
 
     Returns:
-      A `BucketPath`, which stands for `pathlib.Path` in types.
+      A `BucketPath`, declared as `pathlib.Path`.
 
     Raises:
-      PathError: for another kind of store, a URL without a bucket, or without `gcsfs`.
+      PathError: if the store is not supported, the URL has no bucket, or `gcsfs` is missing.
     """
     scheme, _, rest = url.partition('://')
     if scheme != 'gs':
@@ -104,13 +104,13 @@ def open_bucket(url: str) -> Path:
         import gcsfs  # noqa: F401
     except ImportError:
         raise PathError(f"{url} needs gcsfs: pip install 'snnjax[gcs]'") from None
-    # TensorStore writes objects, too, which a listing that was kept would lack.
+    # A cached listing would lack the objects that TensorStore writes.
     fsspec.config.conf.setdefault('gcs', {})['use_listings_cache'] = False
     return cast(Path, BucketPath(url.rstrip('/')))
 
 
 def open_store(path: Path) -> ts.KvStore:
-    """Opens the objects below a path of a bucket for requests with conditions."""
+    """Opens the objects below a path of a bucket for conditional requests."""
     import tensorstore as ts
 
     bucket, _, name = str(path).removeprefix('gs://').partition('/')
@@ -120,7 +120,7 @@ def open_store(path: Path) -> ts.KvStore:
 
 
 def in_words(path: Path, error: Exception) -> str:
-    """Returns why a request to a bucket failed, for a user."""
+    """Returns a readable reason why a request to a bucket failed."""
     text = str(error)
     bucket = str(path).removeprefix('gs://').partition('/')[0]
     if 'NOT_FOUND' in text or isinstance(error, FileNotFoundError):

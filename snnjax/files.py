@@ -1,4 +1,4 @@
-"""Files that outlast a power loss, and paths as Orbax takes them."""
+"""Files that survive a power loss, and paths for Orbax."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from snnjax.paths import in_bucket, sync
 
 
 class LocalPath(gpath.PosixGPath):
-    """A path for Orbax whose every character stands for itself.
+    """A path for Orbax, all of whose characters are literal.
 
-    Orbax finds the parts of a checkpoint by a pattern that begins with the path: with ``[`` in it
-    nothing is found, or the parts of another run. And ``/s3/runs`` would be a bucket.
+    Orbax finds the parts of a checkpoint by a glob pattern that begins with the path. If the path
+    contains ``[``, it finds nothing, or the parts of another run. ``/s3/runs`` would be a bucket.
     """
 
     def glob(self, pattern: str) -> Iterator[LocalPath]:
-        """Returns what matches below this path, the path itself taken literally."""
+        """Returns the matches below this path; the path itself is literal."""
         return map(LocalPath, Path(self).glob(pattern))
 
     @property
@@ -32,12 +32,12 @@ class LocalPath(gpath.PosixGPath):
 
 
 def for_orbax(path: Path) -> gpath.PosixGPath:
-    """Returns a path as Orbax takes it: absolute, or in a bucket."""
+    """Returns a path for Orbax, which is absolute or in a bucket."""
     return cast(gpath.PosixGPath, path) if in_bucket(path) else LocalPath(path.absolute())
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replaces a file so that it is never seen half written, not even after a power loss."""
+    """Replaces a file atomically, so that not even a power loss leaves a partial file."""
     if in_bucket(path):
         path.write_text(text)
         return
@@ -49,9 +49,9 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file, which is made if it is missing, and waits until it is on the disk.
+    """Appends a line to a file, which is created if it is missing, and waits until it is on disk.
 
-    In a bucket the file is written anew, so lines must be few and the writer alone.
+    In a bucket the whole file is rewritten, so use it for few lines and one writer.
     """
     if in_bucket(path):
         before = path.read_text() if path.exists() else ''
@@ -59,14 +59,14 @@ def append_line(path: Path, line: str) -> None:
         return
     with path.open('ab+', buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
-        # A line that was cut off stays one.
+        # An incomplete line stays a line of its own.
         cut = size > 0 and os.pread(file.fileno(), 1, size - 1) != b'\n'
         try:
             data = b'\n' * cut + line.encode() + b'\n'
             if file.write(data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            # A full disk may have taken a part.
+            # A full disk may have taken only a part.
             with contextlib.suppress(OSError):
                 os.ftruncate(file.fileno(), size)
             raise
@@ -75,14 +75,14 @@ def append_line(path: Path, line: str) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Returns the bytes of all files below a folder."""
+    """Returns the size of all files below a folder, in bytes."""
     if isinstance(folder, BucketPath):
         return folder.size()
     return sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
 
 
 def sync_tree(folder: Path) -> None:
-    """Waits until a folder with all that is in it would outlast a power loss."""
+    """Waits until a folder and all of its content would survive a power loss."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
             sync(Path(parent, name))
@@ -90,10 +90,10 @@ def sync_tree(folder: Path) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Checks that checkpoints can be written to a path, and read again.
+    """Checks that checkpoints can be written to a path and read from it.
 
     Raises:
-      ValueError: for a character that TensorStore, which writes the arrays, takes for another.
+      ValueError: if TensorStore, which writes the arrays, misinterprets a character of the path.
     """
     text = str(path.absolute())
     if in_bucket(path):

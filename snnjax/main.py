@@ -19,8 +19,7 @@ when the command cannot be run as it was given; 1 when training had to end, for 
 finite, a checkpoint that cannot be written, or a fault of the program.
 """
 
-# What takes time to import is imported where it is used: signals have to be heard before, and
-# --help is answered without it.
+# Slow imports are inside functions: signals are handled before them, and --help does not need them.
 from __future__ import annotations
 
 import argparse
@@ -55,14 +54,14 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
     parser = ConfigParser(__doc__, _USAGE)
     add = parser.add_argument
-    add('--workdir', metavar='DIR', help='directory that the run is kept in')
-    add('--print_config', action='store_true', help='print the configuration, and end')
-    add('--dry_run', action='store_true', help='say what would be trained, and end')
+    add('--workdir', metavar='DIR', help='the work directory of the run')
+    add('--print_config', action='store_true', help='print the configuration and exit')
+    add('--dry_run', action='store_true', help='describe the training and exit')
     add('--profile', metavar='FIRST:LAST', help='trace these steps into DIR/profile')
     add('--distributed', action='store_true', help='join the processes of a pod or cluster')
-    add('--coordinator', metavar='HOST:PORT', default='', help='of process 0, to join it')
-    add('--num_processes', type=int, default=1, help='processes that train together (1)')
-    add('--process_id', type=int, default=0, help='which of them this is, from 0')
+    add('--coordinator', metavar='HOST:PORT', default='', help='the address of process 0')
+    add('--num_processes', type=int, default=1, help='the number of processes (default: 1)')
+    add('--process_id', type=int, default=0, help='the index of this process, from 0')
     return parser.parse(argv)
 
 
@@ -79,8 +78,8 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
     from snnjax.train.loop import train
     from snnjax.train.profiling import Window
 
-    logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell much that is of no use here.
-    # A program that was compiled once starts at once the next time.
+    logging.set_verbosity(logging.ERROR)  # Orbax and Grain log too much.
+    # Compiled programs are cached, so that the next start is fast.
     jax.config.update('jax_compilation_cache_dir', str(compilation_cache()))
     config = read_config(args.config, changes)
     if args.print_config:
@@ -96,7 +95,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
             return 0
         profile = Window.parse(args.profile) if args.profile else None
         finished = train(config, workdir, profile=profile).finished
-        # All is saved: a signal changes nothing any more.
+        # Everything is saved, so signals are ignored.
         with StopRequest(), contextlib.suppress(KeyboardInterrupt):
             if processes.is_first():
                 if finished:
@@ -106,7 +105,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
         return 0 if finished else EXIT_INTERRUPTED
 
 
-# Of the longest name that is written below a work directory, at least.
+# An upper bound on the length of names below a work directory, in bytes.
 _LONGEST_BELOW = 300
 
 
@@ -123,7 +122,7 @@ def _find_workdir(given: str) -> Path:
 
 
 def _conclude(workdir: Path) -> None:
-    """Draws the learning curves, and prints what came out."""
+    """Draws the learning curves, and prints the accuracy."""
     from snnjax.analysis.figures import save_learning_curves
     from snnjax.analysis.runs import mean_test_accuracy
     from snnjax.tools.command_line import as_called
@@ -152,7 +151,7 @@ def _conclude(workdir: Path) -> None:
 
 
 def run_process() -> NoReturn:
-    """Runs the command as all that this process does, which hears signals from here to its end."""
+    """Runs the command as the only task of this process, and handles signals until its end."""
     end_on_signals()
     from snnjax.train.progress import keep_printing
 

@@ -11,13 +11,13 @@ from snnjax.errors import PathError
 
 
 def expand(path: str | Path) -> Path:
-    """Returns the path that a user names, with the home folder in place of ``~`` or ``~user``.
+    """Returns the path that a user gave, with ``~`` or ``~user`` replaced by the home folder.
 
     Args:
       path: a path of a file system, or ``gs://BUCKET/NAME``, see `snnjax.buckets.open_bucket`.
 
     Raises:
-      PathError: if there is no such user, or a URL is of a store that cannot be used.
+      PathError: if there is no such user, or the store of a URL is not supported.
     """
     text = str(path)
     if re.match('[A-Za-z][A-Za-z0-9+.-]+://', text):

@@ -23,7 +23,7 @@ from snnjax.models import Network, compiler_options, mean_firing_rate
 from snnjax.models.network import DEFAULT_NUM_STEPS
 from snnjax.paths import expand
 from snnjax.train.config import ConfigError
-from snnjax.train.step import normalise
+from snnjax.train.step import normalize
 from snnjax.weights.folder import open_weights
 from snnjax.weights.source import find_weights
 
@@ -110,7 +110,7 @@ class LoadedModel:
         pixels = [self._pixels(one) for one in self._each(inputs)]
         shape = self.preprocessing.shape
         stacked = np.stack(pixels) if pixels else np.zeros((0, *shape), np.uint8)
-        return normalise(jnp.asarray(stacked), self.preprocessing)
+        return normalize(jnp.asarray(stacked), self.preprocessing)
 
     def classify(self, inputs: Any, *, batch_size: int = 32) -> list[Result]:
         """Classifies photos of any size, or recordings.

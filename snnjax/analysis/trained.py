@@ -32,7 +32,7 @@ from snnjax.train.progress import watched
 from snnjax.train.run_directory import read_config
 from snnjax.train.sharding import batch_sharded, make_mesh, put_batch, replicated
 from snnjax.train.state import SEEDS
-from snnjax.train.step import normalise
+from snnjax.train.step import normalize
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import SAFETENSORS_FILE, describe_weights, load_weights
 from snnjax.weights.source import find_weights
@@ -95,7 +95,7 @@ class LoadedModel:
 
     def normalized(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Returns the normalized images of a batch, the input of the model."""
-        return normalise(batch['image'], self.dataset)
+        return normalize(batch['image'], self.dataset)
 
     def describe(self) -> str:
         """Returns the model, the examples and the checkpoint as text."""

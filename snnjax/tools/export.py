@@ -180,12 +180,12 @@ def _export_stablehlo(args: argparse.Namespace, weights: _Weights, out: Path) ->
 
     from snnjax.export.stablehlo import PLATFORMS, read_inference, write_inference
     from snnjax.models import compiler_options
-    from snnjax.train.step import normalise
+    from snnjax.train.step import normalize
 
     images = _images(args, weights)
 
     def infer(variables: Any, pixels: jax.Array) -> Any:
-        return weights.model.apply(variables, normalise(pixels, images))
+        return weights.model.apply(variables, normalize(pixels, images))
 
     constants = jax.tree.map(jnp.asarray, weights.variables)
     platform = jax.default_backend()
@@ -212,13 +212,13 @@ def _export_nir(args: argparse.Namespace, weights: _Weights, out: Path) -> None:
     from snnjax.analysis.trained import UnsuitableModelError
     from snnjax.export.nir_graph import to_graph
     from snnjax.export.nir_simulation import equal_share, run_model, simulate, to_inputs
-    from snnjax.train.step import normalise
+    from snnjax.train.step import normalize
 
     images, model = _images(args, weights), weights.model
     *frames, height, width, _ = images.shape
     if frames:
         model = model.clone(num_steps=frames[0])
-    pixels = jax.device_get(normalise(jnp.asarray(images.random(2)), images))
+    pixels = jax.device_get(normalize(jnp.asarray(images.random(2)), images))
     with _kept_if_right(out) as path:
         # The float64 graph shows that the network is the same; the float32 graph is kept.
         for dtype in ('float64', 'float32'):

@@ -1,1 +1,1 @@
-"""Training: the loop, and all that belongs to it."""
+"""Training: the loop and its parts."""

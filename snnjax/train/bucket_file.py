@@ -1,4 +1,4 @@
-"""Files in a bucket that a run adds to."""
+"""Files in a bucket that grow during a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SECONDS_BETWEEN_WRITES = 60.0
 
 
 class BucketFile:
-    """A file in a bucket that lines or records are added to.
+    """A file in a bucket to which lines or records are appended.
 
-    Nothing can be appended to an object, and one may be written about once a second. So it is
-    written anew, whole, at most once a minute and when it is flushed. What cannot be written is
-    kept, with a warning, and written with what comes next.
+    Objects do not support appending, and may be written about once a second. Thus the whole object
+    is rewritten at most once a minute, and when it is flushed. Data that cannot be written is kept
+    with a warning, and written with the next data.
 
     Args:
-      path: the path of the file; what it has already stays.
+      path: the path of the file. Existing content is kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,13 +29,13 @@ class BucketFile:
         self._failed = False
 
     def write(self, data: bytes) -> None:
-        """Adds data, and writes the file if this was last done more than a minute ago."""
+        """Appends data, and writes the file if the last write was more than a minute ago."""
         self._content += data
         if time.monotonic() - self._time >= SECONDS_BETWEEN_WRITES:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the file if anything was added to it, or else keeps that and warns."""
+        """Writes the file if data was added; if that fails, warns and keeps the data."""
         if self._written == len(self._content):
             return
         try:
@@ -53,7 +53,7 @@ class BucketFile:
         self._time = time.monotonic()
 
     def close(self) -> None:
-        """Writes what is left, or else prints where it ends."""
+        """Writes the remaining data, or warns how many bytes are missing."""
         self.flush()
         if self._written < len(self._content):
             left = len(self._content) - self._written

@@ -1,4 +1,4 @@
-"""How checkpoints become complete on a file system and in a bucket, and how they are removed."""
+"""Finalization and removal of checkpoints on a file system and in a bucket."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from snnjax.weights.steps import METADATA_FILE, checkpoint_steps, is_step_name
 def durable(
     beside: Sequence[Path], then: Callable[[], None]
 ) -> type[atomicity.AtomicRenameTemporaryPath]:
-    """Returns the way a checkpoint becomes complete: on the disk before and after its renaming.
+    """Returns a class that completes a checkpoint: it is synced before and after its renaming.
 
     Args:
-      beside: the files that have to be on the disk, too.
-      then: the function to call once that is so.
+      beside: the other files that have to be on disk first.
+      then: a function that is called once the checkpoint is complete.
     """
 
     class Durable(atomicity.AtomicRenameTemporaryPath):
@@ -33,7 +33,7 @@ def durable(
                 with contextlib.suppress(FileNotFoundError):
                     sync(path)
             sync_tree(self.get())
-            await super().finalize()  # Which adds a file.
+            await super().finalize()  # This adds a file.
             sync_tree(self.get_final())
             sync(self.get_final().parent)
             then()
@@ -44,11 +44,11 @@ def durable(
 def committed(
     check: Callable[[], None], then: Callable[[], None]
 ) -> type[atomicity.CommitFileTemporaryPath]:
-    """Returns the way a checkpoint in a bucket becomes complete: by what is written last.
+    """Returns a class that completes a checkpoint in a bucket by an object that is written last.
 
     Args:
-      check: the function to call before that, which raises an error if it must not become so.
-      then: the function to call once it is.
+      check: a function that is called first, and raises an error to keep it incomplete.
+      then: a function that is called once the checkpoint is complete.
     """
 
     class Committed(atomicity.CommitFileTemporaryPath):
@@ -61,7 +61,7 @@ def committed(
 
 
 def remove(folder: Path) -> None:
-    """Removes a checkpoint; if this is cut short, what is left of it in a bucket is none."""
+    """Removes a checkpoint; in a bucket, an interrupted removal leaves no valid checkpoint."""
     if in_bucket(folder):
         (folder / METADATA_FILE).unlink(missing_ok=True)
         cast(Any, folder).rmtree(missing_ok=True)
@@ -70,13 +70,13 @@ def remove(folder: Path) -> None:
 
 
 def tidy(directory: Path) -> Iterator[Path]:
-    """Removes checkpoints that were left unfinished, and sets aside what only has their name.
+    """Removes unfinished checkpoints, and renames other files with the name of a checkpoint.
 
     Args:
       directory: the folder of the checkpoints.
 
     Yields:
-      The paths that are set aside.
+      Each path that is renamed.
     """
     for path in _entries(directory):
         if atomicity.TMP_DIR_SUFFIX in path.name:
@@ -87,7 +87,7 @@ def tidy(directory: Path) -> Iterator[Path]:
         if not is_step_name(path.name) or int(path.name) in complete:
             continue
         if in_bucket(path):
-            # An unfinished checkpoint has its final name there.
+            # In a bucket, an unfinished checkpoint has its final name.
             remove(path)
         else:
             yield path
@@ -102,7 +102,7 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def set_aside(path: Path) -> None:
-    """Gives a file or folder another name, under which it does not count, and is not removed."""
+    """Renames a file or folder, so that it neither counts as a checkpoint nor is removed."""
     number, free = 1, path.with_name(f'{path.name}.unreadable')
     while free.exists():
         number += 1
@@ -111,7 +111,7 @@ def set_aside(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | str | None:
-    """Returns what tells a folder from another one of its name; None if there is none."""
+    """Returns an identity that a recreated folder of this name would not have; None if missing."""
     if in_bucket(path):
         return lease_token(path)
     try:

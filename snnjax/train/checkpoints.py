@@ -1,4 +1,4 @@
-"""Checkpoints of a run, written while training goes on."""
+"""Checkpoints of a run, written in the background."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from snnjax.weights.steps import (
 
 
 class CheckpointError(UserError):
-    """Checkpoints that cannot be read or written, or are of another model; the message says why."""
+    """Checkpoints that cannot be read or written, or belong to another model."""
 
 
 class CheckpointWriteError(CheckpointError):
-    """A checkpoint that could not be written, on a disk that is full, for example."""
+    """A checkpoint that could not be written, for example because the disk is full."""
 
     exit_status = EXIT_FAILED
 
 
 class Restored(NamedTuple):
-    """What a checkpoint holds: its step, the state, and plain numbers for data and metrics."""
+    """The content of a checkpoint: step, state, and the position of the data and the metrics."""
 
     step: int
     state: TrainState
@@ -53,15 +53,16 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of a work directory: the newest few, and the best one.
 
-    A checkpoint holds the state and the position in the data, and counts only once it is complete
-    and on the disk: a process that dies while writing, or a power loss, leaves the ones before as
-    they were. Use as a context manager; leaving it waits for what is being written.
+    A checkpoint holds the state and the position in the data. It counts only once it is complete
+    and on disk, so a crash or a power loss does not affect earlier checkpoints. Use this class as a
+    context manager; leaving it waits until the last checkpoint is written.
 
     Args:
-      directory: the folder of the checkpoints in the work directory, made where it is missing.
-      keep: how many of the newest to keep, see `kept`.
-      is_due: a function of a step: whether every run has a checkpoint of it, stopped or not.
-      beside: the files that have to be on the disk as well before a checkpoint counts.
+      directory: the folder of the checkpoints in the work directory, created if it is missing.
+      keep: the number of newest checkpoints to keep, see `kept`.
+      is_due: a function that returns whether every run writes a checkpoint at a given step, even if
+        it is not stopped there.
+      beside: the files that also have to be on disk before a checkpoint counts.
     """
 
     def __init__(
@@ -101,8 +102,8 @@ class Checkpoints:
             with self._writing():
                 self._checkpointer.close()
         elif jax.process_count() == 1:
-            # Of several processes, one may be gone that the writing waits for.
-            with contextlib.suppress(Exception):  # There is an error already.
+            # With several processes, closing could wait for one that has died.
+            with contextlib.suppress(Exception):  # The first error is the one to report.
                 self._checkpointer.close()
 
     def save(
@@ -112,16 +113,17 @@ class Checkpoints:
         position: dict[str, Any],
         evaluation: dict[str, float] | None = None,
     ) -> None:
-        """Begins to write a checkpoint; returns once ``state`` may be given away.
+        """Starts to write a checkpoint; returns once the buffers of ``state`` may be donated.
 
         Args:
-          step: its number; one that is there already is left alone.
-          state: to be continued from.
-          position: plain numbers by name that stand for the data and the metrics.
-          evaluation: of this state; the checkpoint of the highest ``eval/accuracy`` is kept.
+          step: the step of the checkpoint. An existing checkpoint of this step is left as it is.
+          state: the state to save.
+          position: the position of the data and the metrics, plain numbers by name.
+          evaluation: the metrics of this state, or None. The checkpoint with the highest
+            ``eval/accuracy`` is kept.
 
         Raises:
-          CheckpointWriteError: if this one, or the one before, cannot be written.
+          CheckpointWriteError: if this checkpoint or the previous one cannot be written.
         """
         self._begun = time.monotonic()
         if step in self._evaluations:
@@ -141,14 +143,14 @@ class Checkpoints:
         self._evaluations = {s: e for s, e in evaluations.items() if s not in self._superseded}
 
     def are_due(self, every_minutes: float) -> bool:
-        """Returns whether the last one was begun, or this run, so many minutes ago; 0 for never."""
+        """Returns whether the last checkpoint, or this run, began so long ago; 0 for never."""
         return 0 < every_minutes * 60 <= time.monotonic() - self._begun
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        # Whatever Orbax, TensorStore and the system have for a disk that is full, or gone.
+        # Orbax, TensorStore and the system raise many kinds of errors for a full or missing disk.
         except Exception as error:
             if jax.process_count() > 1 and processes.is_peer_failure(error):
                 raise
@@ -162,7 +164,7 @@ class Checkpoints:
             ) from error
 
     def _check_workdir(self) -> None:
-        """Raises CheckpointWriteError if the work directory has gone: it would be made anew."""
+        """Raises CheckpointWriteError if the work directory is gone; Orbax would recreate it."""
         workdir = self._directory.parent
         if identity(workdir) != self._workdir:
             raise CheckpointWriteError(
@@ -174,7 +176,7 @@ class Checkpoints:
             )
 
     def _remove_superseded(self) -> None:
-        """Removes older checkpoints, in the first process; one that cannot be is left and told."""
+        """Removes superseded checkpoints, and warns about those that cannot be removed."""
         for step in sorted(self._superseded):
             try:
                 remove(self._directory / str(step))
@@ -182,7 +184,7 @@ class Checkpoints:
                 _say(f'the old checkpoint of step {step} cannot be removed: {_first_line(error)}')
 
     def steps(self) -> list[int]:
-        """Returns the steps of all checkpoints once those that are being written are complete."""
+        """Waits until all checkpoints are written, and returns their steps."""
         with self._writing():
             self._checkpointer.wait_until_finished()
         return sorted(self._evaluations)
@@ -192,15 +194,16 @@ class Checkpoints:
     ) -> Restored | None:
         """Restores the newest checkpoint that all processes can read; None if there is none at all.
 
-        Those that cannot be read are said, and set aside as ``STEP.unreadable``.
+        Checkpoints that cannot be read are reported, and renamed to ``STEP.unreadable``.
 
         Args:
-          like: of the step of a checkpoint, the state to restore in the form of, with a
+          like: a function of the checkpoint's step that returns a template of the state, with a
             ``jax.ShapeDtypeStruct`` and its sharding for each array.
-          within: the steps that count; None for all.
+          within: the range of steps to consider; None for all.
 
         Raises:
-          CheckpointError: for one of another model or optimiser, or where none can be read.
+          CheckpointError: if a checkpoint belongs to another model or optimizer, or none can be
+            read.
         """
         left = [step for step in self.steps() if within is None or step in within]
         newest, unreadable = left, dict[int, str]()
@@ -220,7 +223,7 @@ class Checkpoints:
         return None
 
     def _try(self, step: int, like: Callable[[int], TrainState]) -> tuple[Restored | None, str]:
-        """Returns what a checkpoint holds, or None and why this process cannot read it."""
+        """Returns the content of a checkpoint, or None, and a reason why it cannot be read."""
         try:
             found = self._described(step)
             form = like(step)
@@ -228,17 +231,17 @@ class Checkpoints:
             return Restored(step, *self.restore(step, form)), 'another process cannot read it'
         except CheckpointError:
             raise
-        # Orbax and TensorStore have errors of many kinds for files that are damaged.
+        # Orbax and TensorStore raise many kinds of errors for damaged files.
         except Exception as error:
             reason = _first_line(error)
-            # The first one says its own reasons when it passes the checkpoint over.
+            # The first process reports its own reason in `_pass_over`.
             if not processes.is_first():
                 index = jax.process_index()
                 warn(f'process {index} cannot read the checkpoint of step {step}: {reason}')
             return None, reason
 
     def _pass_over(self, steps: Sequence[int], reasons: Mapping[int, str], instead: int) -> None:
-        """Sets checkpoints aside that not all processes can read, and says which counts instead."""
+        """Renames checkpoints that not all processes can read, and reports the one used."""
         for step in reversed(steps):
             reason = reasons.get(step, 'another process does not find it')
             _say(f'the checkpoint of step {step} cannot be read: {reason}')
@@ -253,11 +256,11 @@ class Checkpoints:
         """Restores the state and the position of a checkpoint.
 
         Args:
-          step: its number.
-          like: a state to restore in the form of, of arrays, or with a ``jax.ShapeDtypeStruct``
-            and its sharding for each.
+          step: the step of the checkpoint.
+          like: a template of the state, with arrays, or with a ``jax.ShapeDtypeStruct`` and its
+            sharding for each.
         """
-        # Not by the checkpointer, which waits for the other processes: one of them may fail here.
+        # The checkpointer would wait for the other processes, one of which may fail here.
         folder = self._directory / str(step)
         state = ocp.StandardCheckpointHandler().restore(
             folder / 'state', args=ocp.args.StandardRestore(_fields(like))
@@ -269,11 +272,11 @@ class Checkpoints:
 
     def _described(self, step: int) -> dict[str, str]:
         path = self._directory / str(step) / 'state'
-        json.loads((path / '_METADATA').read_text())  # Without it Orbax makes up another form.
+        json.loads((path / '_METADATA').read_text())  # Without it, Orbax guesses the form.
         return _described(read_metadata(path))
 
     def _check_form(self, step: int, found: Mapping[str, str], like: TrainState) -> None:
-        """Raises CheckpointError if a checkpoint has other arrays than ``like``."""
+        """Raises CheckpointError if the arrays of a checkpoint differ from those of ``like``."""
         expected = _described(_fields(like))
         different = [
             f'{name}: {found.get(name, "missing")}, expected {expected.get(name, "none")}'
@@ -284,7 +287,7 @@ class Checkpoints:
             more = f'\n  and {len(different) - 8} more' if len(different) > 8 else ''
             raise CheckpointError(
                 f'the checkpoint of step {step} in {self._directory} is of another model, data set '
-                'or optimiser:\n  ' + '\n  '.join(different[:8]) + more
+                'or optimizer:\n  ' + '\n  '.join(different[:8]) + more
             )
 
 
@@ -293,13 +296,13 @@ def kept(
 ) -> set[int]:
     """Returns the steps of the checkpoints to keep.
 
-    These are the newest ``keep`` that every run writes, the best, and the newest of all: a run that
-    is stopped again and again keeps what it has to go back to.
+    These are the newest ``keep`` checkpoints that every run writes, the best one, and the newest of
+    all. Thus a run that is stopped repeatedly keeps the checkpoints for a rollback.
 
     Args:
-      evaluations: of the checkpoints that there are, by step; None for one without.
-      keep: the number of those that are due to keep.
-      is_due: a function of a step: whether every run has a checkpoint of it.
+      evaluations: the metrics of each existing checkpoint by step; None without evaluation.
+      keep: the number of due checkpoints to keep.
+      is_due: a function that returns whether every run writes a checkpoint at a given step.
     """
     due = sorted(filter(is_due, evaluations))
     best = best_step(evaluations)
@@ -317,7 +320,7 @@ def _read_evaluations(directory: Path) -> dict[int, dict[str, float] | None]:
 
 
 def _newest_of_all(steps: Collection[int]) -> int | None:
-    """The newest step up to which all processes find one; None if one of them finds none."""
+    """Returns the smallest of the processes' newest steps; None if a process finds none."""
     newest = int(_of_each_process(max(steps, default=-1)).min())
     return None if newest < 0 else newest
 
@@ -338,7 +341,7 @@ def _wait_for_all(name: str) -> None:
 
 
 def _is_full(error: BaseException | None) -> bool:
-    """Returns whether an error comes of a disk without room."""
+    """Returns whether an error was caused by a full disk."""
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     words = ['RESOURCE_EXHAUSTED', *map(os.strerror, numbers)]
     return any(word in str(cause) for cause in processes.causes(error) for word in words)
@@ -355,10 +358,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _described(tree: Mapping[str, Any]) -> dict[str, str]:
-    """Shape and dtype of each array of a state by its name."""
+    """Returns the shape and dtype of each array of a state by its name."""
     return {name: f'{tuple(leaf.shape)} {leaf.dtype}' for name, leaf in by_name(tree).items()}
 
 
 def _fields(state: TrainState) -> dict[str, Any]:
-    """What there is of a state: a field that a run does not use is not in its checkpoints."""
+    """Returns the fields of a state that are not None; checkpoints hold only these."""
     return {name: value for name, value in state._asdict().items() if value is not None}

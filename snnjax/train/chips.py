@@ -48,6 +48,6 @@ def chip_of(device_kind: str) -> Chip | None:
     """Returns the chip of a device, or None if it is not known.
 
     Args:
-      device_kind: The attribute of that name of a `jax.Device`, for example 'NVIDIA H200'.
+      device_kind: the attribute of that name of a `jax.Device`, for example 'NVIDIA H200'.
     """
     return next((chip for name, chip in _KINDS.items() if device_kind.startswith(name)), None)

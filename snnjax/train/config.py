@@ -16,8 +16,8 @@ from snnjax.models.registry import NETWORKS, option_fields
 from snnjax.spelling import did_you_mean
 from snnjax.train.renamed_keys import RenamingConfigDict
 
-# Keys that may change when a run is continued: they change nothing of what it computes from photos
-# that can be decoded and numbers that are finite.
+# Keys that may change when a run is resumed. They do not affect the results as long as all photos
+# can be decoded and all numbers are finite.
 RUNTIME_KEYS = (
     'data.dir',
     'data.workers',
@@ -37,78 +37,84 @@ RUNTIME_KEYS = (
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """Every key that training reads, with the value it has where an experiment says nothing.
+    """Returns every key that training reads, with its default value.
 
-    Keys whose value is None are left to the model or the data set.
+    A key with the value None takes the default of the model or the data set.
     """
     return RenamingConfigDict(
         {
-            # Modules of your own that are imported before names are looked up, with commas between:
-            # they add to `NEURONS`, `BLOCKS`, `OPTIMIZERS` and other tables.
+            # Your own modules, separated by commas. They are imported first, and may add
+            # entries to `NEURONS`, `BLOCKS`, `OPTIMIZERS` and other tables. '': none.
             'imports': '',
-            # Of the initial parameters, the order of the images and their augmentation.
+            # The seed of the initial parameters, the order of the images, and their augmentation.
             'seed': 0,
-            # Whether GPUs have to compute the same bits at each start, without trying which kernels
-            # are fast and without those that add in a changing order; others do so anyway.
+            # Make GPUs compute the same bits at each start: no autotuning of kernels, and
+            # no kernels that add in a varying order. Other devices are deterministic anyway.
             'deterministic': False,
-            # Of the training set.
+            # The number of passes over the training set.
             'epochs': 100,
-            # Images in a step, over all devices.
+            # The number of images in a training step, over all devices.
             'batch_size': 100,
+            # The number of images in an evaluation batch, over all devices.
             'eval_batch_size': 500,
-            # Parts that a batch is computed in, one after the other, to save memory; the statistics
-            # of batch normalisation are then those of a part.
+            # The number of parts of a batch that are computed in sequence, to save memory.
+            # Batch normalization then uses the statistics of one part. 1: the whole batch at once.
             'microbatches': 1,
-            # Steps that the devices take in a loop of their own, without waiting for the host;
-            # fewer where something is written before. All numbers come to the same, bit for bit.
-            # 0 is no loop on CPUs, where a step may be rounded otherwise by itself, and elsewhere
-            # as many steps as 64 MiB of batches allow, up to 32.
+            # The number of steps that the devices take in one compiled loop, without waiting for
+            # the host. A loop ends early when something has to be written. All values above 0 give
+            # the same results, bit for bit. 0: on CPUs, no loop, which may round differently;
+            # elsewhere, as many steps as fit into 64 MiB of batches, up to 32.
             'steps_per_call': 0,
-            # Devices that share the parameters and the optimiser's state, each with a part of them;
-            # with 1, each device has all.
+            # The number of devices over which the parameters and the optimizer state are divided.
+            # 1: each device holds all of them.
             'fsdp': 1,
-            # 'cross_entropy', 'mse' or 'tet', see `snnjax.train.losses`.
+            # The loss: 'cross_entropy', 'mse' or 'tet', see `snnjax.train.losses`.
             'loss': 'cross_entropy',
+            # The probability that is spread evenly over all classes of the target. 0: no smoothing.
             'label_smoothing': 0.0,
-            # Of an exponential average of the weights over the steps, which is then what is
-            # evaluated; 0 for none.
+            # The decay per step of an exponential moving average of the weights. The average is
+            # then what is evaluated. 0: no average.
             'ema_decay': 0.0,
-            # A folder of weights, or the work directory of another run, to start from instead of
-            # initial parameters.
+            # The initial weights: a folder of weights, or the work directory of another run.
+            # '': new parameters.
             'init_from': '',
-            # Whether the classifier starts anew where those weights have another number of classes.
+            # Initialize the classifier anew if the weights of `init_from` have another number of
+            # classes.
             'reset_head': False,
-            # Training that comes first, in phases by name and in the order in which they are
-            # written: each is the run as configured here but for the keys of its own, as in
-            # `earlier_phases.t1 = {'epochs': 200, 'model': {'num_steps': 1}}`, and begins with the
-            # weights of the one before. The run itself is the last.
+            # The phases that are trained before the run itself, by name and in the written order.
+            # A phase has this configuration, except for the keys that it sets itself, for example
+            # `earlier_phases.t1 = {'epochs': 200, 'model': {'num_steps': 1}}`. Each phase begins
+            # with the weights of the previous one. {}: no earlier phase.
             'earlier_phases': {},
-            # The name, and every option of `create_model`.
+            # The name of the network, the number of time steps, and all options of `create_model`.
             'model': _model_options() | {'name': 'ms_resnet20', 'num_steps': 4},
-            # `snnjax.data.DataOptions`, explained there.
+            # The data set and the augmentation; `snnjax.data.DataOptions` documents the keys.
             'data': dataclasses.asdict(DataOptions()),
             'optimizer': _optimizer(),
-            # Steps between two lines of training metrics.
+            # The number of steps between two lines of training metrics.
             'log_every': 50,
-            # What they are sent to beside metrics.jsonl and TensorBoard: wandb, mlflow or trackio,
-            # or several of them with commas between.
+            # The services that get the metrics, in addition to metrics.jsonl and TensorBoard:
+            # wandb, mlflow or trackio, separated by commas. '': none.
             'loggers': '',
-            # Write with them the norm of the gradient by the parameters of each block.
+            # Write the gradient norm of each block with the training metrics.
             'gradient_norms': False,
-            # What is done about a step whose loss, gradient or statistics are not finite: 'stop';
-            # 'skip', go on with the next images and the weights before it; 'rollback', go on with
-            # them and the weights of the checkpoint before.
+            # The reaction to a step whose loss, gradient or statistics are not finite: 'stop' ends
+            # training; 'skip' continues after its images, with the weights before the step;
+            # 'rollback' continues after its images, with the weights of the last checkpoint.
             'on_non_finite': 'stop',
-            # Such steps in a phase before training stops nevertheless.
+            # The largest number of such steps in a phase; with more, training stops.
             'max_non_finite': 10,
-            # Epochs between two evaluations; the last epoch is always evaluated.
+            # The number of epochs between two evaluations. The last epoch is always evaluated.
             'eval_every_epochs': 1,
             'checkpoint': {
-                # Steps between two checkpoints, beside the one after each evaluation; 0 for none.
+                # The number of steps between two checkpoints, in addition to the one after each
+                # evaluation. 0: only after evaluations.
                 'every_steps': 0,
-                # Likewise minutes; only the newest of these is kept, as where a run was stopped.
+                # The time between two checkpoints, in minutes. Only the newest of these is kept,
+                # like the checkpoint of a run that was stopped. 0: no checkpoints by time.
                 'every_minutes': 0.0,
-                # Checkpoints that are kept, beside the one of the best evaluation.
+                # The number of newest checkpoints that are kept, in addition to the one with the
+                # best evaluation.
                 'keep': 2,
             },
         }
@@ -116,37 +122,42 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def _optimizer() -> ml_collections.ConfigDict:
+    """Returns the default values of the ``optimizer`` section."""
     return RenamingConfigDict(
         {
-            # A key of `snnjax.train.optimizers.OPTIMIZERS`: 'sgd', 'adam', 'adamw', 'lamb',
-            # 'lion', or one of your own.
+            # The optimizer, a key of `snnjax.train.optimizers.OPTIMIZERS`: 'sgd', 'adam', 'adamw',
+            # 'lamb', 'lion', or your own.
             'name': 'sgd',
-            # At its peak.
+            # The learning rate after the warm-up, which is the highest of the run.
             'learning_rate': 0.1,
-            # Epochs of linear increase from zero, before the schedule.
+            # The number of epochs in which the learning rate grows linearly from zero, before the
+            # schedule begins. 0: no warm-up.
             'warmup_epochs': 0.0,
-            # A key of `snnjax.train.optimizers.SCHEDULES`: 'cosine', which ends at zero,
-            # 'step' or 'constant', or one of your own; and further options of it, as
-            # {'epochs': (100, 150), 'factor': 0.1} of 'step'.
+            # The schedule of the learning rate, a key of `snnjax.train.optimizers.SCHEDULES`:
+            # 'cosine' (ends at zero), 'step', 'constant', or your own.
             'schedule': 'cosine',
+            # Further options of the schedule, such as {'epochs': (100, 150), 'factor': 0.1} for
+            # 'step'.
             'schedule_options': {},
-            # Share of the mean gradient that a step keeps; the first beta of Adam and its kin.
+            # The momentum of 'sgd': the share of the accumulated gradient that each step keeps. The
+            # first beta of the other optimizers. 0: no momentum.
             'momentum': 0.9,
-            # Of 'sgd' and 'adam' half the factor of the squared norm of all parameters in the
-            # loss: `weight_decay * parameter` is added to the gradient. Of 'adamw', 'lamb' and
-            # 'lion' apart from the gradient, and of kernels only.
+            # The factor of weight decay. 'sgd' and 'adam' use an L2 penalty on all parameters:
+            # `weight_decay * parameter` is added to the gradient. 'adamw', 'lamb' and 'lion' decay
+            # the kernels only, decoupled from the gradient. 0: no decay.
             'weight_decay': 1e-4,
-            # Further options of the optimizer, as {'b2': 0.95} of 'adamw'.
+            # Further options of the optimizer, such as {'b2': 0.95} for 'adamw'.
             'options': {},
-            # The norm that a gradient is scaled down to where it is larger; 0 for none.
+            # The largest norm of the gradient; a larger gradient is scaled down to it. 0: no
+            # clipping.
             'grad_clip_norm': 0.0,
         }
     )
 
 
 def _model_options() -> dict[str, Any]:
-    """None for each option of the networks, of the option's type; {} for further options."""
-    # What the data set and the loss say is not an option of its own.
+    """Returns a typed None for each option of the networks, and {} for mappings of options."""
+    # The data set and the loss determine these, except for num_steps, which has its own default.
     elsewhere = ('num_steps', 'num_classes', 'in_channels', 'step_logits')
     text = ('dtype', 'scan_layers')
     return {
@@ -159,7 +170,7 @@ def _model_options() -> dict[str, Any]:
     }
 
 
-# What a value of a type is called.
+# The description of a value of each type, for error messages.
 KINDS: dict[type, str] = {
     bool: 'true or false',
     int: 'a whole number',
@@ -170,7 +181,7 @@ KINDS: dict[type, str] = {
 
 
 def optional_keys(config: ml_collections.ConfigDict) -> set[str]:
-    """Returns the keys that may be None: those left to the model, and others that are None."""
+    """Returns the keys that may be None: those that are None in the defaults or in ``config``."""
     return {
         key
         for known in (default_config(), config)
@@ -180,11 +191,11 @@ def optional_keys(config: ml_collections.ConfigDict) -> set[str]:
 
 
 def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDict:
-    """Reads what stands behind the colon in ``--config=configs/X.py:depth=20,recipe=authors``.
+    """Parses the text after the colon in ``--config=configs/X.py:depth=20,recipe=authors``.
 
     Args:
-      arguments: ``key=value`` pairs with commas between them.
-      **defaults: the known keys; a value is read as the type of its default.
+      arguments: the ``key=value`` pairs, separated by commas.
+      **defaults: the known keys and their defaults; a value is read as the type of its default.
 
     Raises:
       ConfigError: for an unknown key, or a value of another type.
@@ -208,14 +219,23 @@ def parse_arguments(arguments: str, **defaults: Any) -> ml_collections.ConfigDic
 
 
 def choose(kind: str, name: str, choices: Mapping[str, Any]) -> Any:
-    """``choices[name]``; ConfigError with the near names where there is none."""
+    """Returns ``choices[name]``.
+
+    Args:
+      kind: the kind of choice, for the message.
+      name: the name of the choice.
+      choices: the known choices by name.
+
+    Raises:
+      ConfigError: if the name is unknown; the message suggests similar names.
+    """
     if name not in choices:
         raise ConfigError(f'unknown {kind} {name!r}; {did_you_mean(name, choices)}')
     return choices[name]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """``{'model': {'name': 'x'}}`` -> ``{'model.name': 'x'}``."""
+    """Flattens a configuration: ``{'model': {'name': 'x'}}`` becomes ``{'model.name': 'x'}``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping | ml_collections.ConfigDict):
@@ -228,14 +248,14 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], free: Sequence[str] = RUNTIME_KEYS
 ) -> list[str]:
-    """Returns a line ``key: old -> new`` for each key that makes it another run.
+    """Returns a line ``key: old -> new`` for each key whose change makes it another run.
 
-    A key that was not there yet when a run began stood for what is the default now.
+    Keys missing from an old configuration take today's defaults.
 
     Args:
       old: the configuration of the run.
-      new: the one to compare with it.
-      free: keys that may differ, each with those inside of it.
+      new: the configuration to compare with it.
+      free: the keys that may differ, including the keys inside of them.
     """
     orders = [phase_names(config.get('earlier_phases', {})) for config in (old, new)]
     old, new = flatten(default_config()) | flatten(old), flatten(new)
@@ -251,16 +271,16 @@ def differences(
 
 
 def _without_phase(key: str) -> str:
-    """``earlier_phases.NAME.epochs`` -> ``epochs``."""
+    """Removes the phase from a key: ``earlier_phases.NAME.epochs`` becomes ``epochs``."""
     return key.split('.', 2)[2] if key.startswith('earlier_phases.') else key
 
 
 def _is_within(key: str, other: str) -> bool:
-    """Whether a key is another one, or one of those inside of it."""
+    """Returns whether a key equals another one, or is inside of it."""
     return key == other or key.startswith(other + '.')
 
 
-# Keys that hold further keys, whatever function they are options of.
+# Keys that hold options of a function, whose names depend on the function.
 OPEN_KEYS = (
     'model.activation_options',
     'model.neuron_options',
@@ -268,18 +288,20 @@ OPEN_KEYS = (
     'optimizer.schedule_options',
 )
 
-# Keys that matter until a run has a checkpoint of its own.
+# Keys that matter only until the run has a checkpoint of its own.
 START_KEYS = ('init_from', 'reset_head')
 
-# Keys that a phase cannot have of its own.
+# Keys that a phase cannot set for itself.
 _OF_THE_RUN = (*START_KEYS, 'earlier_phases', 'checkpoint', 'fsdp', 'imports', 'loggers')
 
 
 def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
-    """The configuration of each phase of a run by its name, in order; that of the last is ''.
+    """Returns the configuration of each phase of a run by name, in order.
+
+    The last phase, which is the run itself, has the name ''.
 
     Raises:
-      ConfigError: for a phase with a key that is none, or with a value of another type.
+      ConfigError: if a phase has an unknown key, or a value of another type.
     """
     last = config.copy_and_resolve_references()
     with last.unlocked():
@@ -316,27 +338,27 @@ def phase_configs(config: ml_collections.ConfigDict) -> dict[str, ml_collections
 
 
 def phase_names(phases: Mapping[str, Any] | ml_collections.ConfigDict) -> list[str]:
-    """Returns the names of phases in the order in which they are written."""
+    """Returns the names of phases in the order in which they were written."""
     if isinstance(phases, ml_collections.ConfigDict):
-        # Its own order is the alphabet's.
+        # Iterating over a ConfigDict sorts the keys; its JSON keeps their order.
         return list(json.loads(phases.to_json_best_effort()))
     return list(phases)
 
 
 def logger_names(config: ml_collections.ConfigDict) -> list[str]:
-    """The names in ``loggers``."""
+    """Returns the names in ``loggers``."""
     return [name for name in config.loggers.split(',') if name]
 
 
 def describe_split(split: str) -> str:
-    """Says how training and test examples are divided, where that is not official."""
+    """Returns a description of a split into training and test examples; '' for the official one."""
     return '' if split == 'official' else f', split {split}'
 
 
 def model_options(config: ml_collections.ConfigDict) -> tuple[str, dict[str, Any]]:
-    """Returns name and options of the model of a configuration, as `create_model` takes them.
+    """Returns the name and the options of the configured model, as `create_model` takes them.
 
-    Classes and channels, which are those of the data set, are not among them.
+    The numbers of classes and channels are not included, since the data set determines them.
     """
     values = {
         key: value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
@@ -344,7 +366,7 @@ def model_options(config: ml_collections.ConfigDict) -> tuple[str, dict[str, Any
     }
     options = {key: value for key, value in values.items() if value is not None and value != {}}
     if 'scan_layers' in options:
-        # True and false are words on the command line, where 'auto' may stand, too.
+        # The option is text, since it may also be 'auto'.
         word = options['scan_layers']
         options['scan_layers'] = {'true': True, 'false': False}.get(word, word)
     return options.pop('name'), options

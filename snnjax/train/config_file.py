@@ -1,4 +1,4 @@
-"""Config files: how one is called, and what a command line changes of it."""
+"""Calls of config files, and changes of their keys on the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ml_collections
 
 PACKAGED = 'snnjax:'
-"""What the name of a config file that comes with the package begins with."""
+"""The prefix of the config files that come with the package."""
 
 _FOLDER = Path(__file__).parents[1] / 'configs'
 
@@ -36,11 +36,11 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
 
     Args:
       given: ``FILE``, ``FILE:ARGUMENTS`` or ``snnjax:NAME:ARGUMENTS``, see `split_config`.
-      changes: of its keys, ``--config.KEY=VALUE`` each. The last one of a key counts. A key that
-        may be left open is so again with ``None``.
+      changes: the changes of keys, each ``--config.KEY=VALUE``. The last change of a key counts.
+        The value ``None`` resets an optional key.
 
     Raises:
-      ConfigError: if the file fails, or a change is of no key or of another type.
+      ConfigError: if the file fails, or a change has an unknown key or a value of another type.
     """
     import ml_collections
     from ml_collections import config_flags
@@ -86,14 +86,14 @@ def read_config(given: str, changes: Iterable[str] = ()) -> ml_collections.Confi
 
 
 def _of_function(key: str) -> bool:
-    """Tells if a key is an option of a function, which no configuration has to know."""
+    """Returns whether a key is an option of a function, which needs no default."""
     from snnjax.train.config import OPEN_KEYS
 
     return any(key.startswith(f'{other}.') for other in OPEN_KEYS)
 
 
 def _value_of(text: str) -> Any:
-    """Returns the value of an option: a number, numbers in brackets, true, false, or else text."""
+    """Parses the value of an option: a Python literal, true, false, or else text."""
     words = {'true': True, 'false': False, 'True': True, 'False': False}
     if text in words:
         return words[text]
@@ -106,7 +106,7 @@ def _value_of(text: str) -> Any:
 def split_config(given: str) -> tuple[Path, str]:
     """Returns the file and the arguments of ``FILE:ARGUMENTS``, or of ``snnjax:NAME:ARGUMENTS``.
 
-    A colon may be part of the path: the longest path that is a file is taken, or else what stands
+    A colon may be part of the path: the longest path that is a file is taken, or else the text
     before the first colon. ``snnjax:cifar10`` is ``cifar10.py`` of the files that come with the
     package, unless there is a file of that path.
 
@@ -135,23 +135,23 @@ def _packaged(name: str) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    # Unlike that of pathlib it has an answer for names that are too long.
+    # Unlike `Path.is_file`, this returns false for names that are too long.
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def call_config_file(path: Path, function: str, arguments: str = '') -> Mapping[str, Any]:
-    """Calls a function of a config file: it returns a configuration, or the runs of a sweep.
+    """Calls a function of a config file that returns a configuration, or the runs of a sweep.
 
-    As in a script, the modules in the folder of the file can be imported in it.
+    As in a script, the file can import the modules in its folder.
 
     Args:
-      path: of the file.
-      function: its name. Its keyword arguments are those of the command line, of the type of their
-        defaults; one that has a single argument called ``arguments`` is given their text.
-      arguments: ``key=value`` pairs with commas between them.
+      path: the path of the file.
+      function: the name of the function. It gets the arguments as keyword arguments, of the types
+        of its defaults. If its only argument is called ``arguments``, it gets their text.
+      arguments: the ``key=value`` pairs, separated by commas.
 
     Raises:
-      ConfigError: where there is no such file or function, or it fails.
+      ConfigError: if the file or the function is missing or fails.
     """
     from ml_collections import ConfigDict
 
@@ -167,7 +167,7 @@ def call_config_file(path: Path, function: str, arguments: str = '') -> Mapping[
             result = _call(content[function], arguments)
     except ConfigError:
         raise
-    except Exception as error:  # Whatever is wrong in a file that somebody is just writing.
+    except Exception as error:  # A user's file may raise any error.
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         line = f' (line {frames[-1].lineno})' if frames else ''
         raise ConfigError(f'{path}: {type(error).__name__}: {error}{line}') from error
@@ -192,7 +192,7 @@ def _call(function: Callable[..., Any], arguments: str) -> Any:
 
 @contextlib.contextmanager
 def _imports_from(folder: Path) -> Iterator[None]:
-    """Finds modules in a folder first, and forgets those that came from it."""
+    """Imports modules from a folder first, and forgets them afterwards."""
     before, found = list(sys.path), dict(sys.modules)
     sys.path.insert(0, str(folder.absolute()))
     try:

@@ -1,4 +1,4 @@
-"""Values that a configuration cannot have, whatever its data set is."""
+"""Checks of configuration values that do not depend on the data set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from snnjax.train.optimizers import OPTIMIZERS, SCHEDULES, check_options
 from snnjax.train.state import SEEDS
 from snnjax.weights.source import find_weights
 
-# Steps, images and neurons are counted in this many bits, parameters are of this format.
+# The limits of int32, in which steps, images and neurons are counted, and of float32.
 _MOST_INT = 2**31 - 1
 
 
@@ -33,7 +33,7 @@ _MOST_FLOAT = 3.4e38
 
 
 def check_kinds(config: ml_collections.ConfigDict) -> None:
-    """Raises ConfigError for a key that is missing, or a value of another type or out of range."""
+    """Raises ConfigError if a key is missing, or a value has another type or is out of range."""
     default, values = default_config(), flatten(config)
     kinds = {
         key: default.model.get_type(key.removeprefix('model.')) if value is None else type(value)
@@ -49,7 +49,7 @@ def check_kinds(config: ml_collections.ConfigDict) -> None:
         if not _is_of(kind, value):
             raise ConfigError(f'{key}={value!r} must be {KINDS[kind]}')
         numbers = value if isinstance(value, tuple | list) else (value,)
-        # A seed has bits of its own.
+        # A seed may have 64 bits.
         if kind in (int, tuple) and key != 'seed' and any(abs(n) > _MOST_INT for n in numbers):
             raise ConfigError(f'{key}={value} must be at most {_MOST_INT:,}')
         if kind is float and not abs(value) <= _MOST_FLOAT:
@@ -60,7 +60,7 @@ def check_kinds(config: ml_collections.ConfigDict) -> None:
 
 
 def _is_of(kind: type, value: Any) -> bool:
-    """Whether a value is of the type of a key; whole numbers are numbers, lists are tuples."""
+    """Returns whether a value has a type; integers count as floats, and lists as tuples."""
     if kind is tuple:
         return isinstance(value, tuple | list) and all(_is_of(int, number) for number in value)
     if kind is float:
@@ -69,7 +69,7 @@ def _is_of(kind: type, value: Any) -> bool:
 
 
 def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Raises ConfigError for a value of a phase that cannot be, whatever its data set is."""
+    """Raises ConfigError for a value of a phase that is invalid for every data set."""
     values = flatten(config)
 
     def require(key: str, expected: str, holds: Callable[[Any], bool]) -> None:
@@ -130,8 +130,8 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
     policies = ('stop', 'skip', 'rollback')
     require('on_non_finite', f'one of {", ".join(policies)}', lambda value: value in policies)
     if config.on_non_finite == 'rollback':
-        # The one to go back to may be damaged.
-        expected = 'at least 2 where on_non_finite is rollback'
+        # The newest checkpoint may be damaged.
+        expected = 'at least 2 if on_non_finite is rollback'
         require('checkpoint.keep', expected, lambda value: value >= 2)
     require('steps_per_call', 'at most 10,000', lambda value: value <= 10_000)
     devices = f'the {count(num_devices, "device")}'
@@ -145,7 +145,7 @@ def check_values(config: ml_collections.ConfigDict, num_devices: int) -> None:
     if config.data.mixup or config.data.cutmix:
         require(
             'batch_size',
-            'a multiple of twice the number of processes: neighbours are mixed',
+            'a multiple of twice the number of processes: neighbors are mixed',
             lambda value: value % (2 * jax.process_count()) == 0,
         )
     find_weights(config.init_from)

@@ -1,4 +1,4 @@
-"""A run in words: at its start, and without training it."""
+"""Descriptions of a run, at its start and for a dry run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snnjax.train.state import count_parameters
 
 
 def describe_run(experiment: Experiment, start: int, notes: Sequence[str]) -> str:
-    """Model, data, steps and devices of a run at its start, in lines, with ``notes`` as more."""
+    """Returns lines about the model, data, steps and devices of a run, followed by ``notes``."""
     phases, last = experiment.phases, experiment.last
     config = last.config
     parameters = count_parameters(last.program.abstract_state().params)
@@ -40,7 +40,7 @@ def describe_run(experiment: Experiment, start: int, notes: Sequence[str]) -> st
 
 
 def describe_phase(phase: Phase) -> str:
-    """Says which phase begins, and up to which step it goes."""
+    """Returns a line about the phase that begins, and its last step."""
     return (
         f'{f"phase {phase.name}" if phase.name else "last phase"}: '
         f'{count(phase.config.epochs, "epoch")} at '
@@ -52,16 +52,16 @@ def describe_dry_run(config: ml_collections.ConfigDict, workdir: Path | None) ->
     """Makes the first batch and compiles the step of each phase; nothing is trained or written.
 
     Args:
-      config: of the run.
-      workdir: of a run that would be continued, to check that it is the same; None for none.
+      config: the configuration of the run.
+      workdir: the work directory of a run to resume, whose configuration has to match; or None.
 
     Returns:
-      In lines, what the run would begin with, its parameters by block, and for each phase the
-      arrays of a batch, what a step needs of the memory of a device, and how long compiling took.
+      The description of the run, its parameters by block, and for each phase the arrays of a batch,
+      the device memory for a step, and the compile time.
 
     Raises:
-      ConfigError: where the run cannot be; see `snnjax.train.loop.train`.
-      DatasetNotPreparedError: where the data has to be made first.
+      ConfigError: if the configuration is invalid; see `snnjax.train.loop.train`.
+      DatasetNotPreparedError: if the data set has to be prepared first.
     """
     experiment = open_experiment(config)
     check_config(workdir, config)

@@ -31,15 +31,15 @@ class DeviceImages:
     """Keeps training images on the devices and makes batches of them.
 
     Args:
-      images: A uint8 array (N, H, W, C), or (N, T, H, W, C) for frames of recordings.
-      crop_padding: The padding of `snnjax.data.transforms.augment.crop`, in pixels.
-      mesh: The devices.
-      divided: If true, each device holds a part of the images; otherwise each holds all.
+      images: a uint8 array (N, H, W, C), or (N, T, H, W, C) for frames of recordings.
+      crop_padding: the padding of `snnjax.data.transforms.augment.crop`, in pixels.
+      mesh: the devices.
+      divided: if true, each device holds a part of the images; otherwise each holds all.
 
     Attributes:
-      images: The images on the devices, uint8. Divided images are padded with black ones.
-      make_one: The compiled function ``(images, recipe) -> batch``.
-      make_several: The same for K batches at once, with arrays (K, B, ...).
+      images: the images on the devices, uint8. Divided images are padded with black ones.
+      make_one: the compiled function ``(images, recipe) -> batch``.
+      make_several: the same for K batches at once, with arrays (K, B, ...).
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DeviceImages:
         """Makes a batch, or several at once.
 
         Args:
-          recipe: The arrays of `snnjax.data.pipeline.TrainingBatches.recipe` on the devices, split
+          recipe: the arrays of `snnjax.data.pipeline.TrainingBatches.recipe` on the devices, split
             over the images; or those of several steps, (K, B, ...).
 
         Returns:
@@ -80,17 +80,17 @@ def place_images(
     """Copies the images of a split to the devices if the options and the memory allow it.
 
     Args:
-      split: The training images.
-      image_shape: The shape of one image.
-      on_device: The option ``data.on_device``. On CPUs 'auto' means 'false'.
-      mesh: The devices.
+      split: the training images.
+      image_shape: the shape of one image.
+      on_device: the option ``data.on_device``. On CPUs 'auto' means 'false'.
+      mesh: the devices.
 
     Returns:
       The images on the devices, or None if the host has to make the batches. Each device holds all
       images if they fit, and a part of them otherwise.
 
     Raises:
-      ConfigError: If ``on_device`` is 'true' and the images do not fit.
+      ConfigError: if ``on_device`` is 'true' and the images do not fit.
     """
     if on_device == 'false' or not _has_recipes(split):
         return None

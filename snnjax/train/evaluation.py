@@ -1,4 +1,4 @@
-"""Evaluation over every image of a split, once."""
+"""Evaluation on all images of a split."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def evaluate(
     *,
     shown: str = '',
 ) -> dict[str, float]:
-    """``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``: means over every image once.
+    """Returns ``eval/loss``, ``eval/accuracy`` and ``eval/firing_rate``, averaged over all images.
 
     Args:
-      inference: of the network.
-      variables: of the model, as they lie on the devices.
+      inference: the compiled functions of the network.
+      variables: the variables of the model, on the devices.
       split: the images.
-      batch_size: over all devices.
-      data: for ``workers`` and ``max_skipped``.
-      shown: text in front of a progress bar; '' for no bar.
+      batch_size: the number of images in a batch, over all devices.
+      data: the options of the data, of which ``workers`` and ``max_skipped`` are used.
+      shown: the text in front of a progress bar; '' for no bar.
 
     Returns:
-      The means; also ``eval/accuracy_top5`` where there are more than ten classes, and
-      ``eval/skipped`` where photos could not be decoded, and do not count.
+      The means; also ``eval/accuracy_top5`` with more than ten classes, and ``eval/skipped``, the
+      number of photos that could not be decoded and do not count, if it is not 0.
 
     Raises:
-      DecodeError: for a photo that cannot be decoded, or too many of them to skip.
+      DecodeError: if a photo cannot be decoded, or more of them than may be skipped.
     """
     batches = EvaluationBatches(
         split, batch_size, process_index=jax.process_index(), process_count=jax.process_count()

@@ -1,9 +1,9 @@
-"""Everything that a run needs, built once from its configuration: data sets, networks, programs.
+"""The data sets, networks and programs of a run, built once from its configuration.
 
-A run has phases: trainings one after the other, each from the weights of the one before. The paper
-trains at one time step first, and goes on at six (B.3). Most runs have a single phase. A run of
-several does what several commands with ``init_from`` would do, bit by bit, and can be interrupted
-anywhere.
+A run consists of phases, which are trained one after the other. Each begins with the weights of the
+previous one. The paper trains with one time step first, and then with six (B.3). Most runs have one
+phase. A run with several phases computes, bit for bit, what several commands with ``init_from``
+would, and can be interrupted anywhere.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from snnjax.train.state import count_parameters
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A training of its own: it begins with a new optimiser, and at its own step 0.
+    """A phase of a run, with its own optimizer state, and steps counted from 0.
 
     Attributes:
-      name: '' for the last one.
-      config: as if there were no other phase.
-      dataset: of its images.
-      batches: to train on.
-      test_split: to evaluate on.
-      program: what runs on the devices.
-      first_step: steps of the run before it.
-      first_epoch: epochs before it.
+      name: the name of the phase; '' for the last one.
+      config: the configuration of the phase, without other phases.
+      dataset: the data set.
+      batches: the training batches.
+      test_split: the test images.
+      program: the compiled functions.
+      first_step: the number of steps of the run before the phase.
+      first_epoch: the number of epochs of the run before the phase.
     """
 
     name: str
@@ -57,33 +57,33 @@ class Phase:
 
     @property
     def last_step(self) -> int:
-        """Steps of the run up to its end."""
+        """The number of steps of the run up to the end of the phase."""
         return self.first_step + len(self.batches)
 
     @property
     def periods(self) -> list[int]:
-        """The steps between two checkpoints that every run writes, for each kind in use."""
+        """The numbers of steps between two checkpoints that every run writes, one for each kind."""
         config = self.config
         periods = (config.eval_every_epochs * self.batches.per_epoch, config.checkpoint.every_steps)
         return [period for period in periods if period]
 
     def next_stop(self, step: int) -> int:
-        """The next step of the phase at which something is evaluated, saved or written."""
+        """Returns the next step of the phase with an evaluation, a checkpoint or a log line."""
         periods = (*self.periods, self.config.log_every)
         return min(len(self.batches), *(step // period * period + period for period in periods))
 
     def epoch(self, step: int) -> float:
-        """Of the run, after so many steps of the phase."""
+        """Returns the epoch of the run after ``step`` steps of the phase."""
         return self.first_epoch + step / self.batches.per_epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A run as its configuration describes it, loaded and ready to be compiled.
+    """A configured run, loaded and ready to be compiled.
 
     Attributes:
-      config: of the run.
-      phases: in order; the last is the run as configured, all but its own keys are those of it.
+      config: the configuration of the run.
+      phases: the phases in order. The last one is the run itself.
     """
 
     config: ml_collections.ConfigDict
@@ -91,14 +91,14 @@ class Experiment:
 
     @property
     def last(self) -> Phase:
-        """The phase that the run is for."""
+        """The last phase, which is the run itself."""
         return self.phases[-1]
 
     def phase_at(self, step: int) -> int:
-        """Returns the number of the phase that a checkpoint is of.
+        """Returns the index of the phase that the checkpoint of a step belongs to.
 
         Raises:
-          CheckpointError: where it is of none.
+          CheckpointError: if the run has fewer steps.
         """
         for number, phase in enumerate(self.phases):
             if step <= phase.last_step:
@@ -109,7 +109,7 @@ class Experiment:
         )
 
     def is_due(self, step: int) -> bool:
-        """Returns whether every run has a checkpoint of a step, and not only one stopped there."""
+        """Returns whether every run writes a checkpoint at a step, even if not stopped there."""
         phase = self.phases[self.phase_at(step)]
         of_phase = step - phase.first_step
         return step == phase.last_step or any(of_phase % period == 0 for period in phase.periods)
@@ -119,12 +119,12 @@ def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
     """Builds everything that a run needs.
 
     Args:
-      config: of the run, which takes all devices.
+      config: the configuration of the run, which uses all devices.
 
     Raises:
-      ConfigError: where the configuration cannot be run, see `check`; for a phase with fewer images
-        than a batch, with another network, or with numbers that are too large.
-      DatasetNotPreparedError: where the data has to be made first.
+      ConfigError: if the configuration is invalid, see `check`; or if a phase has fewer images than
+        a batch, another network than the last phase, or too large numbers.
+      DatasetNotPreparedError: if the data set has to be prepared first.
     """
     setups = check(config, jax.device_count())
     mesh = make_mesh(fsdp=config.fsdp)
@@ -153,13 +153,13 @@ def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """The data set and the network that a phase describes; nothing is loaded or compiled.
+    """The data set and the network of a phase, before anything is loaded or compiled.
 
     Attributes:
-      name: of the phase, '' for the last one.
-      config: of the phase.
-      dataset: of its images.
-      model: for the classes and channels of these.
+      name: the name of the phase; '' for the last one.
+      config: the configuration of the phase.
+      dataset: the data set.
+      model: the network, with the classes and channels of the data set.
     """
 
     name: str
@@ -169,21 +169,21 @@ class Setup:
 
 
 def check(config: ml_collections.ConfigDict, num_devices: int) -> list[Setup]:
-    """Finds what would go wrong later, before anything is loaded or compiled.
+    """Checks a configuration before anything is loaded or compiled.
 
-    Modules that ``imports`` names are loaded, so that names in the configuration are known.
+    The modules in ``imports`` are loaded first, so that the names that they define are known.
 
     Args:
-      config: with the keys of `snnjax.train.config.default_config`.
-      num_devices: how many devices share a batch.
+      config: the configuration, with the keys of `snnjax.train.config.default_config`.
+      num_devices: the number of devices that share a batch.
 
     Returns:
       The data sets and networks of all phases, in order.
 
     Raises:
-      ConfigError: for a value that cannot be; the message says what can.
-      DatasetNotPreparedError: where the data is missing; the message has the command to make it.
-      ImportsError: for a module that cannot be imported.
+      ConfigError: if a value is invalid; the message says what is expected.
+      DatasetNotPreparedError: if the data is missing; the message has the command to prepare it.
+      ImportsError: if a module cannot be imported.
     """
     check_kinds(config)
     load_modules(config.imports)
@@ -199,11 +199,11 @@ def check(config: ml_collections.ConfigDict, num_devices: int) -> list[Setup]:
 
 
 def set_up(config: ml_collections.ConfigDict) -> Setup:
-    """Opens the data set and makes the network of a configuration with a single phase.
+    """Opens the data set and creates the network of a configuration with a single phase.
 
     Raises:
-      ConfigError: for options that cannot be; other keys are not looked at, see `check`.
-      DatasetNotPreparedError: where the data has to be made first.
+      ConfigError: if an option of the data or the model is invalid; `check` checks the other keys.
+      DatasetNotPreparedError: if the data set has to be prepared first.
     """
     return _set_up('', config)
 
@@ -215,16 +215,16 @@ def _set_up(name: str, config: ml_collections.ConfigDict) -> Setup:
 def open_network(
     data: Mapping[str, Any], name: str, options: Mapping[str, Any]
 ) -> tuple[Dataset, Network]:
-    """Opens a data set, and makes a network for its classes and channels.
+    """Opens a data set, and creates a network for its classes and channels.
 
     Args:
-      data: fields of `DataOptions`.
-      name: name of the network.
-      options: options of `create_model`, with ``num_steps``.
+      data: the fields of `DataOptions` by name.
+      name: the name of the network.
+      options: the options of `create_model`, with ``num_steps``.
 
     Raises:
-      ConfigError: for options that cannot be, or images that are too small for the network.
-      DatasetNotPreparedError: where the data has to be made first.
+      ConfigError: if an option is invalid, or the images are too small for the network.
+      DatasetNotPreparedError: if the data set has to be prepared first.
     """
     try:
         of_data = DataOptions(**data)
@@ -248,7 +248,7 @@ def training_batches(setup: Setup) -> TrainingBatches:
     """Loads the training images of a phase, and returns its batches.
 
     Raises:
-      ConfigError: where they are fewer than a batch, or all steps are warm-up.
+      ConfigError: if there are fewer images than in a batch, or all steps are warm-up.
     """
     config, split = setup.config, setup.dataset.load('train')
     per_epoch = len(split) // config.batch_size
@@ -274,19 +274,19 @@ def training_batches(setup: Setup) -> TrainingBatches:
     )
 
 
-# Steps are counted in 31 bits, and so are the parameters of a network that a device can hold.
+# The largest number of steps, and of parameters: both are counted with int32.
 _MOST = 2**31 - 1
 
 
 def _check_numbers(phase: Phase, num_devices: int) -> None:
-    """Finds what its data shows of a phase to be impossible, before anything is compiled."""
+    """Raises ConfigError for numbers of a phase that are too large, before it is compiled."""
     config, prefix = phase.config, f'earlier_phases.{phase.name}: ' if phase.name else ''
     steps = phase.last_step
     if steps > _MOST:
         raise ConfigError(
             f'{prefix}epochs={config.epochs} are {steps:,} steps, more than {_MOST:,}'
         )
-    # A batch is filled up with nothing.
+    # A larger batch would only add padding.
     most = max(len(phase.test_split), 1000 * num_devices)
     if config.eval_batch_size > most:
         raise ConfigError(
@@ -302,7 +302,7 @@ def _check_numbers(phase: Phase, num_devices: int) -> None:
 
 
 def _check_same_network(phases: Sequence[Phase]) -> None:
-    """Finds before the first phase that its weights would not fit the next."""
+    """Raises ConfigError if the weights of a phase would not fit the last phase."""
     if len(phases) == 1:
         return
     *earlier, last = (

@@ -31,15 +31,15 @@ class Feed:
     """Supplies the batches of a phase, in order.
 
     Args:
-      phase: The phase.
-      start: The index of the first batch.
+      phase: the phase.
+      start: the index of the first batch.
 
     Attributes:
-      steps: The number of batches that a call has room for, or 0 for a single batch without an axis
+      steps: the number of batches that a call has room for, or 0 for a single batch without an axis
         of steps.
 
     Raises:
-      ConfigError: If the images have to be on the devices and do not fit.
+      ConfigError: if the images have to be on the devices and do not fit.
     """
 
     def __init__(self, phase: Phase, start: int) -> None:
@@ -58,8 +58,8 @@ class Feed:
         """Puts the next batches on the devices.
 
         Args:
-          count: The number of batches; 1 if a call takes a single one.
-          flags: Values by name, which are added to the batch as an array with one copy per image.
+          count: the number of batches; 1 if a call takes a single one.
+          flags: values by name, which are added to the batch as an array with one copy per image.
 
         Returns:
           The arrays of a batch, (B, ...), or of several, (K, B, ...), of which the first ``count``

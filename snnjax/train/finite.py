@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found in each step, and named."""
+"""Detection of numbers that are not finite in each training step."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class NonFiniteError(UserError, ArithmeticError):
     """A training step whose numbers are not all finite.
 
     Attributes:
-      step: of the run, that would have been taken.
-      place: where they first are not, see `places`.
-      position: of the run's log, to go on from with other weights; None where it has to end.
+      step: the step of the run that failed.
+      place: the first place with non-finite numbers, see `places`.
+      position: the position of the log, to continue with other weights; None if the run has to end.
     """
 
     exit_status = EXIT_FAILED
@@ -39,15 +39,15 @@ class NonFiniteError(UserError, ArithmeticError):
 
 
 def places(variables: Mapping[str, Any]) -> list[str]:
-    """What `first_fault` counts, in words, in the order of the computation.
+    """Returns the places that `first_fault` checks, as text, in the order of the computation.
 
-    Statistics of batch normalisation come first, from the first layer to the last: a neuron whose
-    current is not a number does not fire, so that the loss alone would hide it. Then the loss; then
-    parameters after the step, from the last layer to the first. Last comes the optimizer's state:
-    once Adam's second moment is infinite, its parameter does not move any more.
+    The statistics of batch normalization come first, from the first layer to the last: a neuron
+    with a NaN input does not fire, so the loss alone would not show it. The loss is next, and then
+    the parameters after the step, from the last layer to the first. The optimizer state is last:
+    once Adam's second moment is infinite, its parameter no longer changes.
 
     Args:
-      variables: of the model, or their shapes, ``params`` and ``batch_stats``.
+      variables: the variables of the model or their shapes, ``params`` and ``batch_stats``.
     """
     shapes = jax.eval_shape(lambda: unstack_layers(variables))
     forward = _by_layer(shapes['batch_stats'])
@@ -61,12 +61,14 @@ def places(variables: Mapping[str, Any]) -> list[str]:
 
 
 def first_fault(state: TrainState, loss: jax.Array) -> jax.Array:
-    """What is first not finite, its number in `places` from 1 on, or 0 for nothing; int32 scalar.
+    """Returns the first place that is not finite, as an int32 scalar.
+
+    The result is 1 plus the index in `places`, or 0 if all numbers are finite.
 
     Args:
-      state: as the step would leave it, behind a barrier: else the compiler keeps activations for
-        longer, see ``docs/decisions/non-finite.md``.
-      loss: of the batch, scalar.
+      state: the state after the step, behind an optimization barrier. Without the barrier, the
+        compiler keeps activations longer, see ``docs/decisions/non-finite.md``.
+      loss: the loss of the batch, a scalar.
     """
     forward = _by_layer(unstack_layers(state.batch_stats)).values()
     backward = reversed(_by_layer(unstack_layers(state.params)).values())
@@ -77,7 +79,7 @@ def first_fault(state: TrainState, loss: jax.Array) -> jax.Array:
 
 
 def keep_if(fault_free: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-    """``new``, or else ``old`` after a step that changed nothing but what counts steps."""
+    """Returns ``new`` if ``fault_free``, else ``old`` with the step counters of ``new``."""
     return jax.tree.map(
         lambda after, before: after if _counts(after) else jnp.where(fault_free, after, before),
         new,
@@ -86,7 +88,7 @@ def keep_if(fault_free: jax.Array, new: TrainState, old: TrainState) -> TrainSta
 
 
 def passed_over(state: TrainState, steps: int) -> TrainState:
-    """A state after ``steps`` steps that changed nothing."""
+    """Returns a state whose step counters are ``steps`` higher."""
     return jax.tree.map(lambda leaf: leaf + steps if _counts(leaf) else leaf, state)
 
 
@@ -95,12 +97,12 @@ def _counts(leaf: jax.Array) -> bool:
 
 
 def _is_finite(leaves: list[jax.Array]) -> jax.Array:
-    # A list may be empty: plain gradient descent has no state.
+    # The list may be empty: plain gradient descent has no state.
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves], bool))
 
 
 def _by_layer(tree: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Arrays by the layer that they are of, as ``stage1/block2/conv1``, in the forward order."""
+    """Groups arrays by layer, such as ``stage1/block2/conv1``, in the forward order."""
     layers: dict[str, list[Any]] = {}
     for name, leaf in by_name(tree).items():
         layers.setdefault(layer_of(name), []).append(leaf)

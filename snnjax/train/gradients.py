@@ -1,4 +1,4 @@
-"""Norms of gradients, of all parameters and by depth."""
+"""Norms of gradients, over all parameters and by block."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from snnjax.models.params import block_of, by_name, unstack_layers
 
 
 def scaled_norm(leaves: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Returns an exponent ``n`` and the norm divided by ``2**n``, which no square overflows in.
+    """Returns an exponent ``n`` and the norm divided by ``2**n``, computed without overflow.
 
-    ``2**n`` is at or below the largest magnitude, so that the norm has the bits that it has without
-    it, where that is finite. A leaf that is not finite makes the norm infinite or NaN.
+    ``2**n`` is at most the largest magnitude. A norm that would be finite without scaling has the
+    same bits with it. A leaf that is not finite makes the norm infinite or NaN.
     """
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
     _, exponent = jnp.frexp(largest)
-    # Of normal numbers, as the inverse is: those of float32 begin at 2**-126.
+    # Keeps 2**n and its inverse normal: normal float32 numbers begin at 2**-126.
     exponent = jnp.clip(exponent - 1, -126, 126)
     inverse = jnp.ldexp(jnp.ones_like(largest), -exponent)
     squares = [jnp.sum(jnp.square(leaf * inverse)) for leaf in leaves]
@@ -28,16 +28,16 @@ def scaled_norm(leaves: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
 
 
 def clip_by_norm(largest: float) -> optax.GradientTransformation:
-    """Scales a gradient down to a norm of ``largest`` where its norm is larger.
+    """Scales a gradient down to the norm ``largest`` if its norm is larger.
 
-    `optax.clip_by_global_norm` with a norm that does not overflow: there a gradient of finite
+    Unlike in `optax.clip_by_global_norm`, the norm does not overflow. There, a gradient of finite
     numbers above 1e19 becomes zero.
     """
 
     def clip(gradient: Any, params: Any = None) -> Any:
         del params
         exponent, norm = scaled_norm(jax.tree.leaves(gradient))
-        # Multiplied, not divided: XLA makes of two divisions one by a product that overflows.
+        # Multiply: XLA would merge two divisions into one by a product that overflows.
         inverse = jnp.ldexp(jnp.ones_like(norm), -exponent)
 
         def scale(leaf: jax.Array) -> jax.Array:
@@ -49,13 +49,13 @@ def clip_by_norm(largest: float) -> optax.GradientTransformation:
 
 
 def norms_by_block(gradient: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The norm of a gradient by the parameters of each block, and of stem and classifier.
+    """Returns the gradient norm of each block, of the stem and of the classifier.
 
     Args:
-      gradient: in the form of the parameters, stacked or not.
+      gradient: the gradient, with the tree structure of the parameters, stacked or not.
 
     Returns:
-      Norms by the name of the block, as ``stage1/block2``.
+      The norms by the name of the block, such as ``stage1/block2``, as scalars.
     """
     leaves: dict[str, list[jax.Array]] = {}
     for name, leaf in by_name(unstack_layers({'params': gradient})['params']).items():

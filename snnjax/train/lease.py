@@ -1,8 +1,8 @@
-"""A lease on a work directory in a bucket, where file locks mean nothing.
+"""A lease on a work directory in a bucket, where file locks do not exist.
 
-The lease is one object, ``lease.json``, with its owner and the time it expires. It is only ever
-written on the condition that the object is still the one that was read, so of two commands that
-start at once, one is refused. A thread renews it while the command runs. After a kill, the next
+The lease is one object, ``lease.json``, with its owner and the time it expires. It is
+written only if the object is still the one that was read, so of two commands that start at once,
+one is refused. A thread renews it while the command runs. After a kill, the next
 command waits until the lease expires; on the same machine it sees that the process is gone.
 """
 
@@ -60,7 +60,7 @@ def lease(workdir: Path, seconds: float = SECONDS) -> Iterator[None]:
 
 
 def lease_token(workdir: Path) -> str | None:
-    """Returns the token of whoever has the lease of a work directory; None if there is none."""
+    """Returns the token of the holder of the lease of a work directory; None without lease."""
     try:
         found = open_store(workdir).read(LEASE_FILE).result()
     except ValueError as error:
@@ -69,7 +69,7 @@ def lease_token(workdir: Path) -> str | None:
 
 
 class _Lease:
-    """The object and what this process knows of it.
+    """The lease object, and the generation that this process wrote.
 
     Args:
       workdir: the path of the work directory.
@@ -84,7 +84,7 @@ class _Lease:
         self._generation = b''
 
     def take(self) -> None:
-        """Takes the lease, after waiting for one of a process that may be dead to expire."""
+        """Takes the lease; waits for the lease of a process that may be dead to expire."""
         first: Mapping[str, Any] | None = None
         while True:
             found, generation = self._read()
@@ -109,7 +109,7 @@ class _Lease:
             time.sleep(min(wait, 1.0))
 
     def keep(self, done: threading.Event) -> None:
-        """Renews the lease until ``done`` is set, or another command has it."""
+        """Renews the lease until ``done`` is set, or another command has taken it."""
         while not done.wait(self._seconds / _RENEWALS):
             try:
                 if not self._write(self._generation):
@@ -122,7 +122,7 @@ class _Lease:
                 warn(f'warning: {error}; training goes on')
 
     def give_back(self) -> None:
-        """Removes the object if it is still this process's."""
+        """Removes the lease if this process still has it."""
         with contextlib.suppress(ValueError):
             self._store.write(LEASE_FILE, None, if_equal=self._generation).result()
 
@@ -135,7 +135,7 @@ class _Lease:
         return value, found.stamp.generation
 
     def _write(self, generation: bytes) -> bool:
-        """Writes the lease if the object is of a generation; returns whether it is this one's."""
+        """Writes the lease if the object has a generation; returns whether this process has it."""
         content = {
             'owner': f'process {os.getpid()} on {socket.gethostname()}',
             'expires': time.time() + self._seconds,
@@ -162,7 +162,7 @@ class _Lease:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """Returns the content of a lease; nothing for one that is damaged, which has expired."""
+    """Returns the content of a lease; {} for a damaged one, which counts as expired."""
     try:
         content = json.loads(data)
         return content if float(content['expires']) else {}

@@ -1,4 +1,4 @@
-"""Training metrics on their way from the device to the metric writer."""
+"""Collection of training metrics on the devices, and their transfer to the metric writer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from snnjax.train import metrics
 from snnjax.train.finite import NonFiniteError
 from snnjax.train.progress import Progress
 
-# What a phase begins with: sums of no image, no image that was skipped, no step without effect.
+# The position at the start of a phase: no sums, no skipped images, no non-finite steps.
 START: dict[str, Any] = {'unwritten': {}, 'skipped': 0, 'non_finite': 0}
 
 
 def check_skipped(skipped: int, max_skipped: int) -> None:
-    """Raises DecodeError where more images were missing than may be, in all processes alike."""
+    """Raises DecodeError in every process if more images were skipped than allowed."""
     if skipped > max_skipped:
         raise DecodeError(
             f'{count(skipped, "photo")} could not be decoded, more than '
@@ -36,9 +36,9 @@ class _Call(NamedTuple):
     """Holds the sums of the steps of one call.
 
     Attributes:
-      before: The number of steps before the call.
-      steps: The number of steps of the call.
-      sums: The sums on the devices, scalars for a call of one step, else (K,) with K at least
+      before: the number of steps before the call.
+      steps: the number of steps of the call.
+      sums: the sums on the devices, scalars for a call of one step, else (K,) with K at least
         ``steps``.
     """
 
@@ -62,27 +62,26 @@ _MOST_CALLS = 256
 class TrainingLog:
     """Gathers the sums of training steps, and writes their means every ``log_every`` steps.
 
-    The last line of a phase may be of fewer.
+    The last line of a phase may average over fewer steps.
 
-    Sums stay on the devices until they are written, and are then fetched when the next step is
-    under way, so that the devices never wait for the host, which is at most two calls ahead.
+    Sums stay on the devices until they are written. They are fetched while the next step is
+    running, so the devices never wait for the host. The host is at most two calls ahead.
 
     Args:
-      write: ``(step, values)``, gets ``train/...`` and ``time/...``: images per second, and the
-        share of the time in which the host waited for data.
-      progress: is moved on by each step.
-      config: of the phase, for ``log_every``, ``batch_size``, and how many photos and steps may be
-        lost.
-      schedule: to tell the learning rate.
-      places: of `snnjax.train.finite`.
-      first_step: steps of the run before the phase.
-      last_step: steps of the phase.
-      position: `START`, or what `flush` gave when the run was saved.
-      measure: A function from images per second to further values of a line.
+      write: a function ``(step, values)`` that writes the values ``train/...`` and ``time/...``:
+        images per second, and the share of the time in which the host waited for data.
+      progress: the progress bar, which advances with each step.
+      config: the configuration of the phase.
+      schedule: the learning rate by step.
+      places: the result of `snnjax.train.finite.places`.
+      first_step: the number of steps of the run before the phase.
+      last_step: the number of steps of the phase.
+      position: `START`, or the result of `flush` when the run was saved.
+      measure: a function from images per second to further values of a line.
 
     Attributes:
-      stopping: whether any process of the run has been asked to stop, as all of them know.
-      saving: likewise, whether it is time for a checkpoint.
+      stopping: true if any process of the run was asked to stop; equal in all processes.
+      saving: true if a checkpoint is due by the clock; equal in all processes.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class TrainingLog:
         self._non_finite = position['non_finite']
         self.stopping = self.saving = False
         self._unfetched: list[_Call] = []
-        # The last of them, which may not be done yet.
+        # The last calls, which may still be running.
         self._under_way: collections.deque[_Call] = collections.deque()
         self.restart_clock()
 
@@ -122,13 +121,13 @@ class TrainingLog:
         Writes the log line of earlier steps if it is due, and waits if the host is too far ahead.
 
         Args:
-          step: The number of steps of the phase after these.
-          sums: The sums of the steps: scalars, or arrays with at least ``count`` entries.
-          count: The number of steps.
+          step: the number of steps of the phase after these.
+          sums: the sums of the steps: scalars, or arrays with at least ``count`` entries.
+          count: the number of steps.
 
         Raises:
-          DecodeError: If more images are missing than allowed.
-          NonFiniteError: If numbers are not finite, unless the configuration says to go on.
+          DecodeError: if more images are missing than allowed.
+          NonFiniteError: if numbers are not finite, unless the configuration says to go on.
         """
         due = self._unfetched and self._is_due(self._unfetched[-1].last)
         if due or len(self._unfetched) >= _MOST_CALLS:
@@ -143,15 +142,15 @@ class TrainingLog:
         """Fetches all sums; returns the position that another log continues from.
 
         Raises:
-          DecodeError: as `push` does.
-          NonFiniteError: likewise.
+          DecodeError: if more images are missing than allowed.
+          NonFiniteError: if numbers are not finite, unless the configuration says to go on.
         """
         self._fetch()
         return self.position
 
     @property
     def position(self) -> dict[str, Any]:
-        """What another log goes on from, but for what is not fetched."""
+        """The position that another log continues from, without the sums not fetched yet."""
         return {
             'unwritten': self._unwritten,
             'skipped': self._skipped,
@@ -166,7 +165,7 @@ class TrainingLog:
         self._waited += time.perf_counter() - start
 
     def restart_clock(self) -> None:
-        """Leaves the time since the last step, and before, out of the images per second."""
+        """Restarts the clock, so that the time before does not count for images per second."""
         self._clock = time.perf_counter()
         self._clocked_images = 0.0
         self._waited = 0.0

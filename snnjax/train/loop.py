@@ -1,4 +1,4 @@
-"""The training loop: evaluate, save, next batch, step, write."""
+"""The training loop: evaluation, checkpoints, batches, steps and metrics."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ from snnjax.train.run_directory import (
 )
 from snnjax.train.signals import StopRequest
 from snnjax.train.state import TrainState
-from snnjax.train.utilisation import utilisation
+from snnjax.train.utilization import utilization
 from snnjax.weights.fit import fit_weights
 from snnjax.weights.folder import load_weights, trained_otherwise, write_description
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What training has come to.
+    """The result of `train`.
 
     Attributes:
-      finished: whether it is at its end; it is not after SIGTERM, SIGHUP or Ctrl-C.
-      metrics: of the last evaluation of the run, as ``eval/accuracy``; none where there was none.
-      state: at the last step that was taken.
+      finished: true if all steps were taken, false after SIGTERM, SIGHUP or Ctrl-C.
+      metrics: the metrics of the last evaluation, such as ``eval/accuracy``; {} without evaluation.
+      state: the state after the last step.
       model: the network of the last phase; ``state.evaluated`` are its variables.
     """
 
@@ -73,27 +73,28 @@ def train(
     verbose: bool = True,
     profile: Window | None = None,
 ) -> TrainingResult:
-    """Trains a model, or goes on with the training that ``workdir`` holds.
+    """Trains a model, or resumes the training in ``workdir``.
 
-    SIGTERM, SIGHUP and Ctrl-C save and return. Outside the main thread of a program there are no
-    signals to hear of.
+    After SIGTERM, SIGHUP or Ctrl-C, the function saves a checkpoint and returns. Signals are
+    handled in the main thread only.
 
     Args:
-      config: with the keys of `snnjax.train.config.default_config`.
-      workdir: gets ``config.json``, ``model.json``, ``environment.jsonl``, ``metrics.jsonl``,
-        ``checkpoints/`` and ``tensorboard/``.
-      verbose: print what is trained, its progress and its evaluations. Warnings are printed always.
-      profile: the steps of the run to trace, into the folder ``profile``; None for none.
+      config: the configuration, with the keys of `snnjax.train.config.default_config`.
+      workdir: the work directory of the run. It gets ``config.json``, ``model.json``,
+        ``environment.jsonl``, ``metrics.jsonl``, ``checkpoints/`` and ``tensorboard/``.
+      verbose: true to print the description of the run, its progress and its evaluations. Warnings
+        are always printed.
+      profile: the steps of the run to trace into the folder ``profile``, or None.
 
     Raises:
-      ConfigError: where the configuration cannot be run, or is not that of the run in ``workdir``.
-      CheckpointError: where checkpoints cannot be read or written, or are of another model.
-      DatasetNotPreparedError: where the data has to be made first.
-      DecodeError: for a photo that cannot be decoded, or too many of them to skip.
-      NonFiniteError: where numbers are not finite, and that is not to be passed over.
-      WorkdirError: where ``workdir`` cannot be written to, or another command works in it.
+      ConfigError: if the configuration is invalid, or is not that of the run in ``workdir``.
+      CheckpointError: if checkpoints cannot be read or written, or belong to another model.
+      DatasetNotPreparedError: if the data set has to be prepared first.
+      DecodeError: if a photo cannot be decoded, or more of them than may be skipped.
+      NonFiniteError: if numbers are not finite, unless ``on_non_finite`` lets training continue.
+      WorkdirError: if ``workdir`` cannot be written to, or another command is using it.
     """
-    # Until all is saved a signal is only noted.
+    # Signals only set a flag until everything is saved.
     with StopRequest() as stop:
         workdir = expand(workdir)
         return _train(config, workdir, stop, verbose, Profiler(profile, workdir))
@@ -122,7 +123,7 @@ def _train(
         start, state, position, notes = _begin(experiment, checkpoints)
         number = experiment.phase_at(start)
         about = _describe_inputs(experiment.last)
-        # Now it is a run: what cannot be run does not become one.
+        # Write these files only now, so that a configuration that fails does not become a run.
         if is_first():
             write_config(workdir, config)
             write_environment(workdir)
@@ -168,14 +169,14 @@ def _last_evaluation(workdir: Path) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
-    """Keeps a work directory to this run, if it has no other one.
+    """Locks a work directory for this run, and checks that it holds no other run.
 
-    One that was made here goes again if no run began in it.
+    A work directory that was created here is removed if no run begins in it.
     """
     made = is_first() and not in_bucket(workdir) and not os.path.isdir(workdir)  # noqa: PTH112
     with lock(workdir) if is_first() else contextlib.nullcontext():
         try:
-            # Under the lock: before it another command may have begun a run here.
+            # Check under the lock: another command may have started a run here before it.
             check_config(workdir, config)
             yield
         finally:
@@ -184,14 +185,14 @@ def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
 
 
 def _remove_empty(workdir: Path) -> None:
-    """Removes a work directory that no run began in; what else is in it stays."""
+    """Removes a work directory without a run, unless it holds other files."""
     for remove in ((workdir / 'checkpoints').rmdir, (workdir / LOCK_FILE).unlink, workdir.rmdir):
         with contextlib.suppress(OSError):
             remove()
 
 
 class _Run(NamedTuple):
-    """What a run has beside its phases."""
+    """The objects that all phases of a run share."""
 
     checkpoints: Checkpoints
     writer: MetricWriter
@@ -201,14 +202,14 @@ class _Run(NamedTuple):
 
 
 class _Point(NamedTuple):
-    """Where the training of a phase stands.
+    """A point in the training of a phase.
 
     Attributes:
-      state: to go on from.
-      position: of the log.
-      step: of the phase.
-      done: the step up to which everything that is due has been done; before ``step`` where the
-        weights are of an earlier one.
+      state: the state to continue from.
+      position: the position of the log.
+      step: the number of steps of the phase so far.
+      done: the step up to which all evaluations and checkpoints are done. It is less than ``step``
+        if the weights are those of an earlier step.
     """
 
     state: TrainState
@@ -220,7 +221,7 @@ class _Point(NamedTuple):
 def _begin(
     experiment: Experiment, checkpoints: Checkpoints
 ) -> tuple[int, TrainState, dict[str, Any], list[str]]:
-    """The step of the run, its state and position there, and what there is to say about them."""
+    """Returns the step to begin at, the state and position there, and notes for the user."""
     config, phases = experiment.config, experiment.phases
     newest = checkpoints.restore_newest(
         lambda step: phases[experiment.phase_at(step)].program.abstract_state()
@@ -239,14 +240,14 @@ def _begin(
             reset_head=config.reset_head,
         )
     except WeightsError as error:
-        # The first line says that they do not fit, the others where.
+        # The first line says that the weights do not fit; the others name the parameters.
         _, *places = str(error).splitlines()
         only_classifier = places and all(f' {CLASSIFIER}' in place for place in places)
-        hint = '\nto start the classifier anew, add --config.reset_head=true'
+        hint = '\nto initialize the classifier anew, add --config.reset_head=true'
         raise ConfigError(
             f'init_from={source}: {error}{hint if only_classifier else ""}'
         ) from error
-    notes = [f'weights from {source}'] + [f'{name} starts anew' for name in kept]
+    notes = [f'weights from {source}'] + [f'{name} is initialized anew' for name in kept]
     notes += trained_otherwise(source, program.model)
     return 0, _start(program, variables), START, notes
 
@@ -254,31 +255,31 @@ def _begin(
 def _train_phase(
     run: _Run, phase: Phase, following: Phase | None, point: _Point
 ) -> tuple[TrainState, bool]:
-    """Trains a phase to its end; returns the state, and whether it got there."""
+    """Trains a phase; returns the state, and whether all steps of the phase were taken."""
     while True:
         try:
             return _train_steps(run, phase, following, point)
         except NonFiniteError as fault:
             point = _roll_back(phase, fault, run.checkpoints)
             weights = phase.first_step + point.done
-            run.progress.say(f'{fault}: going on with the weights of step {weights:,}')
+            run.progress.say(f'{fault}: continuing with the weights of step {weights:,}')
 
 
 def _roll_back(phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints) -> _Point:
-    """Where to go on after a step that cannot be taken.
+    """Returns the point to continue from after a step with non-finite numbers.
 
-    The weights are of the last checkpoint that every run writes, not of one where this run was
-    stopped.
+    The weights come from the last checkpoint that every run writes. A checkpoint that exists only
+    because this run was stopped does not count.
 
     Raises:
-      NonFiniteError: the fault, if it has to end the run, or there is none in the phase.
+      NonFiniteError: if the fault has to end the run, or the phase has no such checkpoint.
     """
     if fault.position is None:
         raise fault
     first, step = phase.first_step, fault.step - phase.first_step
     done = max((step - 1) // period * period for period in phase.periods)
     if done == 0:
-        reason = ', and there is no checkpoint of the phase yet to go back to'
+        reason = ', and the phase has no checkpoint yet to roll back to'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
     try:
         program = phase.program
@@ -288,7 +289,7 @@ def _roll_back(phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints) ->
     except CheckpointError as error:
         raise NonFiniteError(fault.step, fault.place, f', and {error}') from fault
     if newest is None:
-        reason = f', and the checkpoint of step {first + done:,} to go back to is gone'
+        reason = f', and the checkpoint of step {first + done:,} to roll back to is missing'
         raise NonFiniteError(fault.step, fault.place, reason) from fault
     done = newest.step - first
     return _Point(passed_over(newest.state, step - done), fault.position, step, done)
@@ -297,10 +298,10 @@ def _roll_back(phase: Phase, fault: NonFiniteError, checkpoints: Checkpoints) ->
 def _train_steps(
     run: _Run, phase: Phase, following: Phase | None, point: _Point
 ) -> tuple[TrainState, bool]:
-    """Takes the steps of a phase that are left; see `_train_phase`.
+    """Takes the remaining steps of a phase, and returns the result of `_train_phase`.
 
-    What the weights do in the phase that follows, before they are trained further, is written as
-    ``extended/...`` (table 9).
+    At the end of a phase, the weights are also evaluated in the form of the following phase, before
+    they are trained further. The metrics are written as ``extended/...`` (table 9).
     """
     config, program, batches = phase.config, phase.program, phase.batches
     checkpoints, writer, progress, stop, profiler = run
@@ -323,7 +324,7 @@ def _train_steps(
         first_step=phase.first_step,
         last_step=len(batches),
         position=point.position,
-        measure=utilisation(phase),
+        measure=utilization(phase),
     )
     feed = Feed(phase, point.step)
     alone = jax.process_count() == 1
@@ -332,7 +333,7 @@ def _train_steps(
         is_time = checkpoints.are_due(config.checkpoint.every_minutes)
         stopping, saving = (stop.requested, is_time) if alone else (log.stopping, log.saving)
         last = step == len(batches)
-        # Whatever is due at the first step was done before its checkpoint was written.
+        # Everything due at the first step was done before its checkpoint was written.
         if step > point.done:
             evaluation = None
             if last or step % (config.eval_every_epochs * batches.per_epoch) == 0:
@@ -351,7 +352,7 @@ def _train_steps(
             every = config.checkpoint.every_steps
             if evaluation or stopping or saving or (every and step % every == 0):
                 position = log.flush()
-                # The best is that of the last phase: the model is described in its form.
+                # Only the last phase has a best checkpoint: model.json describes its model.
                 best_by = None if following else evaluation
                 writer.flush()
                 checkpoints.save(phase.first_step + step, state, position, best_by)
@@ -360,11 +361,11 @@ def _train_steps(
             progress.say(said)
         if last or stopping:
             break
-        # After a rollback, where less is done than that, all is compiled.
+        # After a rollback (done < step), everything is compiled already.
         begins = step == point.step == point.done
         stops = [phase.next_stop(step), *profiler.stops_after(step, phase.first_step)]
         count = min(feed.steps or 1, min(stops) - step)
-        # All processes have to stop and save after the same step: they tell each other with it.
+        # All processes have to stop and save after the same step: the batch carries their flags.
         flags = {} if alone else {'stop': stop.requested, 'save': is_time and is_first()}
         with progress.pausing('compiling') if begins else contextlib.nullcontext():
             with log.waiting():
@@ -379,21 +380,21 @@ def _train_steps(
             log.restart_clock()
         step += count
         log.push(step, sums, count)
-    # A stop may have come with the last step.
+    # The request to stop may have come with the last step.
     return state, last and not (following and log.stopping)
 
 
 def _start(program: Program, variables: Mapping[str, Any]) -> TrainState:
-    """A new state but for its weights."""
+    """Returns a new state with the given weights."""
     state = program.init()._replace(**jax.device_put(variables, program.state_sharding.variables))
     if state.average:
-        # Of its own: what a step is given it may overwrite.
+        # The average needs its own arrays, since a step donates its input buffers.
         state = state._replace(average=jax.tree.map(jnp.copy, state.variables))
     return state
 
 
 def _describe_model(phase: Phase) -> tuple[str, dict]:
-    """What another program has to know to use the weights."""
+    """Returns the name and the options of a model that holds the weights, for ``model.json``."""
     name, options = model_options(phase.config)
     of_machine = ('scan_layers', 'remat')
     kept = {key: value for key, value in options.items() if key not in of_machine}
@@ -402,7 +403,7 @@ def _describe_model(phase: Phase) -> tuple[str, dict]:
 
 
 def _describe_inputs(phase: Phase) -> dict[str, Any]:
-    """What it takes to use the weights elsewhere: images, names of classes, modules to import."""
+    """Returns the preprocessing of images, the class names and the modules, for ``model.json``."""
     options = DataOptions(**phase.config.data)
     names = class_names(options) or [str(label) for label in range(phase.dataset.num_classes)]
     preprocessing = preprocessing_of(phase.dataset, phase.test_split, options)

@@ -1,4 +1,4 @@
-"""What training makes small: functions of a network's output and of what it should be."""
+"""Loss functions of the logits and the targets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Loss(NamedTuple):
     """A loss.
 
     Attributes:
-      of: ``(logits, targets) -> losses``, one an image, (B,), of targets (B, classes), the
-        probability of each class.
-      steps: whether its logits are those of every time step, (B, T, classes), instead of their mean
+      of: a function ``(logits, targets) -> losses``. The targets are the probabilities of the
+        classes, (B, classes); the losses have the shape (B,).
+      steps: true if the logits are those of every time step, (B, T, classes), instead of their mean
         over time, (B, classes).
     """
 
@@ -26,11 +26,11 @@ class Loss(NamedTuple):
     steps: bool = False
 
     def model(self, model: Network) -> Network:
-        """The network with the logits that the loss is of."""
+        """Returns the network with the logits that the loss needs."""
         return model.clone(step_logits=self.steps)
 
     def mean_logits(self, logits: jax.Array) -> jax.Array:
-        """(B, classes), whatever the loss is of."""
+        """Returns the logits averaged over time, (B, classes)."""
         return logits.mean(axis=1) if self.steps else logits
 
 
@@ -43,13 +43,13 @@ def _cross_entropy_of_steps(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 cross_entropy = Loss(optax.softmax_cross_entropy)
-"""Of the softmax of the mean logits over time."""
+"""The cross-entropy of the softmax of the logits averaged over time."""
 
 mse = Loss(_mean_squared_error)
-"""The mean over the classes of the squared distance between firing rates and targets."""
+"""The squared difference between firing rates and targets, averaged over the classes."""
 
 tet = Loss(_cross_entropy_of_steps, steps=True)
-"""The mean over time of the cross-entropy of each step: temporal efficient training (Deng et al.
-2022), without its regularisation."""
+"""The cross-entropy of each time step, averaged over time: temporal efficient training (Deng et al.
+2022), without its regularization."""
 
 LOSSES: dict[str, Loss] = {'cross_entropy': cross_entropy, 'mse': mse, 'tet': tet}

@@ -1,4 +1,4 @@
-"""Metrics of a run on their way to ``metrics.jsonl`` and to loggers."""
+"""Writing of metrics to ``metrics.jsonl`` and to loggers."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ METRICS_FILE = 'metrics.jsonl'
 class MetricWriter:
     """Writes metrics to ``metrics.jsonl``, as TensorBoard events, and to further loggers.
 
-    Nothing of it stops training. A logger that fails is switched off. Lines of ``metrics.jsonl``
-    that cannot be written, since the disk is full, are kept, and written with the next ones.
+    Errors while writing do not stop training. A logger that fails is switched off. Lines of
+    ``metrics.jsonl`` that cannot be written, for example to a full disk, are kept and written with
+    the next ones.
 
     Args:
-      workdir: of the run.
-      start_step: where the run begins or continues. What is there of later steps is dropped: they
-        are about to be taken again.
-      enabled: False to write nothing, in processes that leave it to another.
-      also: names of further loggers, keys of `snnjax.train.loggers.LOGGERS`.
-      config: of the run, by keys such as ``model.name``, for these.
+      workdir: the work directory of the run.
+      start_step: the step at which the run begins or resumes. Metrics of later steps are dropped,
+        since these steps are taken again.
+      enabled: false to write nothing, in processes other than the first.
+      also: the names of further loggers, keys of `snnjax.train.loggers.LOGGERS`.
+      config: the configuration of the run for these loggers, with keys such as ``model.name``.
 
     Raises:
-      LoggerError: for a logger that is not known or not installed.
+      LoggerError: if a logger is unknown or not installed.
       WorkdirError: if ``metrics.jsonl`` cannot be written when the run starts.
     """
 
@@ -85,7 +86,7 @@ class MetricWriter:
             logger.write(step, values)
 
     def flush(self) -> None:
-        """Writes the lines that are kept, before a checkpoint counts that comes after them."""
+        """Writes the kept lines; to be called before a checkpoint is saved."""
         if self._enabled:
             self._lines.flush()
 
@@ -99,21 +100,21 @@ class _BucketLines(BucketFile):
 
 
 class _Lines:
-    """A file that lines are added to, whole or not at all, and that is made anew if it is gone.
+    """A file to which whole lines are appended, and which is recreated if it was removed.
 
     Args:
-      path: of a file that is there.
+      path: the path of an existing file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open('r+b', buffering=0)
-        # Of the file, up to its last whole line, and what could not be written after it.
+        # The size of the file up to its last whole line, and the data still to be written.
         self._end = self._file.seek(0, os.SEEK_END)
         self._kept = b''
 
     def write_line(self, line: str) -> None:
-        """Adds a line, and those that could not be written before."""
+        """Adds a line, and the lines that could not be written before."""
         failed_before = bool(self._kept)
         self._kept += line.encode() + b'\n'
         error = self._write_kept()
@@ -123,10 +124,10 @@ class _Lines:
             warn(f'{self._path} is written again, no line is missing')
 
     def flush(self) -> None:
-        """Does nothing: lines leave this process one by one."""
+        """Does nothing, since each line is written at once."""
 
     def close(self) -> None:
-        """Tries to write what is kept for a last time, or else prints it."""
+        """Writes the kept lines, or prints them if that fails."""
         if self._kept and (error := self._write_kept()):
             warn(f'warning: cannot write {self._path}: {error}; it lacks these lines:')
             warn(self._kept.decode().rstrip())
@@ -137,7 +138,7 @@ class _Lines:
         try:
             self._open_again_if_gone()
             while written < len(self._kept):
-                # A full disk may take a part.
+                # A full disk may take only a part.
                 place = self._end + written
                 written += os.pwrite(self._file.fileno(), self._kept[written:], place)
         except OSError as error:
@@ -148,11 +149,11 @@ class _Lines:
         return None
 
     def _open_again_if_gone(self) -> None:
-        """Keeps all lines to be written again, to a new file, if the file was removed."""
-        # Of a folder that was moved the file is still the right one.
+        """Opens a new file if the file was removed, and keeps all of its lines to be rewritten."""
+        # If the folder was moved, the open file is still the right one.
         if self._path.exists() or not self._path.parent.exists():
             return
-        # What was removed can be read as long as it is open.
+        # A removed file can be read as long as it is open.
         before = os.pread(self._file.fileno(), self._end, 0)
         file = self._path.open('x+b', buffering=0)
         self._file.close()
@@ -163,7 +164,7 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     """Returns the lines of ``metrics.jsonl``: each has a ``step`` and further numbers by name.
 
     Raises:
-      ConfigError: for a line that is damaged, but for a last one that was cut off.
+      ConfigError: if a line is damaged. An incomplete last line is ignored.
     """
     path = workdir / METRICS_FILE
     records = read_lines(path)
@@ -175,13 +176,13 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one in each line, without a last one that was cut off.
+    """Reads a file of JSON objects, one per line; an incomplete last line is ignored.
 
     Returns:
-      Nothing, an empty list, where there is no file.
+      The objects, or an empty list if there is no file.
 
     Raises:
-      ConfigError: for another line that is damaged, or a file that cannot be read.
+      ConfigError: if a line is damaged, or the file cannot be read.
     """
     try:
         content = path.read_bytes()

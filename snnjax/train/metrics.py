@@ -1,4 +1,4 @@
-"""Sums over images, gathered on the device, and the means they stand for."""
+"""Sums of metrics over images, and their means."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import jax.numpy as jnp
 
 
 class Sums(TypedDict):
-    """Sums over the images of a batch that count, float32 scalars on the devices.
+    """Sums over the images of a batch that count, as float32 scalars on the devices.
 
     Attributes:
-      images: number of the images.
-      loss: without the penalty of the optimizer.
-      correct: number of those that are classified correctly.
-      correct_top5: of those whose label is among the five classes of the highest scores.
-      firing_rate: over all neurons and time steps of each image.
-      gradient_norms: norm of the batch's gradient by block, times ``images``.
-      stop: above 0 where a process has been asked to stop.
-      save: above 0 where it is time for a checkpoint.
-      fault: of `snnjax.train.finite.first_fault`.
+      images: the number of images.
+      loss: the sum of the losses, without the L2 penalty of the optimizer.
+      correct: the number of correctly classified images.
+      correct_top5: the number of images whose label is among the five highest scores.
+      firing_rate: the sum of the images' firing rates over all neurons and time steps.
+      gradient_norms: the gradient norm of the batch by block, times ``images``.
+      stop: a number above 0 if a process was asked to stop.
+      save: a number above 0 if a checkpoint is due.
+      fault: the result of `snnjax.train.finite.first_fault`.
     """
 
     images: jax.Array
@@ -48,14 +48,14 @@ def batch_sums(
     firing_rates: jax.Array,
     mask: jax.Array | None = None,
 ) -> Sums:
-    """The sums of a batch: ``images``, ``loss``, ``correct`` and ``firing_rate``, float32 scalars.
+    """Returns ``images``, ``loss``, ``correct`` and ``firing_rate`` of a batch, float32 scalars.
 
     Args:
-      losses: (B,).
-      logits: (B, classes).
-      labels: (B,), integers.
-      firing_rates: (B,), of each image over all neurons and time steps.
-      mask: (B,), false for images that do not count.
+      losses: a float array (B,).
+      logits: a float array (B, classes).
+      labels: an integer array (B,).
+      firing_rates: a float array (B,), the mean over all neurons and time steps of each image.
+      mask: an array (B,), false for images that do not count; None if all count.
     """
     weights = jnp.ones_like(losses) if mask is None else mask.astype(losses.dtype)
     correct = jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels
@@ -73,9 +73,9 @@ def correct_top5(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = 
     Of equal scores, the one with the lower index counts as higher.
 
     Args:
-      logits: float array (B, classes).
-      labels: integer array (B,).
-      mask: array (B,), false for images that do not count.
+      logits: a float array (B, classes).
+      labels: an integer array (B,).
+      mask: an array (B,), false for images that do not count; None if all count.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     earlier = jnp.arange(logits.shape[-1], dtype=labels.dtype) < labels[:, None]
@@ -85,14 +85,14 @@ def correct_top5(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = 
 
 
 def weighted(norms: Mapping[str, jax.Array], images: jax.Array) -> dict[str, jax.Array]:
-    """Returns the norms of a batch's gradient as sums over its images, which all stand for it."""
+    """Multiplies gradient norms by the number of images, so that averaging recovers the norm."""
     return {block: norm * images for block, norm in norms.items()}
 
 
 def means(sums: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """``{prefix}/loss``, ``/accuracy`` and ``/firing_rate``, means over the images.
+    """Returns ``{prefix}/loss``, ``/accuracy`` and ``/firing_rate``, averaged over the images.
 
-    Also ``/accuracy_top5`` and ``/gradient_norm/BLOCK``, where there are such sums.
+    ``/accuracy_top5`` and ``/gradient_norm/BLOCK`` are included if ``sums`` has them.
     """
     optional = {name: key for name, key in _OPTIONAL_MEANS.items() if key in sums}
     names = _MEANS | optional | {key: key for key in sums if key.startswith(_NORM)}
@@ -106,8 +106,8 @@ def add(total: Mapping[str, float], batch: Sums) -> dict[str, float]:
     """Returns the sums of two sets of images, on the host and in double precision.
 
     Args:
-      total: of images before, of this function; or nothing, ``{}``.
-      batch: of further images.
+      total: a previous result of this function, or ``{}``.
+      batch: the sums of further images.
     """
     optional = [key for key in _OPTIONAL_MEANS.values() if key in batch]
     new = {key: batch[key] for key in (*_SUMMED, *optional)}  # type: ignore[literal-required]
@@ -119,7 +119,7 @@ Results = TypeVar('Results')
 
 
 def fetch_late(results: Iterable[Results]) -> Iterator[Results]:
-    """Brings each result to the host when the next is under way, so that the device never waits."""
+    """Fetches each result while the next one is computed, so that the device never waits."""
     pending = None
     for result in results:
         if pending is not None:

@@ -1,4 +1,4 @@
-"""Optimizers and learning rates by name; the paper has SGD with momentum, and a cosine."""
+"""Optimizers and learning-rate schedules; the paper uses SGD with momentum and a cosine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snnjax.train.gradients import clip_by_norm
 
 
 def cosine(learning_rate: float, num_steps: int, steps_per_epoch: int) -> optax.Schedule:
-    """Builds a cosine from the learning rate to zero."""
+    """Builds a cosine decay from the learning rate to zero."""
     del steps_per_epoch
     return optax.cosine_decay_schedule(learning_rate, num_steps)
 
@@ -33,11 +33,12 @@ def step(
     """Builds a schedule that multiplies the learning rate by a factor after certain epochs.
 
     Args:
-      learning_rate: of the first epochs.
-      num_steps: after the warm-up.
-      steps_per_epoch: of the training set.
-      epochs: counted from the end of the warm-up; () for half and three quarters of them all.
-      factor: of each reduction.
+      learning_rate: the learning rate of the first epochs.
+      num_steps: the number of steps after the warm-up.
+      steps_per_epoch: the number of steps per epoch.
+      epochs: the epochs of the reductions, counted from the end of the warm-up; () for one half and
+        three quarters of the steps.
+      factor: the factor of each reduction.
     """
     steps = [round(epoch * steps_per_epoch) for epoch in epochs]
     steps = steps or [num_steps // 2, 3 * num_steps // 4]
@@ -45,7 +46,7 @@ def step(
 
 
 def constant(learning_rate: float, num_steps: int, steps_per_epoch: int) -> optax.Schedule:
-    """Builds a learning rate that stays."""
+    """Builds a constant learning rate."""
     del num_steps, steps_per_epoch
     return optax.constant_schedule(learning_rate)
 
@@ -57,15 +58,15 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 }
 """Schedules by name, ``(learning_rate, num_steps, steps_per_epoch, **options) -> schedule``.
 
-A schedule is a function of the step, as Optax has them. Any of them may follow a linear warm-up,
-whose steps are not among ``num_steps``.
+A schedule is a function of the step, as in Optax. It may follow a linear warm-up, whose steps are
+not included in ``num_steps``.
 """
 
 
 def sgd(
     schedule: optax.Schedule, *, momentum: float = 0.9, nesterov: bool = False
 ) -> optax.GradientTransformation:
-    """Builds gradient descent with momentum, or without where that is 0."""
+    """Builds stochastic gradient descent; momentum 0 means without momentum."""
     return optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov)
 
 
@@ -84,7 +85,7 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 1e-4,
 ) -> optax.GradientTransformation:
-    """Builds Adam with decay of kernels apart from the gradient (Loshchilov & Hutter 2019)."""
+    """Builds Adam with decoupled decay of kernels (Loshchilov & Hutter 2019)."""
     return optax.adamw(
         schedule, b1=momentum, b2=b2, eps=eps, weight_decay=weight_decay, mask=is_kernel
     )
@@ -111,14 +112,14 @@ def lion(
     b2: float = 0.99,
     weight_decay: float = 1e-3,
 ) -> optax.GradientTransformation:
-    """Builds Lion (Chen et al. 2023), which steps by the sign of a mean gradient."""
+    """Builds Lion (Chen et al. 2023), which steps by the sign of an averaged gradient."""
     return optax.lion(schedule, b1=momentum, b2=b2, weight_decay=weight_decay, mask=is_kernel)
 
 
 def is_kernel(params: Any) -> Any:
-    """Returns which parameters decay apart from the gradient: those with two axes or more.
+    """Returns the mask of the parameters with decoupled decay: those with two or more axes.
 
-    Scales and biases of normalization, and learned constants of neurons, do not.
+    Scales and biases of normalization, and learned constants of neurons, do not decay.
     """
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
@@ -132,21 +133,21 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 """Optimizers by name, ``(schedule, **options) -> gradient transformation``.
 
-An option called ``momentum`` or ``weight_decay`` is given the configuration's; all others are in
-its ``optimizer.options``. One without ``weight_decay`` gets an L2 penalty instead, see
-`make_optimizer`. Most functions of Optax can be entries as they are.
+The options ``momentum`` and ``weight_decay`` get the values of these keys of the configuration; all
+other options come from ``optimizer.options``. An optimizer without ``weight_decay`` gets an L2
+penalty instead, see `make_optimizer`. Most functions of Optax can be used as entries.
 """
 
 
 def make_schedule(
     config: ml_collections.ConfigDict, steps_per_epoch: int, num_steps: int
 ) -> optax.Schedule:
-    """Builds the learning rate by step that a configuration describes.
+    """Builds the configured learning rate as a function of the step.
 
     Args:
-      config: of the optimizer.
-      steps_per_epoch: of the training set.
-      num_steps: of the training.
+      config: the ``optimizer`` section of the configuration.
+      steps_per_epoch: the number of steps per epoch.
+      num_steps: the number of steps of the training.
     """
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     make = SCHEDULES[config.schedule]
@@ -167,12 +168,12 @@ def make_schedule(
 def make_optimizer(
     config: ml_collections.ConfigDict, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Builds the optimizer that a configuration describes.
+    """Builds the configured optimizer.
 
     The gradient is first scaled to a norm of at most ``grad_clip_norm``, unless that is 0. An
-    optimizer that has no decay of its own gets an L2 penalty through the gradient, on every
-    parameter, before momentum. The authors' framework does the same for the paper's "L2 penalty" of
-    1e-4 (B.2); decoupled weight decay is another method.
+    optimizer without weight decay of its own gets an L2 penalty on every parameter, which is added
+    to the gradient before momentum. The authors' framework does the same for the paper's "L2
+    penalty" of 1e-4 (B.2); decoupled weight decay is another method.
     """
     make = OPTIMIZERS[config.name]
     known = _options_of(make, 1)
@@ -190,10 +191,10 @@ _OF_ALL = ('momentum', 'weight_decay')
 
 
 def check_options(config: ml_collections.ConfigDict) -> None:
-    """Finds an option that the optimizer or the schedule of a configuration does not have.
+    """Checks the options of the configured optimizer and schedule.
 
     Raises:
-      ConfigError: with the near names, or what the function says of a value.
+      ConfigError: if an option is unknown, with similar names; or if its value is invalid.
     """
     schedule, optimizer = SCHEDULES[config.schedule], OPTIMIZERS[config.name]
     for kind, name, options, known in (
@@ -217,5 +218,5 @@ def check_options(config: ml_collections.ConfigDict) -> None:
 
 
 def _options_of(function: Callable[..., Any], required: int) -> list[str]:
-    """Returns the names of a function's arguments behind so many that are required."""
+    """Returns the names of a function's arguments after the first ``required`` ones."""
     return list(inspect.signature(function).parameters)[required:]

@@ -20,20 +20,20 @@ from snnjax.train.signals import SIGNALS, StoppedError
 
 
 class ProcessesError(UserError, ValueError):
-    """Processes that cannot find each other; the message says what to give."""
+    """Processes that cannot connect; the message says which options to give."""
 
 
 def join(coordinator: str, num_processes: int, process_id: int, from_environment: bool) -> None:
-    """Joins the other processes of a run, before anything else of JAX is used; alone, does nothing.
+    """Joins the other processes of a run, before other uses of JAX; alone, does nothing.
 
     Args:
-      coordinator: ``HOST:PORT`` of the process 0, reached by all; '' for none.
-      num_processes: how many there are.
-      process_id: which one this is, from 0.
-      from_environment: whether a Cloud TPU, GKE, Slurm or Open MPI has set all that.
+      coordinator: the address ``HOST:PORT`` of process 0, which all processes reach; '' for none.
+      num_processes: the number of processes.
+      process_id: the index of this process, from 0.
+      from_environment: true if a Cloud TPU, GKE, Slurm or Open MPI provides these values.
 
     Raises:
-      ProcessesError: where some of it is missing, or nobody answers.
+      ProcessesError: if a value is missing, or process 0 does not answer.
     """
     if from_environment and coordinator:
         raise ProcessesError('give --distributed or --coordinator, not both')
@@ -57,7 +57,7 @@ def join(coordinator: str, num_processes: int, process_id: int, from_environment
 
 
 def _initialize(*arguments: Any) -> None:
-    """Calls `jax.distributed.initialize` so that signals are answered while it waits."""
+    """Calls `jax.distributed.initialize` in a thread, so that signals are handled meanwhile."""
     errors: list[Exception] = []
 
     def initialize() -> None:
@@ -71,7 +71,7 @@ def _initialize(*arguments: Any) -> None:
     thread.join()
     if errors:
         raise errors[0]
-    # JAX has a handler of its own for SIGTERM.
+    # JAX installs its own handler for SIGTERM: restore ours.
     for number in SIGNALS:
         signal.signal(number, signal.getsignal(number))
 
@@ -84,7 +84,7 @@ def _address(coordinator: str) -> tuple[str, int]:
 
 
 def _wait_for(coordinator: str, seconds: float = 300) -> None:
-    """Until process 0 is there; JAX itself would abort where it never comes."""
+    """Waits until process 0 answers; JAX itself would abort if it never does."""
     address = _address(coordinator)
     deadline = time.monotonic() + seconds
     while True:
@@ -101,11 +101,11 @@ def _wait_for(coordinator: str, seconds: float = 300) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """Returns whether this process is the one that writes and prints."""
     return jax.process_index() == 0
 
 
-# What there is in the errors of collectives whose other ends are gone.
+# Words in the errors of collectives if another process has died.
 _LOST = (
     'Gloo',
     'UNAVAILABLE',
@@ -117,14 +117,14 @@ _LOST = (
 
 
 def is_peer_failure(error: BaseException) -> bool:
-    """Returns whether an error comes of another process that is gone, also through others."""
-    # What this package says itself may have such words in a path.
+    """Returns whether an error, or one of its causes, is due to another process that died."""
+    # A message of this package may contain these words in a path.
     foreign = [str(cause) for cause in causes(error) if not isinstance(cause, UserError)]
     return any(word in text for text in foreign for word in _LOST)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields an error, the one that it was raised from or while handling, and so on."""
+    """Yields an error, then its cause or context, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -139,9 +139,9 @@ class ProcessLostError(UserError):
 
 @contextlib.contextmanager
 def leave_on_error() -> Iterator[None]:
-    """Ends this process after an error, in a run of several without waiting for the others.
+    """Ends this process after an error, without waiting for the other processes of the run.
 
-    Alone, it lets every error pass.
+    If the run has a single process, errors propagate.
     """
     try:
         yield
@@ -154,7 +154,7 @@ def leave_on_error() -> Iterator[None]:
 
 
 def _end(error: BaseException) -> NoReturn:
-    """Ends this process at once, with what there is to say of an error."""
+    """Prints an error, and ends this process at once."""
     if isinstance(error, UserError):
         print_error(error)
     else:

@@ -24,8 +24,8 @@ class Window:
     """Holds the range of steps that are traced.
 
     Attributes:
-      first: First traced step of the run; the run starts with step 1.
-      last: Last traced step.
+      first: the first traced step of the run; the run starts with step 1.
+      last: the last traced step.
     """
 
     first: int
@@ -36,7 +36,7 @@ class Window:
         """Reads ``FIRST:LAST``.
 
         Raises:
-          ConfigError: If the text has another form or the range is empty.
+          ConfigError: if the text has another form or the range is empty.
         """
         match = re.fullmatch(r'(\d{1,10}):(\d{1,10})', text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -50,8 +50,8 @@ class Profiler:
     """Traces the steps of a window, in the formats of Perfetto and TensorBoard.
 
     Args:
-      window: The steps to trace, or None for no trace.
-      workdir: The work directory of the run; the trace goes to its folder ``profile``.
+      window: the steps to trace, or None for no trace.
+      workdir: the work directory of the run; the trace goes to its folder ``profile``.
     """
 
     def __init__(self, window: Window | None, workdir: Path) -> None:
@@ -65,8 +65,8 @@ class Profiler:
         """Returns the steps of a phase after ``step`` at which the trace begins or ends.
 
         Args:
-          step: A step, counted from the start of the phase.
-          first_step: The number of steps of the run before the phase.
+          step: a step, counted from the start of the phase.
+          first_step: the number of steps of the run before the phase.
         """
         if self._window is None:
             return []
@@ -77,8 +77,8 @@ class Profiler:
         """Starts or stops the trace if a step is at an edge of the window.
 
         Args:
-          step: A step of the run.
-          state: The training state after that step. It is waited for first, so that the trace
+          step: a step of the run.
+          state: the training state after that step. It is waited for first, so that the trace
             contains exactly the steps of the window.
 
         Returns:

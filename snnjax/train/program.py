@@ -1,4 +1,4 @@
-"""What runs on the devices: functions of a network, sharded and ready to be compiled."""
+"""The compiled functions of a network, and the sharding of their arguments."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from snnjax.train.step import StepOptions, make_eval_step, make_train_step, repe
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """The part of a program that needs no training: evaluation, analysis and export open it.
+    """The part of a program that evaluation, analysis and export use.
 
     Attributes:
       model: the network.
-      dataset: of its images.
-      eval_step: ``(variables, batch) -> sums``.
-      variables_sharding: of the model's variables, in their form.
-      batch_sharding: of every array of a batch.
+      dataset: the data set.
+      eval_step: the function ``(variables, batch) -> sums``.
+      variables_sharding: the shardings of the model's variables, with the same tree structure.
+      batch_sharding: the sharding of every array of a batch.
     """
 
     model: Network
@@ -55,7 +55,7 @@ class Inference:
         return _with_sharding(jax.eval_shape(init), self.variables_sharding)
 
     def abstract_batch(self, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-        """Returns shapes, dtypes and sharding of a batch of arrays, or of what describes them."""
+        """Returns the shapes, dtypes and sharding of a batch of arrays or of array descriptions."""
         return {
             key: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=self.batch_sharding)
             for key, value in batch.items()
@@ -64,16 +64,16 @@ class Inference:
 
 @dataclasses.dataclass(frozen=True)
 class Program(Inference):
-    """The compiled functions of a training, and how their arguments lie on the devices.
+    """The compiled functions of a training, and the shardings of their arguments.
 
     Attributes:
-      schedule: learning rate by step.
-      init: ``() -> state``.
-      train_step: ``(state, batch) -> (state, sums)``; the old state is donated.
-      train_steps: ``(state, batches, count) -> (state, sums)`` of several steps, see
-        `snnjax.train.step.repeat_step`; likewise.
-      batches_sharding: of every array of the batches of several steps.
-      state_sharding: of a state, in its form.
+      schedule: the learning rate by step.
+      init: the function ``() -> state``.
+      train_step: the function ``(state, batch) -> (state, sums)``; the old state is donated.
+      train_steps: the function ``(state, batches, count) -> (state, sums)`` for several steps, see
+        `snnjax.train.step.repeat_step`; the old state is donated.
+      batches_sharding: the sharding of every array of the batches of several steps.
+      state_sharding: the shardings of a state, with the same tree structure.
     """
 
     schedule: optax.Schedule
@@ -97,13 +97,13 @@ def _with_sharding(shapes: Any, shardings: Any) -> Any:
 
 
 def build_inference(model: Network, dataset: Dataset, mesh: Mesh, loss: Loss) -> Inference:
-    """Builds what evaluates a network.
+    """Builds the functions that evaluate a network.
 
     Args:
       model: the network.
-      dataset: of its images.
-      mesh: of the devices, over which batches are divided, and the parameters may be.
-      loss: that evaluation reports.
+      dataset: the data set.
+      mesh: the devices, over which batches are divided, and parameters if ``fsdp`` is above 1.
+      loss: the loss that evaluation reports.
     """
     init = functools.partial(init_variables, model, dataset.image_shape, 0)
     of_variables = sharding.parameter_shardings(jax.eval_shape(init), mesh)
@@ -139,14 +139,14 @@ def build_program(
     mesh: Mesh,
     steps_per_epoch: int,
 ) -> Program:
-    """Builds what trains a network.
+    """Builds the functions that train a network.
 
     Args:
-      config: of the phase.
-      dataset: that the configuration describes.
-      model: that the configuration describes.
-      mesh: of the devices.
-      steps_per_epoch: of the training set.
+      config: the configuration of the phase.
+      dataset: the data set of the configuration.
+      model: the network of the configuration.
+      mesh: the devices.
+      steps_per_epoch: the number of batches in the training set.
     """
     schedule = make_schedule(config.optimizer, steps_per_epoch, config.epochs * steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, schedule)

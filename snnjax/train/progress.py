@@ -1,4 +1,4 @@
-"""What a run says while it goes on."""
+"""Progress bars and messages of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tqdm
 
 
 class _Forgiving:
-    """A stream that drops what cannot be written, to a closed pipe or a full disk, for example."""
+    """A stream that drops text that cannot be written, for example to a closed pipe."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream or io.StringIO()
@@ -33,10 +33,10 @@ class _Forgiving:
 
 
 def keep_printing() -> None:
-    """Lets this process go on when what it prints cannot be written.
+    """Lets this process continue if its output cannot be written.
 
-    Descriptors of the standard streams that are closed are opened, on nothing: else the next file
-    would get their number, and with it what libraries print.
+    Closed descriptors of the standard streams are opened on the null device. Otherwise the next
+    file would get their number, and with it the output of libraries.
     """
     for number in range(3):
         try:
@@ -56,12 +56,12 @@ def _forgiving(stream: TextIO | None) -> TextIO:
 class Progress:
     """A bar with images per second and the time left, and a line for each evaluation.
 
-    The bar needs a terminal; the lines are printed anywhere. Training goes on where they cannot be.
+    The bar needs a terminal; the lines are always printed. Training continues if they cannot be.
 
     Args:
-      num_images: of the whole run.
-      done: images that were trained on before this start.
-      enabled: False to say nothing, in processes that leave it to another.
+      num_images: the number of images of the whole run.
+      done: the number of images that were trained on before this start.
+      enabled: false to print nothing, in processes other than the first.
     """
 
     def __init__(self, num_images: int, done: int, *, enabled: bool = True) -> None:
@@ -84,10 +84,10 @@ class Progress:
 
     @contextlib.contextmanager
     def pausing(self, what: str) -> Iterator[None]:
-        """Shows what is done meanwhile, which counts neither for the speed nor for the time left.
+        """Shows another activity, whose time counts neither for the speed nor the time left.
 
         Args:
-          what: as 'compiling'.
+          what: the name of the activity, such as 'compiling'.
         """
         self._bar.set_description_str(f'{what} …')
         start = time.time()
@@ -101,7 +101,7 @@ class Progress:
             self._bar.set_description_str('')
 
     def advance(self, images: int) -> None:
-        """Moves the bar on."""
+        """Advances the bar by a number of images."""
         self._bar.update(images)
 
     def show(self, metrics: Mapping[str, float]) -> None:
@@ -113,7 +113,7 @@ class Progress:
         )
 
     def say(self, text: str) -> None:
-        """Prints a line that stays."""
+        """Prints a line above the bar."""
         if not self._enabled:
             return
         stream = _forgiving(sys.stdout)
@@ -122,7 +122,7 @@ class Progress:
 
 
 def warn(text: str) -> None:
-    """Prints a line to stderr that does not break a bar."""
+    """Prints a line to stderr without breaking a bar."""
     tqdm.tqdm.write(text, file=_forgiving(sys.stderr))
 
 
@@ -134,14 +134,14 @@ def watched(
 ) -> Iterator[Item]:
     """Yields items with a bar on stderr, if that is a terminal.
 
-    Until the second item is asked for, which is when the first one has been compiled, the bar says
-    so; the time left is that of the items that follow.
+    The bar says "compiling" until the second item is requested. The time left is estimated from the
+    items after the first.
 
     Args:
-      items: iterable of anything, such as batches.
-      what: name of the work, in front of the bar.
-      total: number of items; None for ``len(items)`` if they have a length.
-      unit: name of an item.
+      items: an iterable, such as batches.
+      what: the name of the work, in front of the bar.
+      total: the number of items; None for ``len(items)`` if they have a length.
+      unit: the name of an item.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -150,7 +150,7 @@ def watched(
             yield item
             if number == 0:
                 bar.set_description(what, refresh=False)
-                # Of the first one the time is that of the compiler.
+                # The time of the first item is that of the compiler.
                 bar.reset(total)
                 bar.initial = bar.n = bar.last_print_n = 1
                 bar.refresh()
@@ -160,10 +160,10 @@ def watched(
 
 @contextlib.contextmanager
 def compiling(what: str) -> Iterator[None]:
-    """Says on stderr, if that is a terminal, that something is compiled while the context lasts.
+    """Shows "compiling" on stderr, if that is a terminal, while the context lasts.
 
     Args:
-      what: name of the work.
+      what: the name of the work.
     """
     with _bar(f'{what}, compiling…', bar_format='{desc}'):
         yield

@@ -1,4 +1,4 @@
-"""Keys of the configuration that were renamed; the old names work for one more release."""
+"""Renamed keys of the configuration; the old names work for one more release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RENAMED = {
     'new_classifier': 'reset_head',
     'clip_norm': 'grad_clip_norm',
 }
-"""The new name of each old one, the last part of a key such as ``optimizer.clip_norm``."""
+"""The new name of each old name, without sections such as ``optimizer``."""
 
 
 class RenamingConfigDict(ml_collections.ConfigDict):
@@ -28,7 +28,7 @@ class RenamingConfigDict(ml_collections.ConfigDict):
 
 
 def current_key(key: str) -> str:
-    """Returns the name that a key has today, and warns if it was renamed.
+    """Returns the current name of a key, and warns if it was renamed.
 
     Args:
       key: a key, with dots between its parts.
@@ -42,7 +42,7 @@ def current_key(key: str) -> str:
 
 
 def with_current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the configuration of an old run with the names that its keys have today."""
+    """Returns the configuration of an old run with the current names of its keys."""
     return {
         RENAMED.get(key, key): with_current_keys(value) if isinstance(value, Mapping) else value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""What a run leaves in its work directory to be read: configuration, environment, lock."""
+"""The configuration, the environment and the lock in the work directory of a run."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ class WorkdirError(UserError, OSError):
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Keeps a work directory, made if it is missing, to this process while the context lasts.
+    """Locks a work directory for this process while the context lasts; creates it if missing.
 
-    The system releases the lock of a file when its process ends, however that is. If a file system
-    has no locks, there is none. In a bucket there is a lease, see `snnjax.train.lease`.
+    The system releases the file lock when the process ends in any way. On a file system without
+    locks, nothing is locked. In a bucket, a lease takes the place of the lock, see
+    `snnjax.train.lease`.
 
     Raises:
-      LeaseError: if another command has the lease of it, or the bucket cannot be written to.
-      WorkdirError: if another command works in it, or it cannot be written to.
+      LeaseError: if another command has the lease, or the bucket cannot be written to.
+      WorkdirError: if another command uses the directory, or it cannot be written to.
     """
     if in_bucket(workdir):
         with lease(workdir):
@@ -81,7 +82,7 @@ def lock(workdir: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
-        # Only said to others; a full disk has other ways to show.
+        # The text only informs other commands. A full disk will be reported elsewhere.
         with contextlib.suppress(OSError):
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
@@ -89,19 +90,19 @@ def lock(workdir: Path) -> Iterator[None]:
 
 
 def check_config(workdir: Path | None, config: ml_collections.ConfigDict) -> None:
-    """Checks that a configuration is that of the run in ``workdir``, or can begin one.
+    """Checks that a configuration matches the run in ``workdir``, or can begin a new run.
 
-    Once the run has a checkpoint, ``init_from`` and ``reset_head`` do not matter any more.
+    Once the run has a checkpoint, ``init_from`` and ``reset_head`` are ignored.
 
     Raises:
-      ConfigError: if it has another one; the message lists the keys. Or one that is damaged, or if
-        there are no weights to begin with.
+      ConfigError: if the run has another configuration, and the message lists the keys; if its
+        ``config.json`` is damaged; or if the weights of ``init_from`` do not exist.
     """
     kept = read_config(workdir) if workdir else None
     begun = workdir is not None and bool(checkpoint_steps(workdir / 'checkpoints'))
     if kept is not None:
         free = RUNTIME_KEYS + START_KEYS if begun else RUNTIME_KEYS
-        # Both by way of JSON, which has lists for tuples.
+        # Compare both after a conversion to JSON, which turns tuples into lists.
         changes = differences(kept, json.loads(config.to_json()), free)
         if changes:
             raise ConfigError(
@@ -117,13 +118,13 @@ def check_config(workdir: Path | None, config: ml_collections.ConfigDict) -> Non
 
 
 def read_config(workdir: Path) -> dict[str, Any] | None:
-    """Reads ``config.json``, complete: keys that an older version did not know have their defaults.
+    """Reads ``config.json``; keys that an older version did not know get their defaults.
 
     Returns:
-      None if there is none, or if it is empty, as a power loss may leave it.
+      The configuration, or None if the file is missing, or empty after a power loss.
 
     Raises:
-      ConfigError: if it is damaged.
+      ConfigError: if the file is damaged.
     """
     path = workdir / 'config.json'
     try:
@@ -146,7 +147,7 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
 
 
 def _complete(config: Any, default: Any) -> Any:
-    """A part of a configuration with the defaults that it lacks; ValueError for another type."""
+    """Adds missing defaults to a part of a configuration; ValueError for another type."""
     if isinstance(default, dict) and isinstance(config, dict):
         return default | {key: _complete(config[key], default.get(key)) for key in config}
     number = isinstance(default, float) and isinstance(config, int)
@@ -157,10 +158,10 @@ def _complete(config: Any, default: Any) -> Any:
 
 
 def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Writes ``config.json``; of a run that is there, what it began with stays.
+    """Writes ``config.json``; a run with checkpoints keeps its values of `START_KEYS`.
 
     Raises:
-      WorkdirError: if that is not possible.
+      WorkdirError: if the file cannot be written.
     """
     kept = read_config(workdir) if checkpoint_steps(workdir / 'checkpoints') else None
     values = json.loads(config.to_json()) | {key: kept[key] for key in START_KEYS if kept}
@@ -170,10 +171,10 @@ def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
 
 
 def write_environment(workdir: Path) -> None:
-    """Adds a line to ``environment.jsonl``: what this start of the run runs on.
+    """Adds a line to ``environment.jsonl`` with the software and the devices of this start.
 
     Raises:
-      WorkdirError: if that is not possible.
+      WorkdirError: if the file cannot be written.
     """
     packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
     record = {
@@ -202,8 +203,8 @@ def _writing(workdir: Path) -> Iterator[None]:
 
 
 def _commit() -> str | None:
-    """The git commit of the code that runs, with '-dirty' for local changes; None outside git."""
-    # An installed package may lie in the repository of something else.
+    """Returns the git commit of this code, with '-dirty' for local changes; None outside git."""
+    # An installed package may be inside the repository of another project.
     if not _git('ls-files', Path(__file__).name):
         return None
     return _git('describe', '--always', '--dirty')

@@ -1,8 +1,8 @@
-"""How arrays lie on the devices.
+"""Sharding of arrays over the devices.
 
-The devices are a mesh of two axes. Batches are split over both; parameters and the optimiser's
-state are split over ``fsdp``, and the same for all of ``data``. With one device on the axis
-``fsdp``, which is the default, each has all parameters.
+The devices form a mesh with two axes. Batches are split over both. Parameters and the optimizer
+state are split over the axis ``fsdp``, and replicated over ``data``. By default the axis ``fsdp``
+has one device, so that each device has all parameters.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ BATCH_AXES = ('data', 'fsdp')
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mesh:
-    """The given devices, or all of all processes.
+    """Builds a mesh of the given devices, or of all devices of all processes.
 
     Args:
-      devices: some of one kind.
-      fsdp: devices that share the parameters; must divide their number.
+      devices: the devices, all of one kind; None for all.
+      fsdp: the number of devices that share the parameters, a divisor of the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     shape = (len(devices) // fsdp, fsdp)
     if len({getattr(device, 'core_on_chip', 0) for device in devices}) > 1:
-        # JAX knows neighbours only where a chip is one device; two of a chip follow each other.
+        # JAX knows neighbors only if a chip is one device. The two cores of a chip are adjacent.
         grid = np.asarray(devices).reshape(shape)
     else:
-        # On TPUs, neighbours share parameters; an axis of theirs may be divided for it.
+        # On TPUs, neighbors share parameters; this may split an axis of the topology.
         grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(grid, BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """Returns the sharding of an array that every device holds as a whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharded(mesh: Mesh) -> NamedSharding:
-    """The first axis split over the devices."""
+    """Returns the sharding that splits the first axis over the devices."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
 def batches_sharded(mesh: Mesh) -> NamedSharding:
-    """The second axis split over the devices, behind one of parts of a batch, or of steps."""
+    """Returns the sharding that splits the second axis; the first is of parts or steps."""
     return NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
 
 
 def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
-    """How parameters, or what has their form, lie on the devices.
+    """Returns the shardings of parameters, or of a tree with parameters in it.
 
-    Kernels are split over ``fsdp`` along their longest axis that it divides, the last of them if
-    several are. All else, which is small and many, is whole everywhere.
+    Kernels are split over ``fsdp`` along their longest divisible axis, and along the last one of
+    equal length. All other arrays are small, and are replicated.
 
     Args:
-      tree: of arrays, or of a ``jax.ShapeDtypeStruct`` for each.
-      mesh: of the devices.
+      tree: a tree of arrays or of ``jax.ShapeDtypeStruct``.
+      mesh: the devices.
     """
     parts = mesh.shape['fsdp']
 
@@ -86,7 +86,7 @@ Arrays = TypeVar('Arrays')
 
 
 def split_batch(batch: Arrays, parts: int, mesh: Mesh) -> Arrays:
-    """(B, ...) -> (parts, B / parts, ...), each device's images staying where they are."""
+    """Reshapes (B, ...) to (parts, B / parts, ...); no image moves to another device."""
     sharding = batches_sharded(mesh)
 
     def split(x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Stopping a run from outside without losing anything."""
+"""Signals that stop a run without losing work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from snnjax.errors import EXIT_INTERRUPTED, UserError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What asks a run to stop: a scheduler, Ctrl-C, a terminal that was closed."""
+"""The signals that ask a run to stop: from a scheduler, Ctrl-C, or a closed terminal."""
 
 
 class StoppedError(UserError):
@@ -33,7 +33,7 @@ class StopRequest:
     handlers that it found. Outside the main thread, where Python handles no signals, it notes none.
 
     Attributes:
-      requested: whether a signal has come.
+      requested: true once a signal has arrived.
     """
 
     def __init__(self) -> None:
@@ -69,9 +69,8 @@ def handle_signals(handler: Callable[[int, FrameType | None], Any]) -> Iterator[
 def end_on_signals() -> None:
     """Lets SIGTERM, SIGHUP and SIGINT end this process at once, with the status 75.
 
-    That is for what comes before training, when there is nothing to save. An exception would not
-    do: it is lost in callbacks of the garbage collector, and becomes another while modules are
-    imported.
+    Use this before training, when there is nothing to save. An exception would not be reliable: it
+    is lost in callbacks of the garbage collector, and replaced by another during imports.
     """
     _handle_by(_end)
 
@@ -79,25 +78,25 @@ def end_on_signals() -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     del number, frame
     stopped = StoppedError()
-    # Not by `print`, which cannot begin within another one.
+    # `print` is not reentrant.
     with contextlib.suppress(OSError):
         os.write(2, f'error: {stopped}\n{stopped.advice}\n'.encode())
     os._exit(EXIT_INTERRUPTED)
 
 
 def ignore_signals() -> None:
-    """Ignores what asks a run to stop, in a process that is about to end."""
+    """Ignores the signals that stop a run, in a process that is about to end."""
     _handle_by(signal.SIG_IGN)
 
 
 def _handle_by(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> dict[int, Any]:
-    """Gives the signals another handler; returns those that they had."""
+    """Sets the handler of the signals; returns their previous handlers."""
     previous: dict[int, Any] = {}
     for number in SIGNALS:
         before = signal.getsignal(number)
         if (number, before) == (signal.SIGHUP, signal.SIG_IGN):
-            continue  # By nohup.
+            continue  # Ignored by nohup.
         signal.signal(number, handler)
-        if before is not None:  # What is not Python's cannot be put back.
+        if before is not None:  # A handler not set from Python cannot be restored.
             previous[number] = before
     return previous

@@ -1,4 +1,4 @@
-"""Everything that a training step changes."""
+"""The state of training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from snnjax.models.params import trained_part
 
 
 class TrainState(NamedTuple):
-    """The state of training: with the data's position, all that continuing it bit by bit takes.
+    """The state of training. With the position in the data, a run can be resumed bit for bit.
 
     Attributes:
-      step: steps taken, int32.
+      step: the number of steps taken, int32.
       params: the model's parameters, float32.
-      batch_stats: running means and variances, float32.
-      opt_state: of the optimiser.
-      average: ``params`` and ``batch_stats``, averaged exponentially over the steps; or None.
+      batch_stats: the running means and variances, float32.
+      opt_state: the optimizer state.
+      average: the exponential moving average of ``params`` and ``batch_stats``, or None.
     """
 
     step: jax.Array
@@ -32,12 +32,12 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The model's, as training has them now."""
+        """The current variables of the model."""
         return {'params': self.params, 'batch_stats': self.batch_stats}
 
     @property
     def evaluated(self) -> dict[str, Any]:
-        """The variables that evaluation takes, and that the run is for: the average if any."""
+        """The variables to evaluate: the average if there is one."""
         return self.average or self.variables
 
 
@@ -56,7 +56,7 @@ def key_of_seed(seed: int) -> jax.Array:
 
 
 def init_variables(model: Network, image_shape: tuple[int, ...], seed: int) -> dict[str, Any]:
-    """Returns the variables that a training begins with, for images of ``image_shape``."""
+    """Returns the initial variables for images of ``image_shape``, (H, W, C)."""
     images = jnp.zeros((1, *image_shape), jnp.float32)
     variables = model.init(key_of_seed(seed), images, train=False)
     return trained_part(variables)
@@ -69,7 +69,7 @@ def init_state(
     seed: int,
     average: bool = False,
 ) -> TrainState:
-    """A new state, for images of ``image_shape`` (H, W, C), with an ``average`` or without."""
+    """Returns the initial state for images of ``image_shape``, (H, W, C)."""
     variables = init_variables(model, image_shape, seed)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -81,5 +81,5 @@ def init_state(
 
 
 def count_parameters(params: Any) -> int:
-    """How many numbers a tree of parameters holds."""
+    """Returns the number of parameters in a tree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

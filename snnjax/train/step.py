@@ -1,4 +1,4 @@
-"""One step of training, one batch of evaluation: functions of arrays, to be compiled."""
+"""The training step and the evaluation step, as functions of arrays."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from snnjax.train.state import TrainState, key_of_seed
 
 
 class Batch(TypedDict):
-    """Arrays of a batch of B images; those that not every batch has are described where made.
+    """The arrays of a batch of B images; some of them are optional.
 
     Attributes:
-      image: stored pixels, (B, H, W, C), or (B, T, H, W, C).
-      label: integers (B,).
-      mask: (B,), false for what does not count; all of them count where there is none.
-      mixed_label: (B,), the other class of an image that is two; see
+      image: the stored pixels, of shape (B, H, W, C) or (B, T, H, W, C).
+      label: the classes, integers of shape (B,).
+      mask: an array of shape (B,), false for images that do not count. Without it, all count.
+      mixed_label: the second classes of mixed images, of shape (B,); see
         `snnjax.data.transforms.mixing`.
-      label_weight: (B,), the share of ``label`` then.
-      stop: (B,), whether the process that made the image was asked to stop.
-      save: (B,), whether it is time for a checkpoint on the clock of that process.
+      label_weight: the shares of ``label`` in mixed images, of shape (B,).
+      stop: an array of shape (B,), true if the process of the image was asked to stop.
+      save: an array of shape (B,), true if a checkpoint is due by the clock of that process.
     """
 
     image: jax.Array
@@ -47,18 +47,18 @@ class Batch(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class StepOptions:
-    """What a training step does beside a plain step of the optimizer.
+    """The options of a training step.
 
     Attributes:
-      loss: of an image.
-      label_smoothing: probability that is spread over all classes.
-      microbatches: parts of a batch, computed one after the other; the gradient is that of the
-        mean over the images of all of them, and the running statistics are updated by each.
-      ema_decay: share of the average that each step keeps; 0 for no average.
-      gradient_norms: whether the sums have the norms of the gradient by block, too.
-      keep_finite: whether a step with a fault changes nothing but the number of the step, so that
-        training can go on after it.
-      seed: of dropout.
+      loss: the loss of an image.
+      label_smoothing: the probability that is spread over all classes.
+      microbatches: the number of parts of a batch that are computed one after the other. The
+        gradient is that of the mean over all images; each part updates the running statistics.
+      ema_decay: the share of the average that each step keeps; 0 for no average.
+      gradient_norms: true to add the gradient norm of each block to the sums.
+      keep_finite: true to let a step with non-finite numbers change only the step counters, so that
+        training can continue.
+      seed: the seed of dropout.
     """
 
     loss: Loss = cross_entropy
@@ -70,15 +70,15 @@ class StepOptions:
     seed: int = 0
 
 
-# With more classes than these, evaluation also counts the best five.
+# With more classes than these, evaluation also computes the top-5 accuracy.
 _FEW_CLASSES = 10
 
-# Folded into the key of the seed, so that dropout shares no number with initial parameters.
+# Folded into the key of the seed, so that dropout and initial parameters are independent.
 _DROPOUT = 0x64726F70
 
 
 class Statistics(Protocol):
-    """Of pixels, by channel: what a `snnjax.data.Dataset` has."""
+    """The mean and standard deviation of the pixels by channel, as of `snnjax.data.Dataset`."""
 
     @property
     def mean(self) -> Sequence[float]: ...  # noqa: D102
@@ -86,8 +86,8 @@ class Statistics(Protocol):
     def std(self) -> Sequence[float]: ...  # noqa: D102
 
 
-def normalise(images: jax.Array, of: Statistics) -> jax.Array:
-    """Stored pixels (B, …, C) -> float32 of mean 0 and standard deviation 1 by channel."""
+def normalize(images: jax.Array, of: Statistics) -> jax.Array:
+    """Normalizes stored pixels (B, ..., C) to float32 of mean 0 and deviation 1 by channel."""
     of_channels = (1,) * (images.ndim - 1) + (-1,)
     mean, std = (np.asarray(s, np.float32).reshape(of_channels) for s in (of.mean, of.std))
     return (images.astype(jnp.float32) - mean) / std
@@ -100,20 +100,21 @@ def make_train_step(
     mesh: Mesh,
     options: StepOptions,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, metrics.Sums]]:
-    """``(state, batch) -> (state, sums)``; see `snnjax.data.pipeline.TrainingBatches` for a batch.
+    """Builds the training step, a function ``(state, batch) -> (state, sums)``.
 
-    The loss is a mean over images; that the metrics show is without the L2 penalty, which acts in
-    the optimiser. Dropout is drawn from the seed and the number of the step.
+    `snnjax.data.pipeline.TrainingBatches` makes the batches. The loss is averaged over the images.
+    The loss in the metrics excludes the L2 penalty, which the optimizer applies. Dropout depends on
+    the seed and the step.
 
-    Where the loss, or statistics or parameters after the step, are not finite, the sum ``fault``
-    tells which, see `snnjax.train.finite.places`.
+    If the loss, the statistics, the parameters or the optimizer state are not finite after the
+    step, the sum ``fault`` identifies the first of them, see `snnjax.train.finite.places`.
 
     Args:
       model: the network.
-      optimizer: of its parameters.
-      dataset: of the images, for their statistics.
-      mesh: of the devices, over which batches are divided, and the parameters may be.
-      options: of the step.
+      optimizer: the optimizer of the parameters.
+      dataset: the data set, for the pixel statistics and the number of classes.
+      mesh: the devices, over which batches are divided, and parameters if ``fsdp`` is above 1.
+      options: the options of the step.
     """
     loss, microbatches = options.loss, options.microbatches
     model = loss.model(model)
@@ -121,11 +122,11 @@ def make_train_step(
     def loss_of(
         params: Any, batch_stats: Any, batch: Batch, key: jax.Array, share: jax.Array | float
     ) -> tuple[jax.Array, tuple]:
-        """Returns the sum over the images, each with its share of the batch's mean."""
-        images = normalise(batch['image'], dataset)
+        """Returns the sum of the losses times ``share``, the weight of an image in the mean."""
+        images = normalize(batch['image'], dataset)
         mask = batch.get('mask')
         if mask is not None:
-            # What could not be decoded is the mean image, to the statistics of the batch, too.
+            # A photo that could not be decoded is the mean image, also for the batch statistics.
             images = jnp.where(jnp.expand_dims(mask, range(1, images.ndim)), images, 0)
         logits, updates = model.apply(
             {'params': params, 'batch_stats': batch_stats},
@@ -178,8 +179,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, metrics.Sums]:
         of_dropout = jax.random.fold_in(key_of_seed(options.seed), _DROPOUT)
         key = jax.random.fold_in(of_dropout, state.step)
-        # Parameters are whole while the gradient is taken, and so is the gradient at first: or else
-        # the partitioner moves activations to where a part of them is.
+        # Gather the parameters and the gradient first. Otherwise the partitioner moves activations
+        # to the devices that hold parts of the parameters.
         whole = state._replace(params=_gather(state.params, mesh))
         gradient, (batch_stats, sums) = gradient_of(whole, batch, key)
         gradient = jax.lax.with_sharding_constraint(
@@ -215,8 +216,8 @@ def repeat_step(
     steps. The sums have the shape (K,); those of unused batches are 0.
 
     Args:
-      train_step: The function of `make_train_step`.
-      of_state: The shardings of the state.
+      train_step: the function of `make_train_step`.
+      of_state: the shardings of the state.
     """
     # Traced once, for its shapes and for the loop.
     step = jax.jit(train_step)
@@ -244,7 +245,7 @@ def repeat_step(
 
 
 def _targets(batch: Batch, num_classes: int) -> jax.Array:
-    """The probability of each class (B, classes): two have some where images are mixed."""
+    """Returns the target probabilities (B, classes), with two nonzero classes if mixed."""
     one_hot = functools.partial(jax.nn.one_hot, num_classes=num_classes, dtype=jnp.float32)
     targets = one_hot(batch['label'])
     mixed_label, weight = batch.get('mixed_label'), batch.get('label_weight')
@@ -255,20 +256,20 @@ def _targets(batch: Batch, num_classes: int) -> jax.Array:
 
 
 def _gather(tree: Any, mesh: Mesh) -> Any:
-    """All of every array, on every device."""
+    """Replicates every array on every device."""
     return jax.lax.with_sharding_constraint(tree, replicated(mesh))
 
 
 def make_eval_step(
     model: Network, dataset: Dataset, mesh: Mesh, loss: Loss = cross_entropy
 ) -> Callable[[Any, Batch], metrics.Sums]:
-    """``(variables, batch) -> sums`` over the images whose ``mask`` (B,) is true."""
+    """Builds ``(variables, batch) -> sums``, summed over the images whose ``mask`` is true."""
     model = loss.model(model)
 
     def eval_step(variables: Any, batch: Batch) -> metrics.Sums:
         logits, updates = model.apply(
             _gather(variables, mesh),
-            normalise(batch['image'], dataset),
+            normalize(batch['image'], dataset),
             mutable=['firing_rates'],
         )
         scores, labels, mask = loss.mean_logits(logits), batch['label'], batch['mask']

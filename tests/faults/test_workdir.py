@@ -129,7 +129,7 @@ def test_a_checkpoint_of_another_model_is_not_taken_for_a_damaged_one(directory,
         params={'layer': {'kernel': jax.numpy.zeros((40, 10))}}, batch_stats={'norm': {}}
     )
     message = (
-        r'(?s)step 3 .*another model, data set or optimiser:\n'
+        r'(?s)step 3 .*another model, data set or optimizer:\n'
         r'  batch_stats/layer/mean: \(3,\) float32, expected none\n'
         r'  params/layer/kernel: \(40, 50\) float32, expected \(40, 10\) float32'
     )

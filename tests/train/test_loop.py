@@ -92,7 +92,7 @@ def test_weights_of_other_classes_are_refused_with_the_key_that_takes_them(
         train(config, tmp_path / 'run')
     config.reset_head = True
     assert not train(config, tmp_path / 'run').finished
-    assert 'params/classifier/bias starts anew' in capsys.readouterr().out
+    assert 'params/classifier/bias is initialized anew' in capsys.readouterr().out
 
 
 def test_a_run_goes_on_beside_an_empty_folder_of_a_later_step(config, source, tmp_path, capsys):

@@ -17,7 +17,7 @@ from snnjax.tools.plan_tpu import count_collectives
 from snnjax.train.checkpoints import Checkpoints
 from snnjax.train.evaluation import evaluate
 from snnjax.train.sharding import make_mesh, put_batch
-from snnjax.train.step import normalise
+from snnjax.train.step import normalize
 from tests.runs import program_of
 
 
@@ -170,7 +170,7 @@ def test_a_loss_of_steps_gets_the_logits_of_every_step(config, batch):
     masked = put_batch(batch | {'mask': np.ones(16, bool)}, program.batch_sharding)
     sums = program.eval_step(variables, masked)
     dataset = open_dataset(DataOptions(name='digits'))
-    images = normalise(jnp.asarray(batch['image']), dataset)
+    images = normalize(jnp.asarray(batch['image']), dataset)
     model = program.model.clone(step_logits=True)
     logits = jax.jit(model.apply)(variables, images)
     assert logits.shape == (16, config.model.num_steps, 10)

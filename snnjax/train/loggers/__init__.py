@@ -1,7 +1,8 @@
-"""Where metrics go beside ``metrics.jsonl``: TensorBoard, and the services that a run names.
+"""Loggers for metrics, in addition to ``metrics.jsonl``: TensorBoard and further services.
 
-Each is a small class, made for a work directory. That has an id, by which a run that is continued
-stays the same run for all of them. None needs a network, and none stops training: see `Forgiving`.
+Each logger is a small class, created for a work directory. The directory has an ID, by which a
+resumed run stays the same run for every service. No logger needs a network connection, and none
+stops training, see `Forgiving`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ['LOGGERS', 'Forgiving', 'Logger', 'LoggerError', 'TensorBoard', 'chec
 
 
 class LoggerError(UserError, ValueError):
-    """A logger that is not known or not installed; the message says what would do."""
+    """A logger that is unknown or not installed; the message names the fix."""
 
 
 LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], Logger]] = {
@@ -34,17 +35,17 @@ LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], Logger]] = {
 }
 """Loggers by name, ``(workdir, config) -> logger``; ``config`` has keys such as ``model.name``.
 
-One of your own may be added by a module that the configuration names in ``imports``.
+A module in ``imports`` of the configuration may add your own loggers.
 """
 
 _PACKAGES = tuple(LOGGERS)  # Each is called as its package, and as the extra that installs it.
 
 
 def check_loggers(names: Iterable[str]) -> None:
-    """Finds a logger that cannot be, before training begins.
+    """Checks the names of loggers before training begins.
 
     Raises:
-      LoggerError: for a name that is not known, or whose package is not installed.
+      LoggerError: if a name is unknown, or its package is not installed.
     """
     for name in names:
         if name not in LOGGERS:

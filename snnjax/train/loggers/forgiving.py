@@ -10,7 +10,7 @@ from snnjax.train.progress import warn
 
 
 class Logger(Protocol):
-    """What takes metrics."""
+    """A receiver of metrics."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Takes the metrics of a step, by name."""
@@ -25,8 +25,8 @@ class Forgiving:
     """A logger that is switched off when it fails, with a line on stderr; training goes on.
 
     Args:
-      name: to call it by.
-      make: makes it, and may fail, too.
+      name: the name of the logger, for messages.
+      make: a function that creates the logger, and may also fail.
     """
 
     def __init__(self, name: str, make: Callable[[], Logger]) -> None:

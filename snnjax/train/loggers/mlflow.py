@@ -1,4 +1,4 @@
-"""MLflow."""
+"""The logger for MLflow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from snnjax.train.loggers.run_id import ID_FILE, PROJECT, run_id
 
 
 class MLflow:
-    """A run of MLflow, in ``mlflow.db``, or where ``MLFLOW_TRACKING_URI`` says.
+    """A run of MLflow, stored in ``mlflow.db`` or at ``MLFLOW_TRACKING_URI``.
 
     Args:
-      workdir: of the run.
-      config: of the run, by keys such as ``model.name``.
+      workdir: the work directory of the run.
+      config: the configuration of the run, with keys such as ``model.name``.
     """
 
     def __init__(self, workdir: Path, config: Mapping[str, Any]) -> None:
@@ -52,5 +52,5 @@ class MLflow:
         self._client.log_batch(self._run, metrics=metrics)
 
     def close(self) -> None:
-        """Notes that nothing runs."""
+        """Marks the run as ended."""
         self._client.set_terminated(self._run)

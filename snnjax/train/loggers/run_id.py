@@ -1,4 +1,4 @@
-"""What a work directory is called by services, in whichever order a run is continued."""
+"""The ID of a work directory, by which services recognize a resumed run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ID_FILE = 'run_id'
 
 
 def run_id(workdir: Path) -> str:
-    """The id of a work directory, the same whenever it is asked for."""
+    """Returns the ID of a work directory, which is created once and then stays."""
     path = workdir / ID_FILE
     if not path.exists():
         write_whole(path, uuid.uuid4().hex[:8] + '\n')

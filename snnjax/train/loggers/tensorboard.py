@@ -1,4 +1,4 @@
-"""TensorBoard."""
+"""The logger for TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from snnjax.train.bucket_file import BucketFile
 
 
 class TensorBoard:
-    """Events in ``tensorboard/``.
+    """A writer of events in ``tensorboard/``.
 
-    They are written here and now: `tensorboardX.SummaryWriter` has a thread and a short queue for
-    it; where the thread ends, as on a full disk, the queue fills up, and training waits for ever.
+    Events are written at once. `tensorboardX.SummaryWriter` writes them in a thread with a short
+    queue: if the thread ends, as on a full disk, the queue fills up and training waits forever.
 
     Args:
-      workdir: of the run.
-      start_step: what is there of later steps is hidden.
+      workdir: the work directory of the run.
+      start_step: the step at which this start begins; events of later steps are hidden.
     """
 
     def __init__(self, workdir: Path, start_step: int) -> None:
@@ -33,7 +33,7 @@ class TensorBoard:
         folder.mkdir(parents=True, exist_ok=True)
         name = f'events.out.tfevents.{time.time():.0f}.{socket.gethostname()}'
         path = folder / name
-        # Either is written to at once, or kept until a minute is over.
+        # A file is written at once, an object in a bucket once a minute.
         self._file = BucketFile(path) if in_bucket(path) else path.open('ab', buffering=0)
         start = SessionLog(status=SessionLog.START)
         self._add(
@@ -55,7 +55,7 @@ class TensorBoard:
 
 
 def _record(content: bytes) -> bytes:
-    """Of a TFRecord file: length, its checksum, the content, its checksum."""
+    """Returns a TFRecord record: length, its checksum, the content, its checksum."""
     length = struct.pack('<Q', len(content))
     sums = [struct.pack('<I', masked_crc32c(part)) for part in (length, content)]
     return length + sums[0] + content + sums[1]

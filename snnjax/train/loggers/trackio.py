@@ -1,4 +1,4 @@
-"""Trackio."""
+"""The logger for Trackio."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from snnjax.train.loggers.run_id import PROJECT, run_id
 
 
 class Trackio:
-    """A run of Trackio, on this machine; `trackio show` shows it.
+    """A run of Trackio on this machine; `trackio show` displays it.
 
     Args:
-      workdir: of the run.
-      config: of the run, by keys such as ``model.name``.
+      workdir: the work directory of the run.
+      config: the configuration of the run, with keys such as ``model.name``.
     """
 
     def __init__(self, workdir: Path, config: Mapping[str, Any]) -> None:
@@ -23,7 +23,7 @@ class Trackio:
         self._trackio = trackio
         trackio.init(
             PROJECT,
-            # It knows a run by its name only.
+            # Trackio identifies a run only by its name.
             name=f'{workdir.absolute().name}-{run_id(workdir)}',
             config=dict(config),
             resume='allow',
@@ -37,5 +37,5 @@ class Trackio:
         self._trackio.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Waits until all is kept."""
+        """Waits until everything is stored."""
         self._trackio.finish()

@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""The logger for Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from snnjax.train.loggers.run_id import PROJECT, run_id
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases, in ``wandb/``, to be sent with `wandb sync`.
+    """A run of Weights & Biases, stored in ``wandb/`` until `wandb sync` uploads it.
 
-    It is sent at once where ``WANDB_MODE`` says so, or where the user is logged in.
+    The run is uploaded at once if ``WANDB_MODE`` is set to that, or if the user is logged in.
 
     Args:
-      workdir: of the run.
-      config: of the run, by keys such as ``model.name``.
+      workdir: the work directory of the run.
+      config: the configuration of the run, with keys such as ``model.name``.
     """
 
     def __init__(self, workdir: Path, config: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ class WeightsAndBiases:
             resume='allow',
             settings=wandb.Settings(console='off'),
         )
-        # Its own count of steps cannot go back, as a run does to its last checkpoint.
+        # The internal step of W&B cannot decrease, but a resumed run goes back to its checkpoint.
         self._run.define_metric('*', step_metric='step')
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -45,5 +45,5 @@ class WeightsAndBiases:
         self._run.log({**values, 'step': step})
 
     def close(self) -> None:
-        """Waits for what is being sent."""
+        """Waits until everything is uploaded."""
         self._run.finish()

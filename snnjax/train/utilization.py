@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from snnjax.models.summary import summarise
+from snnjax.models.summary import summarize
 from snnjax.train.chips import chip_of
 from snnjax.train.experiment import Phase
 
 
-def utilisation(phase: Phase) -> Callable[[float], dict[str, float]]:
+def utilization(phase: Phase) -> Callable[[float], dict[str, float]]:
     """Returns a function from images per second to metrics of device utilization.
 
     The metrics are:
@@ -21,13 +21,13 @@ def utilisation(phase: Phase) -> Callable[[float], dict[str, float]]:
       far. It is missing if the devices do not report it.
 
     Args:
-      phase: The phase that is trained.
+      phase: the phase that is trained.
     """
     devices = phase.program.mesh.local_devices
     chip = chip_of(devices[0].device_kind)
     per_image = 0
     if chip:
-        layers = summarise(phase.program.model, phase.dataset.image_shape)
+        layers = summarize(phase.program.model, phase.dataset.image_shape)
         per_image = 6 * sum(layer.macs * layer.runs for layer in layers)
 
     def measure(images_per_second: float) -> dict[str, float]:

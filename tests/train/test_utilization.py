@@ -7,7 +7,7 @@ import pytest
 from snnjax.models.summary import summarize
 from snnjax.train.chips import TPUS, chip_of
 from snnjax.train.experiment import open_experiment
-from snnjax.train.utilisation import utilisation
+from snnjax.train.utilization import utilization
 
 
 class Mesh:
@@ -29,7 +29,7 @@ def measure(config, monkeypatch):
 
     def make(kind, *peaks):
         monkeypatch.setattr(type(phase.program), 'mesh', Mesh(kind, peaks))
-        return utilisation(phase)
+        return utilization(phase)
 
     # A stem, two convolutions in each of three blocks, two shortcuts, a classifier.
     layers = summarize(phase.program.model, (8, 8, 1))
