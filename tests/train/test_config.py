@@ -147,14 +147,14 @@ def test_every_option_of_the_network_is_a_key(config):
     config.model.update(
         {
             'dropout': 0.3,
-            'blocks': (1, 2, 1),
+            'blocks': (2,),
             'remat': 'blocks',
             'dtype': 'bfloat16',
             'kind': 'plain',
         }
     )
     model = set_up(config).model
-    assert (model.dropout, model.blocks, model.remat) == (0.3, (1, 2, 1), 'blocks')
+    assert (model.dropout, model.blocks, model.remat) == (0.3, (2,), 'blocks')
     assert (model.dtype, model.kind, model.threshold) == ('bfloat16', 'plain', 0.5)
 
 
