@@ -2,21 +2,21 @@
 
   python -m snnjax.main --config=configs/digits.py --workdir=runs/digits
 
-Any value of the configuration can be changed, as in --config.batch_size=64; None leaves an option
-of the model to the model. Arguments of the file follow a colon, as in
---config=configs/cifar10.py:depth=32; a colon may also be part of its path, as long as there is such
-a file. The same command again continues the run in the work directory. Before the first start,
---print_config shows the whole configuration, and --dry_run what would be trained: steps, shapes,
-parameters, memory.
+Set any value of the configuration with an option, as in --config.batch_size=64; None leaves an
+option of the model at the model's default. Arguments of the config file follow a colon, as in
+--config=configs/cifar10.py:depth=32. To resume a run, run the same command again.
 
-Several processes, one for each host, train together: on a Cloud TPU, GKE, Slurm or Open MPI, which
-tell them where they are, with --distributed; anywhere else with --coordinator=HOST:PORT of process
-0, --num_processes and --process_id.
+Before the first start, --print_config prints the whole configuration, and --dry_run prints the
+steps, shapes, parameters and memory of the run without training.
 
-Exit status: 0 when training is finished; 75 when it was stopped by SIGTERM, SIGHUP or Ctrl-C, or
-when one of its processes was lost (134 when it is JAX that notices): the same command continues; 2
-when the command cannot be run as it was given; 1 when training had to end, for numbers that are not
-finite, a checkpoint that cannot be written, or a fault of the program.
+Several processes, one for each host, train together. On a Cloud TPU, GKE, Slurm or Open MPI, which
+describe the cluster to them, give --distributed; anywhere else, give --coordinator=HOST:PORT of
+process 0, --num_processes and --process_id.
+
+Exit status: 0 if training is finished; 75 if it was stopped by SIGTERM, SIGHUP or Ctrl-C, or lost
+one of its processes (134 if JAX notices the loss): the same command resumes it; 2 if the command or
+the configuration is wrong; 1 if training failed, because of numbers that are not finite, a
+checkpoint that cannot be written, or an error of the program.
 """
 
 # Slow imports are inside functions: signals are handled before them, and --help does not need them.
@@ -54,7 +54,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
     parser = ConfigParser(__doc__, _USAGE)
     add = parser.add_argument
-    add('--workdir', metavar='DIR', help='the work directory of the run')
+    add('--workdir', metavar='DIR', help='the work directory: a folder or gs://BUCKET/NAME')
     add('--print_config', action='store_true', help='print the configuration and exit')
     add('--dry_run', action='store_true', help='describe the training and exit')
     add('--profile', metavar='FIRST:LAST', help='trace these steps into DIR/profile')
@@ -101,7 +101,7 @@ def _train(args: argparse.Namespace, changes: Sequence[str]) -> int:
                 if finished:
                     _conclude(workdir)
                 else:
-                    print('stopped and saved; the same command continues')
+                    print('stopped and saved; the same command resumes the run')
         return 0 if finished else EXIT_INTERRUPTED
 
 
@@ -134,7 +134,7 @@ def _conclude(workdir: Path) -> None:
         evaluate = as_called('python -m snnjax.tools.evaluate')
         print(
             f'training is finished; {workdir / METRICS_FILE} has no evaluation: '
-            f'{evaluate} --weights={workdir} tells the accuracy'
+            f'{evaluate} --weights={workdir} measures the accuracy'
         )
         return
     try:

@@ -122,7 +122,7 @@ def test_train_hears_signals_while_the_users_own_modules_are_imported(tmp_path):
     command = [sys.executable, script, 'train', '--config=config.py', '--workdir=run']
     result = processes.run(command, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (75, '')
-    assert re.match('error: stopped by a signal\nthe same command goes on', result.stderr)
+    assert re.match('error: stopped by a signal\nthe same command resumes', result.stderr)
 
 
 @pytest.mark.parametrize('arguments', [['--help'], ['train', '--help'], ['evaluate', '--help']])

@@ -144,7 +144,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once(finished_run, tmp_path, module, name
             process.send_signal(signal.SIGINT)
         err = process.communicate(timeout=processes.HANG / 2)[1]
     assert process.returncode == 75
-    assert err.startswith('error: stopped by a signal\nthe same command goes on')
+    assert err.startswith('error: stopped by a signal\nthe same command resumes')
     left = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
     assert [name for name in left if name.isdigit()] == saved
     if saved:
@@ -265,7 +265,7 @@ def test_a_work_directory_of_another_run_is_refused(process, finished_run, capsy
         (WorkdirError('read-only'), 2, ''),
         (finite.NonFiniteError(3, 'the loss is'), 1, '--config.on_non_finite=skip'),
         (data.WorkerLostError('killed'), 75, 'again to resume from the last checkpoint'),
-        (KeyboardInterrupt(), 75, 'the same command goes on from the last checkpoint'),
+        (KeyboardInterrupt(), 75, 'the same command resumes from the last checkpoint'),
     ],
 )
 def test_what_ends_a_run_has_its_exit_status(process, monkeypatch, capsys, error, status, advice):

@@ -160,7 +160,7 @@ class Checkpoints:
                 f'a checkpoint cannot be written to {self._directory}: {_first_line(error)}\n'
                 + (f'the last good one is of step {good[-1]}' if good else 'there is no other')
                 + ('\nmake room, and' if _is_full(error) else '\nonce it can be,')
-                + ' the same command goes on from there'
+                + ' the same command resumes the run'
             ) from error
 
     def _check_workdir(self) -> None:
@@ -171,7 +171,7 @@ class Checkpoints:
                 f'another command took over {workdir}, or removed its lease: stop one of the two'
                 if in_bucket(workdir)
                 else f'the work directory {workdir} was renamed or removed while training wrote to '
-                'it: put it back, or give its new name as --workdir, and the same command goes on '
+                'it: put it back, or give its new name as --workdir; the same command then resumes '
                 'from its last checkpoint'
             )
 

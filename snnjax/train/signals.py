@@ -20,7 +20,7 @@ class StoppedError(UserError):
     """A run that was ended at once, by a second Ctrl-C or by a signal before training began."""
 
     exit_status = EXIT_INTERRUPTED
-    advice = 'the same command goes on from the last checkpoint, or begins if there is none'
+    advice = 'the same command resumes from the last checkpoint, or starts the run if there is none'
 
     def __init__(self) -> None:
         super().__init__('stopped by a signal')

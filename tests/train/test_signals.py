@@ -41,7 +41,7 @@ def test_before_training_a_signal_ends_the_process(number, handlers, monkeypatch
     end_on_signals()
     os.kill(os.getpid(), number)
     assert statuses == [75]
-    assert capfd.readouterr().err.startswith('error: stopped by a signal\nthe same command goes')
+    assert capfd.readouterr().err.startswith('error: stopped by a signal\nthe same command resumes')
 
 
 def test_what_nohup_has_ignored_stays_ignored(handlers):

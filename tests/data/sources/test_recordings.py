@@ -147,7 +147,7 @@ def test_a_recording_of_one_format_is_not_read_as_another():
     with pytest.raises(EventFileError, match='this is AEDAT 3, not AEDAT 2'):
         read_aedat2(gesture_file(*events))
     for content in (jaer_file(*events), gesture_file(*events)):
-        with pytest.raises(EventFileError, match='not a multiple of 5 bytes|outside'):
+        with pytest.raises(EventFileError, match=r'not a multiple of 5 bytes|outside'):
             read_nmnist(content)
 
 
