@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnjax.analysis.trained import LoadedModel
+from snnjax.analysis.trained import ModelOnData
 from snnjax.models.convolution import Conv
 from snnjax.models.few_spike_layers import FewSpikes
 from snnjax.models.observation import NEURONS, SYNAPSES, Call, capture_layers
@@ -94,7 +94,7 @@ class Activity:
         return spikes / sum(layer.spikes.size * layer.steps for layer in self.neurons)
 
 
-def measure_activity(trained: LoadedModel) -> Activity:
+def measure_activity(trained: ModelOnData) -> Activity:
     """Counts spikes and synaptic operations over all examples of a loaded model.
 
     The counts are exact: they are integers on the device and on the host.

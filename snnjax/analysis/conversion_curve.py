@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from snnjax.analysis.energy import Estimate, by_layer, total
-from snnjax.analysis.trained import LoadedModel
+from snnjax.analysis.trained import ModelOnData
 from snnjax.conversion.network import Batch, Calibration, trace
 from snnjax.conversion.simulation import correct, simulate
 from snnjax.data.pipeline import EvaluationBatches
@@ -21,7 +21,7 @@ from snnjax.models.summary import LayerSummary, spiking_macs, summarize
 from snnjax.train.progress import watched
 
 
-def images_of(trained: LoadedModel) -> Calibration:
+def images_of(trained: ModelOnData) -> Calibration:
     """Returns the examples of a loaded model in the format of the conversion functions.
 
     Args:

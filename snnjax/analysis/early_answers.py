@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnjax.analysis.trained import LoadedModel
+from snnjax.analysis.trained import ModelOnData
 
 
-def measure_early_answers(trained: LoadedModel) -> list[dict[str, Any]]:
+def measure_early_answers(trained: ModelOnData) -> list[dict[str, Any]]:
     """Measures the accuracy after each time step, in one pass over the examples.
 
     The prediction after time step t is the class with the largest logit, averaged over the time
@@ -66,7 +66,7 @@ def _correct(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
     return jnp.sum(right & batch['mask'][:, None], axis=0)
 
 
-def _milliseconds(trained: LoadedModel) -> float | None:
+def _milliseconds(trained: ModelOnData) -> float | None:
     """Returns the duration of a frame in milliseconds; None if frames have no fixed duration."""
     data = trained.data
     fixed = data.frames_by == 'time' and data.frame_window

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from snnjax.analysis.activity import Activity, measure_activity
-from snnjax.analysis.trained import LoadedModel
+from snnjax.analysis.trained import ModelOnData
 from snnjax.models.params import by_name, is_kernel
 from snnjax.models.summary import LayerSummary, spiking_macs, summarize
 
@@ -174,7 +174,7 @@ def _size(layer: LayerSummary) -> int:
     return height * width * channels
 
 
-def estimate_energy(trained: LoadedModel, activity: Activity) -> dict[str, Any]:
+def estimate_energy(trained: ModelOnData, activity: Activity) -> dict[str, Any]:
     """Returns all energy estimates of a model as values that JSON can hold.
 
     Args:
@@ -237,7 +237,7 @@ def estimate_energy(trained: LoadedModel, activity: Activity) -> dict[str, Any]:
     }
 
 
-def measure_costs(trained: LoadedModel) -> dict[str, Any]:
+def measure_costs(trained: ModelOnData) -> dict[str, Any]:
     """Measures the accuracy and the inference cost of a trained network for a row of a table.
 
     Returns:

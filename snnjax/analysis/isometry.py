@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from snnjax.analysis.trained import LoadedModel, UnsuitableModelError
+from snnjax.analysis.trained import ModelOnData, UnsuitableModelError
 from snnjax.models import Network
 from snnjax.models.blocks import Block
 from snnjax.models.layers import SpikingNeurons
@@ -309,7 +309,7 @@ def _training_calls(
 
 
 def measure_isometry(
-    trained: LoadedModel, probes: int, residual_scale: float | None = None
+    trained: ModelOnData, probes: int, residual_scale: float | None = None
 ) -> dict[str, Any]:
     """Measures blocks, layers of neurons and gradient norms of a model.
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnjax.analysis.trained import LoadedModel, UnsuitableModelError
+from snnjax.analysis.trained import ModelOnData, UnsuitableModelError
 from snnjax.models.blocks import Block
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.observation import Call, capture_layers
@@ -75,7 +75,7 @@ class Similarity:
         return self.identical == 1
 
 
-def measure_similarity(trained: LoadedModel) -> list[Similarity]:
+def measure_similarity(trained: ModelOnData) -> list[Similarity]:
     """Measures the similarity of firing patterns before and after each block, in network order.
 
     A pattern is the firing rate of each neuron over time. If the residual stream is spikes, the

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from snnjax.analysis.energy import measure_costs
-from snnjax.analysis.trained import LoadedModel
+from snnjax.analysis.trained import ModelOnData
 
 
 def measure_time_steps(
-    open_at: Callable[[int], LoadedModel], steps: Iterable[int]
+    open_at: Callable[[int], ModelOnData], steps: Iterable[int]
 ) -> Iterator[dict[str, Any]]:
     """Measures accuracy and energy of the same weights at several numbers of time steps.
 

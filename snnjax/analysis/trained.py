@@ -44,7 +44,7 @@ class UnsuitableModelError(UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadedModel:
+class ModelOnData:
     """A model, its variables, and examples of a data set.
 
     Attributes:
@@ -154,7 +154,7 @@ def open_trained(
     num_steps: int | None = None,
     checkpoint: str = 'newest',
     **choice: Any,
-) -> LoadedModel:
+) -> ModelOnData:
     """Opens a trained model with examples of its own or another data set.
 
     Args:
@@ -290,7 +290,7 @@ def open_initial(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     **choice: Any,
-) -> LoadedModel:
+) -> ModelOnData:
     """Opens a model with its initial parameters, before any training.
 
     Args:
@@ -324,7 +324,7 @@ def _open(
     split: str = 'test',
     batch_size: int | None = None,
     images: int = 0,
-) -> LoadedModel:
+) -> ModelOnData:
     mesh = make_mesh()
     if batch_size is not None and batch_size % mesh.size:
         raise ConfigError(
@@ -341,7 +341,7 @@ def _open(
     if images:
         examples = EvenlySpaced(examples, images)
     most = -(-len(examples) // mesh.size) * mesh.size
-    return LoadedModel(
+    return ModelOnData(
         name=name,
         num_steps=options['num_steps'],
         data=DataOptions(**data),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from snnjax.analysis.activity import Activity
     from snnjax.analysis.similarity import Similarity
-    from snnjax.analysis.trained import LoadedModel
+    from snnjax.analysis.trained import ModelOnData
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def _report(args: argparse.Namespace) -> None:
     print(f'report: {out}')
 
 
-def make_page(workdir: Path, trained: LoadedModel) -> str:
+def make_page(workdir: Path, trained: ModelOnData) -> str:
     """Returns the HTML page of a run.
 
     Args:
@@ -103,7 +103,7 @@ def make_page(workdir: Path, trained: LoadedModel) -> str:
 
 
 def _overview(
-    workdir: Path, records: Sequence[dict[str, Any]], trained: LoadedModel, activity: Activity
+    workdir: Path, records: Sequence[dict[str, Any]], trained: ModelOnData, activity: Activity
 ) -> str:
     from snnjax.analysis.runs import mean_test_accuracy
     from snnjax.train.metric_writer import read_lines
@@ -239,7 +239,7 @@ def _energy(network: str, energy: dict[str, Any]) -> str:
     )
 
 
-def _similarity(name: str, trained: LoadedModel) -> str:
+def _similarity(name: str, trained: ModelOnData) -> str:
     from snnjax.analysis.figures import save_similarity
     from snnjax.analysis.similarity import measure_similarity
     from snnjax.analysis.trained import UnsuitableModelError

@@ -16,7 +16,7 @@ from snnjax.tools.paths import folder_name
 from snnjax.weights.source import find_weights
 
 if TYPE_CHECKING:
-    from snnjax.analysis.trained import LoadedModel
+    from snnjax.analysis.trained import ModelOnData
 
 _ONE = 'work directory, folder of weights, pretrained:NAME or hf://OWNER/NAME'
 
@@ -137,7 +137,7 @@ def data_changes(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def open_arguments(args: argparse.Namespace, **changes: Any) -> LoadedModel:
+def open_arguments(args: argparse.Namespace, **changes: Any) -> ModelOnData:
     """Opens the model and the examples that the arguments name; see `open_trained`.
 
     Args:
@@ -151,7 +151,7 @@ def open_arguments(args: argparse.Namespace, **changes: Any) -> LoadedModel:
     )
 
 
-def open_each(args: argparse.Namespace) -> Iterator[tuple[str, LoadedModel]]:
+def open_each(args: argparse.Namespace) -> Iterator[tuple[str, ModelOnData]]:
     """Opens the weights and models of a comparing command one by one; yields names and models.
 
     Raises:
