@@ -1,8 +1,8 @@
 """A server of Google Cloud Storage on this machine, for tests.
 
-gcp-storage-emulator serves the objects. Three things that it ignores or lacks are done here: the
-conditions of requests, which a lease needs; ranges from the end, for ArrayRecord; and moving.
-A bucket named ``forbidden`` denies permission.
+gcp-storage-emulator serves the objects. What it ignores or lacks is done here: empty objects, the
+conditions of requests, ranges from the end, and moving. A bucket named ``forbidden`` denies
+permission.
 
   python -m tests.bucket_server PORT FOLDER
 """
@@ -51,6 +51,8 @@ def main():
         def handler(request, response, storage, *args, **kwargs):
             bucket = request.params['bucket_name']
             request.get_header = whole_range(request, storage)
+            if request.query.get('uploadType') == ['media'] and request.data is None:
+                request._data = b''
             name = request.params.get('object_id') or unquote(request.query.get('name', [''])[0])
             if bucket == 'forbidden':
                 response.status = HTTPStatus.FORBIDDEN

@@ -129,7 +129,7 @@ def get_config():
     ('module', 'name', 'saved'),
     [
         # It is called twice for a checkpoint: before it gets its name, and after.
-        ('checkpoints', 'sync_tree', ['11']),
+        ('checkpoint_files', 'sync_tree', ['11']),
         ('feed', 'put_batch', []),
     ],
 )

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from snnjax.dart.options import MODELS, PRESETS, DartOptions
 from snnjax.errors import ConfigError
-from snnjax.paths import expand
 from snnjax.spelling import count
 from snnjax.tools.command_line import add_argument, add_json_argument, new_parser, parse_and_run
-from snnjax.tools.paths import folder_name, output_file
+from snnjax.tools.paths import folder_name, local_path, output_file
 
 if TYPE_CHECKING:
     from snnjax.dart.classifier import DartClassifier, Evaluation
@@ -85,7 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--model', choices=MODELS, help='classifier of the histograms; default svm'
     )
     parser.add_argument(
-        '--classifier', type=expand, metavar='FILE', help='classifier to evaluate without training'
+        '--classifier',
+        type=local_path,
+        metavar='FILE',
+        help='classifier to evaluate without training',
     )
     parser.add_argument(
         '--out', type=output_file, metavar='FILE', help='.npz file to write the classifier to'

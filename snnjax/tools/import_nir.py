@@ -21,10 +21,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from snnjax.errors import UserError, WeightsError
-from snnjax.paths import expand
 from snnjax.spelling import count
 from snnjax.tools.command_line import new_parser, parse_and_run
-from snnjax.tools.paths import output_path
+from snnjax.tools.paths import local_path, output_path
 
 if TYPE_CHECKING:
     from snnjax.export.nir_reading import ReadNetwork
@@ -36,7 +35,7 @@ TOLERANCE = 0.001
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('file', type=expand, help='file of a NIR graph')
+    parser.add_argument('file', type=local_path, help='file of a NIR graph')
     parser.add_argument('--out', required=True, type=output_path, help='folder to write')
     parser.add_argument(
         '--num_steps', type=int, default=0, help='number of time steps; default: that of the graph'

@@ -31,17 +31,16 @@ from pathlib import Path
 from typing import Any
 
 from snnjax.errors import UserError, WeightsError
-from snnjax.paths import expand
 from snnjax.spelling import count
 from snnjax.tools.command_line import new_parser, parse_and_run
 from snnjax.tools.model_arguments import add_set_argument, model_options
-from snnjax.tools.paths import output_path
+from snnjax.tools.paths import local_path, output_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('file', type=expand, help='checkpoint that torch.save wrote')
+    parser.add_argument('file', type=local_path, help='checkpoint that torch.save wrote')
     parser.add_argument('--model', required=True, help='name of the model, for create_model')
     parser.add_argument('--out', required=True, type=output_path, help='folder to write')
     add_set_argument(parser, '--option')

@@ -18,6 +18,18 @@ def folder_name(text: str) -> str:
     return str(expand(text))
 
 
+def local_path(text: str) -> Path:
+    """Returns the path that an argument names; see `snnjax.paths.expand`.
+
+    Raises:
+      PathError: if it is in a bucket, or invalid.
+    """
+    path = expand(text)
+    if in_bucket(path):
+        raise PathError(f'{text} must be on a file system: copy it with gcloud storage cp')
+    return path
+
+
 def output_file(text: str) -> Path:
     """Returns the path of a file that can be written.
 
@@ -26,9 +38,7 @@ def output_file(text: str) -> Path:
     Raises:
       PathError: if the path is a folder or cannot be written.
     """
-    path = expand(text)
-    if in_bucket(path):
-        return path
+    path = local_path(text)
     with _refused(text):
         if path.is_dir() or text.endswith('/'):
             raise PathError(f'{text or "."} is a folder: name a file in it')
@@ -42,9 +52,7 @@ def output_path(text: str) -> Path:
     Raises:
       PathError: if the path cannot be written.
     """
-    path = expand(text)
-    if in_bucket(path):
-        return path
+    path = local_path(text)
     with _refused(text):
         _try_to_write(path / 'file' if path.is_dir() else path)
     return path

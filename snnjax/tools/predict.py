@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from snnjax.data.sources.file_names import PHOTO, RECORDING, is_hidden
 from snnjax.errors import ConfigError
-from snnjax.paths import expand
 from snnjax.spelling import natural_order
 from snnjax.tools.command_line import add_json_argument, new_parser, parse_and_run
-from snnjax.tools.paths import output_file
+from snnjax.tools.paths import local_path, output_file
 from snnjax.tools.terminal import fit_terminal
 from snnjax.tools.weights_arguments import (
     add_checkpoint_argument,
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser(__doc__)
     add_weights_argument(parser)
     parser.add_argument(
-        'files', nargs='+', type=expand, metavar='FILE', help='photo, recording or folder'
+        'files', nargs='+', type=local_path, metavar='FILE', help='photo, recording or folder'
     )
     add_checkpoint_argument(parser)
     parser.add_argument(

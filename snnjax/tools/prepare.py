@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnjax.errors import UserError
-from snnjax.paths import expand
 from snnjax.spelling import count, did_you_mean
 from snnjax.tools.command_line import add_argument, new_parser, parse_and_run
-from snnjax.tools.paths import output_path
+from snnjax.tools.paths import local_path, output_path
 
 if TYPE_CHECKING:
     from snnjax.data.records import Prepared
@@ -38,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = new_parser(__doc__)
     parser.add_argument('dataset', help=f'data set: {", ".join(DATASETS)}')
     parser.add_argument(
-        '--source', required=True, type=expand, help='download: an archive or a folder'
+        '--source', required=True, type=local_path, help='download: an archive or a folder'
     )
     add_argument(
         parser,

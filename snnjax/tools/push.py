@@ -18,14 +18,14 @@ import sys
 from collections.abc import Sequence
 
 from snnjax.errors import UserError
-from snnjax.paths import expand
 from snnjax.tools.command_line import new_parser, parse_and_run
+from snnjax.tools.paths import local_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     parser = new_parser(__doc__)
-    parser.add_argument('weights', type=expand, metavar='DIR', help='folder of safetensors')
+    parser.add_argument('weights', type=local_path, metavar='DIR', help='folder of safetensors')
     parser.add_argument('destination', metavar='hf://OWNER/NAME', help='repository to upload to')
     parser.add_argument('--private', action='store_true', help='make a new repository private')
     return parse_and_run(_push, parser, argv)

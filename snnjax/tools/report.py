@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnjax.paths import in_bucket
 from snnjax.spelling import count
 from snnjax.tools.command_line import new_parser, parse_and_run
 from snnjax.tools.paths import output_file
@@ -57,7 +58,8 @@ def _report(args: argparse.Namespace) -> None:
 
     workdir = args.weights
     trained = open_arguments(args)
-    out = args.out or output_file(str(workdir / 'report.html'))
+    default = workdir / 'report.html'
+    out = args.out or (default if in_bucket(workdir) else output_file(str(default)))
     print(trained.describe(), flush=True)
     write_output(out, make_page(workdir, trained))
     print(f'report: {out}')

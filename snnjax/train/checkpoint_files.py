@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from orbax.checkpoint.path import atomicity
 
+from snnjax.buckets import BucketPath
 from snnjax.files import sync_tree
 from snnjax.paths import in_bucket, sync
-from snnjax.train.lease import lease_token
-from snnjax.weights.steps import METADATA_FILE, checkpoint_steps, is_step_name
+from snnjax.weights.steps import METADATA_FILE, checkpoint_steps, is_step_name, is_unfinished
 
 
 def durable(
@@ -61,12 +61,13 @@ def committed(
 
 
 def remove(folder: Path) -> None:
-    """Removes a checkpoint; in a bucket, an interrupted removal leaves no valid checkpoint."""
-    if in_bucket(folder):
-        (folder / METADATA_FILE).unlink(missing_ok=True)
-        cast(Any, folder).rmtree(missing_ok=True)
-    else:
+    """Removes a checkpoint; what an interruption leaves in a bucket is known to be unfinished."""
+    if not isinstance(folder, BucketPath):
         shutil.rmtree(folder)
+        return
+    mark = {'init_timestamp_nsecs': 0, 'commit_timestamp_nsecs': None}
+    (folder / METADATA_FILE).write_text(json.dumps(mark))
+    folder.rmtree(missing_ok=True, last=[METADATA_FILE])
 
 
 def tidy(directory: Path) -> Iterator[Path]:
@@ -86,7 +87,7 @@ def tidy(directory: Path) -> Iterator[Path]:
     for path in _entries(directory):
         if not is_step_name(path.name) or int(path.name) in complete:
             continue
-        if in_bucket(path):
+        if in_bucket(path) and is_unfinished(path):
             # In a bucket, an unfinished checkpoint has its final name.
             remove(path)
         else:
@@ -110,10 +111,8 @@ def set_aside(path: Path) -> None:
     path.rename(free)
 
 
-def identity(path: Path) -> tuple[int, int] | str | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """Returns an identity that a recreated folder of this name would not have; None if missing."""
-    if in_bucket(path):
-        return lease_token(path)
     try:
         found = os.stat(path)  # noqa: PTH116  Not that of etils, which has no inodes.
     except FileNotFoundError:

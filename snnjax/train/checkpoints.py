@@ -16,12 +16,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from snnjax.buckets import is_outage
 from snnjax.errors import EXIT_FAILED, UserError
 from snnjax.files import for_orbax
 from snnjax.models.params import by_name
 from snnjax.paths import in_bucket
 from snnjax.train import processes
 from snnjax.train.checkpoint_files import committed, durable, identity, remove, set_aside, tidy
+from snnjax.train.lease import may_write
 from snnjax.train.progress import warn
 from snnjax.train.state import TrainState
 from snnjax.weights.steps import (
@@ -83,7 +85,7 @@ class Checkpoints:
             for path in tidy(directory):
                 _say(f'{path} is no checkpoint: it is set aside')
         _wait_for_all('tidied')
-        self._workdir = identity(self._directory.parent)
+        self._workdir = None if in_bucket(directory) else identity(self._directory.parent)
         self._evaluations = _read_evaluations(self._directory)
         self._checkpointer = ocp.AsyncCheckpointer(
             ocp.CompositeCheckpointHandler(
@@ -155,22 +157,30 @@ class Checkpoints:
             if jax.process_count() > 1 and processes.is_peer_failure(error):
                 raise
             self._check_workdir()
-            good = checkpoint_steps(self._directory)
+            try:
+                good = checkpoint_steps(self._directory)
+            except OSError:
+                good = []
             raise CheckpointWriteError(
                 f'a checkpoint cannot be written to {self._directory}: {_first_line(error)}\n'
-                + (f'the last good one is of step {good[-1]}' if good else 'there is no other')
+                + (f'the last good one is of step {good[-1]}' if good else 'no other is found')
                 + ('\nmake room, and' if _is_full(error) else '\nonce it can be,')
                 + ' the same command resumes the run'
             ) from error
 
     def _check_workdir(self) -> None:
-        """Raises CheckpointWriteError if the work directory is gone; Orbax would recreate it."""
+        """Raises CheckpointWriteError if the work directory is gone or another command's."""
         workdir = self._directory.parent
-        if identity(workdir) != self._workdir:
+        if in_bucket(workdir):
+            if not may_write(workdir):
+                raise CheckpointWriteError(
+                    f'the lease of {workdir} was lost, and another command may have taken over: if '
+                    'none has, the same command resumes the run'
+                )
+        # Orbax would recreate it.
+        elif identity(workdir) != self._workdir:
             raise CheckpointWriteError(
-                f'another command took over {workdir}, or removed its lease: stop one of the two'
-                if in_bucket(workdir)
-                else f'the work directory {workdir} was renamed or removed while training wrote to '
+                f'the work directory {workdir} was renamed or removed while training wrote to '
                 'it: put it back, or give its new name as --workdir; the same command then resumes '
                 'from its last checkpoint'
             )
@@ -234,6 +244,11 @@ class Checkpoints:
         # Orbax and TensorStore raise many kinds of errors for damaged files.
         except Exception as error:
             reason = _first_line(error)
+            if in_bucket(self._directory) and any(map(is_outage, processes.causes(error))):
+                raise CheckpointError(
+                    f'the checkpoint of step {step} in {self._directory} cannot be read now: '
+                    f'{reason}\nonce it can be, the same command resumes the run'
+                ) from error
             # The first process reports its own reason in `_pass_over`.
             if not processes.is_first():
                 index = jax.process_index()

@@ -1,9 +1,9 @@
 """A lease on a work directory in a bucket, where file locks do not exist.
 
-The lease is one object, ``lease.json``, with its owner and the time it expires. It is
-written only if the object is still the one that was read, so of two commands that start at once,
-one is refused. A thread renews it while the command runs. After a kill, the next
-command waits until the lease expires; on the same machine it sees that the process is gone.
+The lease is one object, ``lease.json``. It is written only if the object is still the one that was
+read, so of two commands that start at once, one is refused. A thread renews it while the command
+runs. After a kill, the next command on the same machine sees that the process is gone; on another
+machine it waits until the lease has not been renewed for its duration. No clocks are compared.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from snnjax.buckets import in_words, open_store
+from snnjax.buckets import BucketPath
 from snnjax.errors import UserError
 from snnjax.train.progress import warn
+from snnjax.train.signals import StoppedError
 
 LEASE_FILE = 'lease.json'
 
-SECONDS = 120.0
+SECONDS = 60.0
 """The time after its last renewal that a lease expires, in seconds."""
 
-_RENEWALS = 4  # In that time; one of them may fail.
+_RENEWALS = 4  # In that time.
 
 
 class LeaseError(UserError, OSError):
@@ -36,40 +37,50 @@ class LeaseError(UserError, OSError):
 
 
 @contextlib.contextmanager
-def lease(workdir: Path, seconds: float = SECONDS) -> Iterator[None]:
+def lease(
+    workdir: Path, stopping: Callable[[], bool] = lambda: False, seconds: float = SECONDS
+) -> Iterator[None]:
     """Keeps a work directory in a bucket to this process while the context lasts.
 
     Args:
       workdir: the path of the work directory.
+      stopping: a function that returns true if waiting for another lease is to end.
       seconds: the time until the lease expires if it is not renewed.
 
     Raises:
       LeaseError: if another command has the lease, or the bucket cannot be written to.
+      StoppedError: if waiting was stopped.
     """
     holder = _Lease(workdir, seconds)
-    holder.take()
+    holder.take(stopping)
     done = threading.Event()
     thread = threading.Thread(target=holder.keep, args=(done,), daemon=True)
     thread.start()
+    _HELD[str(workdir)] = holder
     try:
         yield
     finally:
+        del _HELD[str(workdir)]
         done.set()
         thread.join()
         holder.give_back()
 
 
-def lease_token(workdir: Path) -> str | None:
-    """Returns the token of the holder of the lease of a work directory; None without lease."""
-    try:
-        found = open_store(workdir).read(LEASE_FILE).result()
-    except ValueError as error:
-        raise LeaseError(f'{workdir} cannot be read: {in_words(workdir, error)}') from error
-    return _parse(found.value).get('token') if found.state == 'value' else None
+_HELD: dict[str, _Lease] = {}
+
+
+def may_write(workdir: Path) -> bool:
+    """Returns whether this process may write to a work directory in a bucket.
+
+    It may not if it had the lease and could not renew it in time, even if nobody has taken it. In
+    processes that never had it, which leave writing to the first, the answer is true.
+    """
+    holder = _HELD.get(str(workdir))
+    return holder is None or holder.is_held()
 
 
 class _Lease:
-    """The lease object, and the generation that this process wrote.
+    """The object, and what this process knows of it.
 
     Args:
       workdir: the path of the work directory.
@@ -78,109 +89,120 @@ class _Lease:
 
     def __init__(self, workdir: Path, seconds: float) -> None:
         self._workdir = workdir
+        self._file = cast(BucketPath, workdir / LEASE_FILE)
         self._seconds = seconds
-        self._store = open_store(workdir)
-        self._token = uuid.uuid4().hex
-        self._generation = b''
+        self._lock = threading.Lock()
+        # None: this process does not have the lease, or has lost it.
+        self._generation: bytes | None = None
+        self._renewed = 0.0
 
-    def take(self) -> None:
-        """Takes the lease; waits for the lease of a process that may be dead to expire."""
-        first: Mapping[str, Any] | None = None
+    def take(self, stopping: Callable[[], bool]) -> None:
+        """Takes the lease once nobody else has it; see `lease`."""
+        first: bytes | None = None
+        since = time.monotonic()
         while True:
-            found, generation = self._read()
-            wait = _seconds_left(found)
-            if wait <= 0:
+            content, generation = self._request(self._file.read_if_there)
+            found = _parse(content)
+            duration = float(found.get('seconds', 0))
+            if content is None or _is_dead(found) or time.monotonic() - since >= duration:
                 if self._write(generation):
                     return
+                first = None
                 continue
             if first is None:
-                first = found
                 warn(
-                    f'{self._workdir} was in use by {found.get("owner")} until '
-                    f'{self._seconds - wait:.0f} s ago: waiting up to {wait:.0f} s for its lease'
-                    if wait < self._seconds
-                    else f'{self._workdir} is in use by {found.get("owner")}: waiting'
+                    f'{self._workdir} may be in use by {found.get("owner")}: '
+                    f'waiting {duration:.0f} s for a sign of it'
                 )
-            elif found != first:
+                first, since = generation, time.monotonic()
+            elif generation != first:
                 raise LeaseError(
                     f'--workdir={self._workdir} is in use by {found.get("owner")}: wait for it, '
                     'stop it, or give another --workdir'
                 )
-            time.sleep(min(wait, 1.0))
+            if stopping():
+                raise StoppedError
+            time.sleep(min(1.0, duration / 4))
 
     def keep(self, done: threading.Event) -> None:
-        """Renews the lease until ``done`` is set, or another command has taken it."""
+        """Renews the lease until ``done`` is set or another command has the lease."""
         while not done.wait(self._seconds / _RENEWALS):
             try:
-                if not self._write(self._generation):
-                    warn(
-                        f'warning: another command took the lease of {self._workdir}, since this '
-                        'one had not renewed it in time: this one stops at its next checkpoint'
-                    )
-                    return
+                with self._lock:
+                    if self._generation is None or not self._write(self._generation):
+                        break
             except LeaseError as error:
-                warn(f'warning: {error}; training goes on')
+                warn(f'warning: {error}; training continues')
+        else:
+            return
+        warn(f'warning: another command took over {self._workdir}: this one stops when it saves')
+
+    def is_held(self) -> bool:
+        """Returns whether the lease is sure to be this process's for a while; may renew it."""
+        with self._lock:
+            if self._generation is None:
+                return False
+            if time.monotonic() - self._renewed < self._seconds / 2:
+                return True
+            with contextlib.suppress(LeaseError):
+                return self._write(self._generation)
+            return time.monotonic() - self._renewed < self._seconds
 
     def give_back(self) -> None:
-        """Removes the lease if this process still has it."""
-        with contextlib.suppress(ValueError):
-            self._store.write(LEASE_FILE, None, if_equal=self._generation).result()
-
-    def _read(self) -> tuple[dict[str, Any], bytes]:
-        try:
-            found = self._store.read(LEASE_FILE).result()
-        except ValueError as error:
-            raise self._failed(error) from error
-        value = _parse(found.value) if found.state == 'value' else {}
-        return value, found.stamp.generation
+        """Removes the object if this process still has the lease."""
+        if self._generation is not None:
+            with contextlib.suppress(OSError):
+                self._file.write_if(None, self._generation)
+            self._generation = None
 
     def _write(self, generation: bytes) -> bool:
-        """Writes the lease if the object has a generation; returns whether this process has it."""
+        """Writes the lease if the object has a generation; returns whether it was written."""
         content = {
             'owner': f'process {os.getpid()} on {socket.gethostname()}',
-            'expires': time.time() + self._seconds,
-            'token': self._token,
+            'seconds': self._seconds,
             'process': _this_process(),
+            # Two commands never write the same.
+            'token': uuid.uuid4().hex,
         }
+        now = time.monotonic()
+        data = json.dumps(content).encode()
+        self._generation = self._request(lambda: self._file.write_if(data, generation))
+        self._renewed = now
+        return self._generation is not None
+
+    def _request(self, request: Callable[[], Any]) -> Any:
         try:
-            data = json.dumps(content).encode()
-            written = self._store.write(LEASE_FILE, data, if_equal=generation).result()
-        except ValueError as error:
-            raise self._failed(error) from error
-        self._generation = written.generation
-        if not self._generation:
-            # A request whose answer was lost is repeated, and then finds its own object.
-            found, generation = self._read()
-            if found.get('token') != self._token:
-                return False
-            self._generation = generation
-        return True
-
-    def _failed(self, error: Exception) -> LeaseError:
-        reason = in_words(self._workdir, error)
-        return LeaseError(f'--workdir={self._workdir} cannot be written to: {reason}')
+            return request()
+        except OSError as error:
+            raise LeaseError(
+                f'--workdir={self._workdir} cannot be written to: {error.strerror}'
+            ) from error
 
 
-def _parse(data: bytes) -> dict[str, Any]:
-    """Returns the content of a lease; {} for a damaged one, which counts as expired."""
+def _parse(data: bytes | None) -> dict[str, Any]:
+    """Returns the content of a lease; a damaged one has expired."""
     try:
-        content = json.loads(data)
-        return content if float(content['expires']) else {}
+        content = json.loads(data or b'')
+        return content if float(content['seconds']) > 0 else {}
     except (ValueError, TypeError, KeyError):
         return {}
 
 
-def _seconds_left(content: Mapping[str, Any]) -> float:
-    """Returns the seconds until a lease expires; 0 if its process is known to be dead."""
+def _is_dead(content: Mapping[str, Any]) -> bool:
+    """Returns whether the process that wrote a lease is known to have ended."""
     match content.get('process'):
-        case [boot, space, int(number)] if [boot, space] == _this_process()[:2]:
-            if not Path(f'/proc/{number}').exists():
-                return 0.0
-    return max(0.0, float(content.get('expires', 0)) - time.time())
+        case [boot, space, int(number)] if [boot, space] == _this_process()[:2] and number > 0:
+            try:
+                os.kill(number, 0)
+            except ProcessLookupError:
+                return True
+            except OSError:
+                return False
+    return False
 
 
 def _this_process() -> list[Any]:
-    """Returns this boot of the machine, the namespace of process IDs, and the process ID."""
+    """Returns the boot ID of the machine, the PID namespace, and the process ID."""
     try:
         boot = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
         return [boot, str(Path('/proc/self/ns/pid').readlink()), os.getpid()]

@@ -112,7 +112,7 @@ def _train(
     shown = is_first() and verbose
 
     with (
-        _own(workdir, config),
+        _own(workdir, config, stop),
         Checkpoints(
             workdir / 'checkpoints',
             config.checkpoint.keep,
@@ -168,13 +168,13 @@ def _last_evaluation(workdir: Path) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _own(workdir: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
+def _own(workdir: Path, config: ml_collections.ConfigDict, stop: StopRequest) -> Iterator[None]:
     """Locks a work directory for this run, and checks that it holds no other run.
 
     A work directory that was created here is removed if no run begins in it.
     """
     made = is_first() and not in_bucket(workdir) and not os.path.isdir(workdir)  # noqa: PTH112
-    with lock(workdir) if is_first() else contextlib.nullcontext():
+    with lock(workdir, lambda: stop.requested) if is_first() else contextlib.nullcontext():
         try:
             # Check under the lock: another command may have started a run here before it.
             check_config(workdir, config)

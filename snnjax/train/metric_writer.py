@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from snnjax.errors import ConfigError
+from snnjax.errors import EXIT_FAILED, ConfigError, UserError
 from snnjax.files import write_whole
 from snnjax.paths import in_bucket
 from snnjax.train.bucket_file import BucketFile
@@ -19,6 +19,12 @@ from snnjax.train.progress import warn
 from snnjax.train.run_directory import WorkdirError
 
 METRICS_FILE = 'metrics.jsonl'
+
+
+class MetricsError(UserError):
+    """Metrics that cannot be written before a checkpoint that they belong to."""
+
+    exit_status = EXIT_FAILED
 
 
 class MetricWriter:
@@ -57,8 +63,12 @@ class MetricWriter:
         kept = [record for record in read_metrics(workdir) if record['step'] <= start_step]
         path = workdir / METRICS_FILE
         try:
-            write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept))
-            self._lines = _BucketLines(path) if in_bucket(path) else _Lines(path)
+            text = ''.join(json.dumps(record) + '\n' for record in kept)
+            if in_bucket(path):
+                self._lines: _Lines | _BucketLines = _BucketLines(path, text.encode())
+            else:
+                write_whole(path, text)
+                self._lines = _Lines(path)
         except OSError as error:
             raise WorkdirError(f'{path} cannot be written: {error.strerror}') from error
         makers: dict[str, Callable[[], Logger]] = {
@@ -86,9 +96,20 @@ class MetricWriter:
             logger.write(step, values)
 
     def flush(self) -> None:
-        """Writes the kept lines; to be called before a checkpoint is saved."""
-        if self._enabled:
+        """Writes the kept lines; to be called before a checkpoint is saved.
+
+        Raises:
+          MetricsError: if they cannot be written to a bucket.
+        """
+        if not self._enabled:
+            return
+        try:
             self._lines.flush()
+        except OSError as error:
+            raise MetricsError(
+                f'{error.filename} cannot be written: {error.strerror}\n'
+                'once it can be, the same command resumes the run'
+            ) from error
 
 
 class _BucketLines(BucketFile):

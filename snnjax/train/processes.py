@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -120,6 +121,8 @@ def is_peer_failure(error: BaseException) -> bool:
     """Returns whether an error, or one of its causes, is due to another process that died."""
     # A message of this package may contain these words in a path.
     foreign = [str(cause) for cause in causes(error) if not isinstance(cause, UserError)]
+    # The server of a bucket is not a process of the run.
+    foreign = [text for text in foreign if not re.search('gs://|/storage/v1/', text)]
     return any(word in text for text in foreign for word in _LOST)
 
 

@@ -103,10 +103,13 @@ class Profiler:
         self._running = False
         jax.profiler.stop_trace()
         if self._local:
-            with self._local as local:
-                for path in Path(local).rglob('*'):
-                    if path.is_file():
-                        (self._folder / path.relative_to(local)).write_bytes(path.read_bytes())
+            try:
+                with self._local as local:
+                    for path in Path(local).rglob('*'):
+                        if path.is_file():
+                            (self._folder / path.relative_to(local)).write_bytes(path.read_bytes())
+            except OSError as error:
+                return f'the trace cannot be written to {self._folder}: {error.strerror}'
         return f'trace: {self._folder}; open its perfetto_trace.json.gz on ui.perfetto.dev'
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class WorkdirError(UserError, OSError):
 
 
 @contextlib.contextmanager
-def lock(workdir: Path) -> Iterator[None]:
+def lock(workdir: Path, stopping: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Locks a work directory for this process while the context lasts; creates it if missing.
 
     The system releases the file lock when the process ends in any way. On a file system without
@@ -57,7 +57,7 @@ def lock(workdir: Path) -> Iterator[None]:
       WorkdirError: if another command uses the directory, or it cannot be written to.
     """
     if in_bucket(workdir):
-        with lease(workdir):
+        with lease(workdir, stopping):
             yield
         return
     path = workdir / LOCK_FILE

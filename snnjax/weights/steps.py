@@ -13,7 +13,6 @@ import orbax.checkpoint as ocp
 
 from snnjax.errors import WeightsError
 from snnjax.files import for_orbax
-from snnjax.paths import in_bucket
 
 METADATA_FILE = '_CHECKPOINT_METADATA'
 """The file of a checkpoint in which Orbax notes that it is complete."""
@@ -25,25 +24,35 @@ def checkpoint_steps(directory: Path) -> list[int]:
     Unfinished checkpoints and corrupt ones that were set aside have other names.
     """
     try:
-        folders = [path for path in directory.iterdir() if path.is_dir()]
+        folders = [path for path in directory.iterdir() if is_step_name(path.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(path.name) for path in folders if _is_checkpoint(path))
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    if not is_step_name(folder.name):
-        return False
-    # A bucket cannot rename a folder at once, so a checkpoint has its name there from the start. So
-    # it has in a copy of the bucket.
+    # An empty folder is not a checkpoint.
+    return folder.is_dir() and any(folder.iterdir()) and not is_unfinished(folder)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Returns whether a checkpoint is known to be unfinished.
+
+    A bucket cannot rename a folder, so a checkpoint has its name there from the start, and in a
+    copy of the bucket. Orbax writes the commit time last. Older checkpoints have none, and no file
+    for it.
+
+    Raises:
+      OSError: if a bucket cannot be read.
+    """
     try:
         metadata = json.loads((folder / METADATA_FILE).read_text())
-        return bool(metadata['commit_timestamp_nsecs'])
-    except FileNotFoundError:
-        # An empty folder is not a checkpoint.
-        return not in_bucket(folder) and any(folder.iterdir())
-    except (OSError, ValueError, LookupError, TypeError):
-        return not in_bucket(folder)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    match metadata:
+        case {'init_timestamp_nsecs': int(), 'commit_timestamp_nsecs': None}:
+            return True
+    return False
 
 
 def is_step_name(name: str) -> bool:

@@ -7,7 +7,8 @@ LINE = '  step 35  1.2 MiB  accuracy 0.9000  newest, best'
 
 def test_lines_are_wrapped_at_words_in_a_terminal(monkeypatch):
     monkeypatch.setattr('sys.stdout.isatty', lambda: True)
-    monkeypatch.setattr('shutil.get_terminal_size', lambda: os.terminal_size((30, 24)))
+    size = os.terminal_size((30, 24))
+    monkeypatch.setattr('shutil.get_terminal_size', lambda **_: size)
     assert terminal.terminal_width() == 30
     text = f'title\n\n{LINE}\n  short  one'
     assert terminal.fit_terminal(text).splitlines() == [

@@ -20,12 +20,14 @@ from snnjax.paths import expand
 from snnjax.tools import evaluate, inspect, prepare
 from snnjax.train import bucket_file, lease
 from snnjax.train.bucket_file import BucketFile
-from snnjax.train.checkpoints import Checkpoints, CheckpointWriteError
+from snnjax.train.checkpoint_files import remove
+from snnjax.train.checkpoints import CheckpointError, Checkpoints, CheckpointWriteError
 from snnjax.train.lease import LEASE_FILE, LeaseError
 from snnjax.train.loop import train
 from snnjax.train.metric_writer import MetricWriter, read_metrics
 from snnjax.train.profiling import Profiler, Window
 from snnjax.train.run_directory import lock
+from snnjax.train.signals import StoppedError
 from snnjax.train.state import TrainState
 from snnjax.weights.steps import checkpoint_steps
 from tests.bucket_server import BUCKET, BucketServer, download, upload
@@ -54,12 +56,19 @@ def workdir(server, request):
     return expand(f'gs://{BUCKET}/{request.node.name.replace("[", "-").strip("]")}')
 
 
+@pytest.fixture(scope='module')
+def state():
+    state = TrainState(np.int32(0), {'a': np.ones(3, np.float32)}, {}, ())
+    return jax.tree.map(jax.numpy.asarray, state)
+
+
 @pytest.mark.parametrize(
     ('url', 'problem'),
     [
         ('s3://bucket/run', 's3:// is not supported; give gs://BUCKET/NAME, or mount the bucket'),
         ('gs://bucket', 'must be gs://BUCKET/NAME'),
         ('gs:///run', 'must be gs://BUCKET/NAME'),
+        ('gs://bucket/run[1]', r'must not contain \[ \]'),
         ('gs:/bucket/run', 'pathlib takes a slash from a URL; give it as text'),
     ],
 )
@@ -108,33 +117,35 @@ def test_a_lease_has_room_for_one_command(workdir):
 
 
 def test_the_lease_of_a_process_that_was_killed_is_free_at_once(workdir, capfd):
-    content = {'owner': 'a process', 'expires': time.time() + 1000, 'token': 'x'}
     process = subprocess.Popen(['true'])
     process.wait()
+    content = {'owner': 'a process', 'seconds': 1000, 'token': 'x'}
     content['process'] = [*lease._this_process()[:2], process.pid]
     (workdir / LEASE_FILE).write_text(json.dumps(content))
     with lock(workdir):
-        assert lease.lease_token(workdir) != 'x'
+        assert json.loads((workdir / LEASE_FILE).read_text())['token'] != 'x'
     assert capfd.readouterr().err == ''
 
 
-def test_the_lease_of_another_machine_is_free_when_it_expires(workdir, capfd):
-    expires = time.time() + 1.5
-    content = {
-        'owner': 'process 3 on other',
-        'expires': expires,
-        'token': 'x',
-        'process': ['', '', 3],
-    }
+def test_the_lease_of_another_machine_is_free_when_it_is_not_renewed(workdir, capfd):
+    content = {'owner': 'process 3 on other', 'seconds': 1.5, 'token': 'x'}
     (workdir / LEASE_FILE).write_text(json.dumps(content))
+    start = time.monotonic()
     with lock(workdir):
-        assert time.time() >= expires
-    assert 'in use by process 3 on other' in capfd.readouterr().err
+        assert time.monotonic() - start >= 1.5
+    assert 'may be in use by process 3 on other' in capfd.readouterr().err
+
+
+def test_waiting_for_a_lease_can_be_stopped(workdir):
+    (workdir / LEASE_FILE).write_text(json.dumps({'owner': 'another', 'seconds': 1000}))
+    with pytest.raises(StoppedError), lock(workdir, lambda: True):
+        pass
+    assert (workdir / LEASE_FILE).exists()
 
 
 def test_of_commands_that_start_at_once_one_gets_the_lease(workdir):
     leases = [lease._Lease(workdir, 100.0) for _ in range(4)]
-    generation = leases[0]._read()[1]
+    generation = (workdir / LEASE_FILE).read_if_there()[1]
     taken = []
     threads = [
         threading.Thread(target=lambda one=one: taken.append(one._write(generation)))
@@ -147,24 +158,38 @@ def test_of_commands_that_start_at_once_one_gets_the_lease(workdir):
     assert sorted(taken) == [False, False, False, True]
 
 
-def test_who_has_lost_the_lease_writes_no_checkpoint(workdir):
-    state = TrainState(np.int32(0), {'a': np.ones(3, np.float32)}, {}, ())
-    state = jax.tree.map(jax.numpy.asarray, state)
-    with lock(workdir):
+def test_who_has_lost_the_lease_saves_nothing_and_leaves_it_to_the_other(workdir, state, capfd):
+    with lease.lease(workdir, seconds=0.4):
         checkpoints = Checkpoints(workdir / 'checkpoints', keep=1)
         checkpoints.save(1, state, {})
         assert checkpoints.steps() == [1]
-        (workdir / LEASE_FILE).write_text(json.dumps({'expires': 1.0, 'token': 'another'}))
-        with pytest.raises(CheckpointWriteError, match='another command took over'):
+        other = json.dumps({'owner': 'another', 'seconds': 1000.0, 'token': 'another'})
+        (workdir / LEASE_FILE).write_text(other)
+        time.sleep(0.5)
+        with pytest.raises(CheckpointWriteError, match='another command may have taken over'):
             checkpoints.save(2, state, {})
     assert checkpoint_steps(workdir / 'checkpoints') == [1]
-    assert (workdir / LEASE_FILE).exists()
+    assert (workdir / LEASE_FILE).read_text() == other
+    assert 'another command took over' in capfd.readouterr().err
 
 
-def test_checkpoints_that_are_not_complete_do_not_count(workdir):
-    state = jax.tree.map(
-        jax.numpy.asarray, TrainState(np.int32(0), {'a': np.ones(3, np.float32)}, {}, ())
-    )
+def test_a_lease_that_could_not_be_renewed_for_long_is_not_relied_on(workdir, monkeypatch):
+    with lease.lease(workdir, seconds=100):
+        assert lease.may_write(workdir)
+        monkeypatch.setattr(type(workdir), 'write_if', fail)
+        start = time.monotonic()
+        monkeypatch.setattr(lease.time, 'monotonic', lambda: start + 60)
+        assert lease.may_write(workdir)
+        monkeypatch.setattr(lease.time, 'monotonic', lambda: start + 101)
+        assert not lease.may_write(workdir)
+        monkeypatch.undo()
+
+
+def fail(*_, **__):
+    raise OSError(errno.EIO, 'server down', 'gs://runs')
+
+
+def test_checkpoints_that_are_not_complete_do_not_count(workdir, state):
     directory = workdir / 'checkpoints'
     with lock(workdir):
         with Checkpoints(directory, keep=2) as checkpoints:
@@ -180,10 +205,7 @@ def test_checkpoints_that_are_not_complete_do_not_count(workdir):
             assert not (directory / '3').exists()
 
 
-def test_a_checkpoint_that_cannot_be_read_is_set_aside(workdir, capfd):
-    state = jax.tree.map(
-        jax.numpy.asarray, TrainState(np.int32(0), {'a': np.ones(3, np.float32)}, {}, ())
-    )
+def test_a_checkpoint_that_cannot_be_read_is_set_aside(workdir, state, capfd):
     directory = workdir / 'checkpoints'
     with lock(workdir), Checkpoints(directory, keep=2) as checkpoints:
         for step in (1, 2):
@@ -195,25 +217,68 @@ def test_a_checkpoint_that_cannot_be_read_is_set_aside(workdir, capfd):
     assert {path.name for path in directory.iterdir()} == {'1', '2.unreadable'}
 
 
-def test_lines_that_cannot_be_written_are_kept(server, workdir, monkeypatch, capfd):
+def test_a_checkpoint_of_an_older_version_counts_and_none_is_removed_in_an_outage(
+    workdir, state, monkeypatch
+):
+    directory = workdir / 'checkpoints'
+    with lock(workdir):
+        with Checkpoints(directory, keep=2) as checkpoints:
+            checkpoints.save(1, state, {})
+            checkpoints.save(2, state, {})
+        (directory / '1' / '_CHECKPOINT_METADATA').unlink()
+        assert checkpoint_steps(directory) == [1, 2]
+        monkeypatch.setattr(type(workdir), 'read_bytes', fail)
+        with pytest.raises(OSError, match='server down'):
+            Checkpoints(directory, keep=2)
+        monkeypatch.undo()
+        assert checkpoint_steps(directory) == [1, 2]
+        with Checkpoints(directory, keep=2) as checkpoints:
+            monkeypatch.setattr(Checkpoints, 'restore', fail)
+            with pytest.raises(CheckpointError, match='cannot be read now'):
+                checkpoints.restore_newest(lambda step: state)
+    assert checkpoint_steps(directory) == [1, 2]
+
+
+def test_what_is_left_of_a_checkpoint_that_was_being_removed_is_no_checkpoint(
+    workdir, state, monkeypatch
+):
+    directory = workdir / 'checkpoints'
+    with lock(workdir), Checkpoints(directory, keep=2) as checkpoints:
+        checkpoints.save(1, state, {})
+        checkpoints.steps()
+        monkeypatch.setattr(type(workdir), 'rmtree', fail)
+        with pytest.raises(OSError, match='server down'):
+            remove(directory / '1')
+        monkeypatch.undo()
+        assert (directory / '1' / 'state').exists()
+        assert checkpoint_steps(directory) == []
+
+
+def test_data_that_cannot_be_written_is_kept(workdir, monkeypatch, capfd):
     monkeypatch.setattr(bucket_file, 'SECONDS_BETWEEN_WRITES', 0.0)
-    file = BucketFile(workdir / 'file')
-    file.write(b'1\n')
-    path = type(workdir)
-    write = path.write_bytes
-
-    def fail(self, data):
-        raise OSError(errno.EIO, 'server down')
-
-    monkeypatch.setattr(path, 'write_bytes', fail)
-    file.write(b'2\n')
+    file = BucketFile(workdir / 'file', b'0\n')
+    assert (workdir / 'file').read_text() == '0\n'
+    with monkeypatch.context() as context:
+        context.setattr(type(workdir), 'write_if', fail)
+        file.write(b'1\n')
+        file.write(b'2\n')
+        with pytest.raises(OSError, match='server down'):
+            file.flush()
     file.write(b'3\n')
-    monkeypatch.setattr(path, 'write_bytes', write)
-    file.write(b'4\n')
-    assert (workdir / 'file').read_text() == '1\n2\n3\n4\n'
+    assert (workdir / 'file').read_text() == '0\n1\n2\n3\n'
     err = capfd.readouterr().err
     assert err.count('server down; it is written later') == 1
     assert 'is written again, nothing is missing' in err
+
+
+def test_a_file_that_another_command_has_written_is_left_alone(workdir, capfd):
+    file = BucketFile(workdir / 'file', b'mine\n')
+    (workdir / 'file').write_text('theirs\n')
+    file.write(b'more\n')
+    file.flush()
+    file.close()
+    assert (workdir / 'file').read_text() == 'theirs\n'
+    assert capfd.readouterr().err.count('another command writes') == 1
 
 
 def test_metrics_are_in_the_bucket_before_a_checkpoint_counts(workdir):
