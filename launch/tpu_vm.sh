@@ -7,7 +7,7 @@
 # run does all missing steps: it requests the TPU, waits for it, installs this checkout on all of
 # its hosts, and starts the command on each. If the TPU is gone, or the command ends with status 75,
 # run starts again and resumes from the last checkpoint. --workdir must therefore outlive the TPU
-# and be the same folder on every host: a Filestore share or a bucket that SETUP mounts.
+# and be the same on every host: gs://BUCKET/NAME, or a Filestore share that SETUP mounts.
 # DRY_RUN=1 prints every command instead.
 #
 #   NAME     name of the TPU (snnjax)        TYPE     v5litepod-16, v6e-8, v4-32, ... (v5litepod-8)
@@ -76,7 +76,7 @@ install() {
   on_all_hosts "mkdir -p snnjax && tar -xzf snnjax.tar.gz -C snnjax && cd snnjax && \
 python3 -m pip install --quiet --user uv && python3 -m uv venv --quiet --python 3.12 .venv && \
 python3 -m uv pip install --quiet --python .venv/bin/python --constraint constraints/py312.txt \
---editable '.[tpu]'"
+--editable '.[tpu,gcs]'"
   if [[ $SETUP ]]; then
     on_all_hosts "$SETUP"
   fi
