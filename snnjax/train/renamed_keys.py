@@ -21,7 +21,11 @@ class RenamingConfigDict(ml_collections.ConfigDict):
     """A configuration whose old keys set the new ones, with a warning."""
 
     def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(current_key(key), value)
+        key = current_key(key)
+        # A dictionary becomes what the key has now; by default it would become one of this class.
+        if isinstance(value, dict) and isinstance(self.get(key), ml_collections.ConfigDict):
+            value = type(self[key])(value)
+        super().__setitem__(key, value)
 
     def __setattr__(self, key: str, value: Any) -> None:
         super().__setattr__(current_key(key), value)

@@ -169,7 +169,7 @@ def test_rollback_goes_back_to_the_weights_of_the_checkpoint_before(config, tmp_
         ({'on_non_finite': 'skip', 'max_non_finite': 0}, 'more than max_non_finite=0 steps'),
         (
             {'on_non_finite': 'rollback', 'checkpoint.every_steps': 9},
-            'there is no checkpoint of the phase',
+            'the phase has no checkpoint yet',
         ),
     ],
 )
