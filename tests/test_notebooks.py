@@ -30,7 +30,7 @@ SMALL = {
     },
     'dynamical_isometry': {
         'families': ('vanilla_resnet', 'ms_resnet'),
-        'depth': 8,
+        'depth': 14,
         'images': 4,
         'probes': 1,
         'gammas': (0.5,),

@@ -27,6 +27,13 @@ def batch():
     return TrainingBatches(split, batch_size=16, seed=0, num_batches=1)[0]
 
 
+@pytest.fixture
+def config(config):
+    """A network of several stages, since they are what is sharded, repeated and observed here."""
+    config.model.update({'num_steps': 2, 'blocks': None, 'widths': None, 'strides': None})
+    return config
+
+
 @pytest.mark.parametrize(
     ('microbatches', 'fsdp', 'scan'),
     [(1, 1, False), (2, 1, False), (1, 8, False), (2, 4, False), (1, 8, True)],

@@ -45,7 +45,7 @@ def test_continuing_drops_what_will_be_done_again_and_a_line_cut_off(tmp_path):
 
 def test_a_work_directory_keeps_to_its_configuration(tmp_path, config):
     write_config(tmp_path, config)
-    assert json.loads((tmp_path / 'config.json').read_text()) == config.to_dict()
+    assert json.loads((tmp_path / 'config.json').read_text()) == json.loads(config.to_json())
     config.log_every = 3
     check_config(tmp_path, config)
     write_config(tmp_path, config)
