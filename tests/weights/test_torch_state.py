@@ -289,7 +289,7 @@ FLAT_SEW = sew_state_dict(**SMALL, containers=False)
         (FLAT_SEW, 'ms_resnet18', {}, "only for SEW-ResNets.* kind='ms' must be 'lif_before_add'"),
         (sew_state_dict(**SMALL, containers=True), 'tdbn_resnet34', {}, "kind='vanilla' must be"),
         (FLAT_SEW, 'sew_resnet18', {'hidden': (8,)}, r'hidden=\(8,\) must be \(\)'),
-        (FLAT_SEW, 'sew_resnet18', {'learnable_threshold': True}, 'has no name for spike/threshold'),
+        (FLAT_SEW, 'sew_resnet18', {'learnable_threshold': True}, 'no name for spike/threshold'),
         (authors_state_dict(**SMALL), 'sew_resnet18', {}, "authors' MS-ResNets.* must be 'ms'"),
         (FLAT_SEW, 'plif_nmnist', {}, 'only residual networks and VGGs have names'),
         ({}, 'ta_snn', {}, 'only residual networks and VGGs have names'),
