@@ -91,6 +91,7 @@ class _Lease:
         self._workdir = workdir
         self._file = cast(BucketPath, workdir / LEASE_FILE)
         self._seconds = seconds
+        self._id = uuid.uuid4().hex
         self._lock = threading.Lock()
         # None: this process does not have the lease, or has lost it.
         self._generation: bytes | None = None
@@ -99,12 +100,13 @@ class _Lease:
     def take(self, stopping: Callable[[], bool]) -> None:
         """Takes the lease once nobody else has it; see `lease`."""
         first: bytes | None = None
-        since = time.monotonic()
+        since = 0.0
         while True:
             content, generation = self._request(self._file.read_if_there)
             found = _parse(content)
             duration = float(found.get('seconds', 0))
-            if content is None or _is_dead(found) or time.monotonic() - since >= duration:
+            unchanged = generation == first and time.monotonic() - since >= duration
+            if content is None or duration == 0 or _is_dead(found) or unchanged:
                 if self._write(generation):
                     return
                 first = None
@@ -161,12 +163,19 @@ class _Lease:
             'owner': f'process {os.getpid()} on {socket.gethostname()}',
             'seconds': self._seconds,
             'process': _this_process(),
+            'lease': self._id,
             # Two commands never write the same.
             'token': uuid.uuid4().hex,
         }
         now = time.monotonic()
         data = json.dumps(content).encode()
-        self._generation = self._request(lambda: self._file.write_if(data, generation))
+        written = self._request(lambda: self._file.write_if(data, generation))
+        if written is None:
+            # An earlier write of this lease may have reached the bucket although it seemed to fail.
+            found, current = self._request(self._file.read_if_there)
+            if _parse(found).get('lease') == self._id:
+                written = self._request(lambda: self._file.write_if(data, current))
+        self._generation = written
         self._renewed = now
         return self._generation is not None
 

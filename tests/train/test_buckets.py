@@ -143,6 +143,35 @@ def test_waiting_for_a_lease_can_be_stopped(workdir):
     assert (workdir / LEASE_FILE).exists()
 
 
+def test_a_lease_that_another_waiting_command_took_first_is_waited_for_anew(workdir, monkeypatch):
+    (workdir / LEASE_FILE).write_text(json.dumps({'owner': 'first', 'seconds': 0.5}))
+    third = json.dumps({'owner': 'third', 'seconds': 1000})
+    write = lease._Lease._write
+
+    def too_late(self, generation):
+        (workdir / LEASE_FILE).write_text(third)
+        return write(self, generation)
+
+    def stopping():
+        return (workdir / LEASE_FILE).read_text() == third
+
+    monkeypatch.setattr(lease._Lease, '_write', too_late)
+    with pytest.raises(StoppedError), lock(workdir, stopping):
+        pass
+    assert (workdir / LEASE_FILE).read_text() == third
+
+
+def test_a_renewal_that_seemed_to_fail_is_not_taken_for_a_loss(workdir):
+    holder = lease._Lease(workdir, 100.0)
+    holder.take(lambda: False)
+    before = holder._generation
+    assert holder._write(before)
+    # Of the renewal only the old generation is known.
+    assert holder._write(before)
+    holder.give_back()
+    assert not (workdir / LEASE_FILE).exists()
+
+
 def test_of_commands_that_start_at_once_one_gets_the_lease(workdir):
     leases = [lease._Lease(workdir, 100.0) for _ in range(4)]
     generation = (workdir / LEASE_FILE).read_if_there()[1]
