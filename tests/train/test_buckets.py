@@ -101,7 +101,7 @@ def test_a_lease_has_room_for_one_command(workdir):
         'import sys\n'
         'from snnjax.paths import expand\n'
         'from snnjax.train.lease import lease\n'
-        'with lease(expand(sys.argv[1]), seconds=2):\n'
+        'with lease(expand(sys.argv[1]), seconds=8):\n'
         '    print("leased", flush=True)\n'
         '    sys.stdin.read()\n'
     )
