@@ -7,13 +7,14 @@ and gcsfs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from etils.epath import backend, gpath
 
@@ -21,8 +22,6 @@ from snnjax.errors import PathError
 
 if TYPE_CHECKING:
     import tensorstore as ts
-
-_Answer = TypeVar('_Answer')
 
 # Failed requests are retried for about half a minute.
 _RETRIES = {'max_retries': 6, 'initial_delay': '1s', 'max_delay': '8s'}
@@ -152,12 +151,8 @@ class BucketPath(gpath.PosixGPath):
         """Returns the bytes of all objects below this path."""
         import fsspec
 
-        try:
+        with self._readable_errors():
             return fsspec.filesystem('gcs').du(str(self))
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise OSError(errno.EIO, in_words(self, error), str(self)) from error
 
     @property
     def _bucket(self) -> str:
@@ -182,9 +177,16 @@ class BucketPath(gpath.PosixGPath):
         return [key for key in keys if first <= key < end]
 
     def _request(self, request: Callable[[ts.KvStore], Any]) -> Any:
-        """Returns the answer to a request; every error is an `OSError` with a readable message."""
-        try:
+        with self._readable_errors():
             return request(_store(self._bucket)).result()
+
+    @contextlib.contextmanager
+    def _readable_errors(self) -> Iterator[None]:
+        """Makes every error of a client an `OSError` with a readable message."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
         except Exception as error:
             raise OSError(errno.EIO, in_words(self, error), str(self)) from error
 
@@ -217,9 +219,8 @@ def open_bucket(url: str) -> Path:
             'folder'
         )
     bucket, _, name = rest.partition('/')
-    if not re.fullmatch(r'[a-z0-9]([a-z0-9_-]|\.(?!\.)){1,61}[a-z0-9]', bucket):
-        raise PathError(f'{url} must be gs://BUCKET/NAME')
-    if not name.strip('/'):
+    is_bucket = re.fullmatch(r'[a-z0-9]([a-z0-9_-]|\.(?!\.)){1,61}[a-z0-9]', bucket)
+    if not (is_bucket and name.strip('/')):
         raise PathError(f'{url} must be gs://BUCKET/NAME')
     if re.search(r'[\[\]*?#\\\x00-\x1f\x7f]', name):
         raise PathError(f'{url}: a name in a bucket must not contain [ ] * ? # or \\')

@@ -31,11 +31,12 @@ class BucketFile:
     def __init__(self, path: Path, content: bytes = b'') -> None:
         self._path = cast(BucketPath, path)
         self._content = bytearray(content)
-        self._generation: bytes | None = self._path.read_if_there()[1]
+        # None: another command has written the object.
+        self._generation: bytes | None = None
         self._written = -1
         self._time = time.monotonic()
         self._failed = False
-        self._write()
+        self._write(self._path.read_if_there()[1])
 
     def write(self, data: bytes) -> None:
         """Appends data, and writes the file if the last write was more than a minute ago."""
@@ -57,7 +58,7 @@ class BucketFile:
         """
         if self._generation is None or self._written == len(self._content):
             return
-        self._write()
+        self._write(self._generation)
         if self._failed:
             warn(f'{self._path} is written again, nothing is missing')
         self._failed = False
@@ -70,11 +71,9 @@ class BucketFile:
             left = len(self._content) - self._written
             warn(f'warning: {self._path} lacks its last {left:,} bytes: {error.strerror}')
 
-    def _write(self) -> None:
+    def _write(self, generation: bytes) -> None:
         self._time = time.monotonic()
-        if self._generation is None:
-            return
-        self._generation = self._path.write_if(bytes(self._content), self._generation)
+        self._generation = self._path.write_if(bytes(self._content), generation)
         self._written = len(self._content)
         if self._generation is None:
             warn(f'warning: another command writes {self._path}: this one leaves it alone')
