@@ -212,22 +212,30 @@ def _all_of(examples: Records) -> tuple[Records, np.ndarray]:
     return examples, np.arange(len(examples))
 
 
-def _augmentation(options: DataOptions, flip: bool, max_pixel: int = 255) -> ImageAugmentation:
+def _augmentation(
+    options: DataOptions, mean: tuple[float, ...], *, flip: bool, max_pixel: int = 255
+) -> ImageAugmentation:
     return ImageAugmentation(
         flip,
         options.auto_augment,
         options.rand_augment,
         options.rand_augment_magnitude,
         options.random_erasing,
+        options.cutout,
+        mean,
         max_pixel,
     )
 
 
 def _array_split(
-    options: DataOptions, images: np.ndarray, labels: np.ndarray, max_pixel: int = 255
+    options: DataOptions,
+    images: np.ndarray,
+    labels: np.ndarray,
+    mean: tuple[float, ...],
+    max_pixel: int = 255,
 ) -> ArraySplit:
-    changes = options.auto_augment or options.rand_augment or options.random_erasing
-    augment = _augmentation(options, False, max_pixel) if changes else None
+    made = _augmentation(options, mean, flip=False, max_pixel=max_pixel)
+    augment = made if made.needs_pillow or made.erases else None
     return ArraySplit(images, labels, options.crop_padding, options.flip, augment)
 
 
@@ -240,14 +248,16 @@ def _open_digits(options: DataOptions) -> Dataset:
             'leave them out'
         )
 
+    mean = (4.8834,)
+
     def load(split: str) -> Split:
         pixels, labels = _read_digits()
         # Every fifth image is a test image.
         is_test = np.arange(len(labels)) % 5 == 0
         chosen = is_test if split == 'test' else ~is_test
-        return _array_split(options, pixels[chosen], labels[chosen], max_pixel=16)
+        return _array_split(options, pixels[chosen], labels[chosen], mean, max_pixel=16)
 
-    return Dataset('digits', (8, 8, 1), 10, mean=(4.8834,), std=(6.0211,), load=load)
+    return Dataset('digits', (8, 8, 1), 10, mean, std=(6.0211,), load=load)
 
 
 def _read_digits() -> tuple[np.ndarray, np.ndarray]:
@@ -280,16 +290,15 @@ READY: dict[str, Callable[[DataOptions], Dataset]] = {
 
 def _open_arrays(options: DataOptions, prepared: Prepared, classes: int) -> Dataset:
     options.require_meaning('small images')
+    mean, std = STATISTICS[options.name]
 
     def load(split: str) -> Split:
         examples, numbers = _divide(prepared, options.split, split)
         read = examples.read(numbers)  # type: ignore[arg-type]
         images = np.stack([example['image'] for example in read])
-        return _array_split(
-            options, images, np.array([example['label'] for example in read], np.int32)
-        )
+        labels = np.array([example['label'] for example in read], np.int32)
+        return _array_split(options, images, labels, mean)
 
-    mean, std = STATISTICS[options.name]
     shape = tuple(prepared.features['image'].shape)
     options.require_sides(*shape[:2])
     return Dataset(options.name, shape, classes, mean, std, load)
@@ -326,7 +335,8 @@ def _open_photos(
     find: Callable[[str], tuple[Records, np.ndarray]],
 ) -> Dataset:
     options.require_meaning('photos')
-    augment = _augmentation(options, options.flip)
+    mean, std = _PHOTO_STATISTICS
+    augment = _augmentation(options, mean, flip=options.flip)
     eval_size, eval_resize = options.eval_shape
 
     def load(split: str) -> Split:
@@ -339,6 +349,5 @@ def _open_photos(
             skip=options.on_decode_error == 'skip',
         )
 
-    mean, std = _PHOTO_STATISTICS
     size = options.image_size
     return Dataset(options.name, (size, size, 3), classes, mean, std, load)

@@ -9,7 +9,10 @@ from typing import Any
 from snnjax.spelling import did_you_mean
 
 _ALL = ('name', 'dir', 'split', 'workers', 'on_device', 'mixup', 'cutmix')
-_CHANGES = ('flip', 'auto_augment', 'rand_augment', 'rand_augment_magnitude', 'random_erasing')
+_CHANGES = (
+    *('flip', 'auto_augment', 'rand_augment', 'rand_augment_magnitude'),
+    *('random_erasing', 'cutout'),
+)
 _PHOTOS = ('crop_scale', 'image_size', 'eval_size', 'eval_resize', 'on_decode_error', 'max_skipped')
 _FRAMES = ('frames_by', 'frame_window', 'frame_values', 'frame_decay', 'frame_downsample')
 _EVENTS = ('crop_padding', 'flip', 'crop_scale', 'event_drop', *_FRAMES)
@@ -37,7 +40,7 @@ FRAMINGS = ('number', 'time')
 FRAME_VALUES = ('counts', 'time_surface', 'voxel_grid')
 _LARGEST = {
     # The side of an image in pixels; one image of this size takes 200 MB.
-    **dict.fromkeys(('image_size', 'eval_size', 'eval_resize'), 8192),
+    **dict.fromkeys(('image_size', 'eval_size', 'eval_resize', 'cutout'), 8192),
     # The number of changes applied to an image.
     'rand_augment': 100,
     # Above this value a beta distribution is almost constant.
@@ -90,6 +93,9 @@ class DataOptions:
     rand_augment_magnitude: int = 9
     # Training: the probability that a rectangle of an image is erased.
     random_erasing: float = 0.0
+    # Training: the side of a square that covers a random part of each image with the mean color
+    # (Cutout), in pixels; 0 for none.
+    cutout: int = 0
     # Training: the parameter of the beta distribution for blending each image with its neighbor in
     # the batch (mixup), and for pasting a part of the neighbor (CutMix). With both, each batch uses
     # one of them.
@@ -129,6 +135,11 @@ class DataOptions:
         self._require('crop_scale', 'above 0 and at most 1', 0 < self.crop_scale <= 1)
         self._require('rand_augment_magnitude', '0 to 30', 0 <= self.rand_augment_magnitude <= 30)
         self._require('random_erasing', '0 to 1', 0 <= self.random_erasing <= 1)
+        self._require(
+            'cutout',
+            'left out if data.random_erasing is given: each of them covers a part of an image',
+            not (self.cutout and self.random_erasing),
+        )
         self._require('event_drop', 'at least 0 and below 1', 0 <= self.event_drop < 1)
         self._choose('frames_by', FRAMINGS)
         self._choose('frame_values', FRAME_VALUES)

@@ -159,7 +159,7 @@ class ArraySplit:
           from ``noise`` (B, H, W, C) uint8.
         """
         recipe = self._draw(chosen, key, share)
-        if self.augment and self.augment.random_erasing:
+        if self.augment and self.augment.erases:
             shape = self.images.shape[1:]
             noise = np.zeros((len(recipe['label']), *shape), np.uint8)
             boxes = np.zeros((len(noise), 4), np.int32)

@@ -122,6 +122,7 @@ def test_options_can_be_kept_as_json():
         ({'frames_by': 'time'}, 'data.frames_by=time is for events'),
         ({'max_skipped': 3}, 'data.max_skipped=3 is for photos'),
         ({'auto_augment': 'cifar10'}, 'are for RGB images, but digits are gray'),
+        ({'cutout': 4, 'random_erasing': 0.5}, 'data.cutout=4 must be left out'),
         ({'split': 'by_order'}, 'data.split=by_order: digits has an official split'),
     ],
 )
@@ -136,6 +137,24 @@ def test_what_is_erased_has_pixels_of_the_data_set():
     images = train.training_batch(numbers, (0, 1, 0), slice(0, 256))['image']
     assert (images != train.images[numbers]).any((1, 2, 3)).mean() > 0.8
     assert np.unique(images).tolist() == list(range(17))
+
+
+def test_cutout_covers_a_square_with_the_mean_color():
+    mean, side = (9.4, 8.6, 7.0), 4
+    augment = ImageAugmentation(cutout=side, mean=mean)
+    pixels, rng = np.full((8, 10, 3), 200, np.uint8), np.random.default_rng(0)
+    covered = np.stack([(augment(pixels, rng) != 200).all(-1) for _ in range(2000)])
+    assert np.unique(augment(pixels, rng).reshape(-1, 3), axis=0).tolist() == [
+        [9, 9, 7],
+        [200, 200, 200],
+    ]
+    # The center is any pixel, so squares at the border are cut.
+    sizes = covered.sum((1, 2))
+    assert sizes.max() == side * side
+    assert sizes.min() == 4
+    # A pixel is covered by the squares with a center at most one pixel before or two after it.
+    expected = np.outer([3, 4, 4, 4, 4, 4, 3, 2], [3, 4, 4, 4, 4, 4, 4, 4, 3, 2]) / 80
+    np.testing.assert_allclose(covered.mean(0), expected, atol=0.05)
 
 
 def test_photos_have_no_padding():

@@ -19,12 +19,12 @@ from snnjax.train.device_images import DeviceImages, place_images
 from snnjax.train.sharding import batch_sharded, batches_sharded, make_mesh, put_batch
 
 
-@pytest.fixture(scope='module')
-def split():
+@pytest.fixture(scope='module', params=[{'random_erasing': 0.7}, {'cutout': 3, 'mean': (9, 8, 7)}])
+def split(request):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (50, 6, 8, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, 50, dtype=np.int32)
-    augment = ImageAugmentation(random_erasing=0.7)
+    augment = ImageAugmentation(**request.param)
     return ArraySplit(images, labels, crop_padding=2, flip=True, augment=augment)
 
 

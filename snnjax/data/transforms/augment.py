@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +92,29 @@ def draw_erased(
     return None
 
 
+def draw_cutout(
+    shape: tuple[int, ...], side: int, color: Sequence[float], rng: np.random.Generator
+) -> Erased:
+    """Draws a square of one color for Cutout (DeVries and Taylor 2017).
+
+    Its center is a random pixel, so that a part of the square may lie outside of the image.
+
+    Args:
+      shape: the shape of the image, (H, W, C).
+      side: the side of the square in pixels.
+      color: the C values of the new pixels, rounded to integers.
+      rng: the generator of the center.
+    """
+    height, width, _ = shape
+    first_row = int(rng.integers(0, height)) - side // 2
+    first_column = int(rng.integers(0, width)) - side // 2
+    top, left = max(first_row, 0), max(first_column, 0)
+    size = min(first_row + side, height) - top, min(first_column + side, width) - left
+    pixels = np.empty((*size, len(color)), np.uint8)
+    pixels[:] = np.rint(color)
+    return Erased(top, left, pixels)
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageAugmentation:
     """Random changes of an RGB image that keep its size.
@@ -102,6 +126,9 @@ class ImageAugmentation:
       rand_augment: the number of RandAugment changes; 0 for none.
       rand_augment_magnitude: the magnitude of the RandAugment changes, 0 to 30.
       random_erasing: the probability that a rectangle is erased.
+      cutout: the side of the square of the color ``mean`` that covers a part of each image; 0 for
+        none.
+      mean: the mean pixel of the training images by channel.
       max_pixel: the largest value of a pixel.
     """
 
@@ -110,6 +137,8 @@ class ImageAugmentation:
     rand_augment: int = 0
     rand_augment_magnitude: int = 9
     random_erasing: float = 0.0
+    cutout: int = 0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     max_pixel: int = 255
 
     def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -140,8 +169,15 @@ class ImageAugmentation:
         """Returns true if Pillow makes some of the changes: with AutoAugment or RandAugment."""
         return bool(self.auto_augment or self.rand_augment)
 
+    @property
+    def erases(self) -> bool:
+        """Returns true if a rectangle of images is replaced."""
+        return bool(self.random_erasing or self.cutout)
+
     def draw_erased(self, shape: tuple[int, ...], rng: np.random.Generator) -> Erased | None:
         """Draws the rectangle to erase from an image of ``shape`` (H, W, C), or None for none."""
+        if self.cutout:
+            return draw_cutout(shape, self.cutout, self.mean, rng)
         if self.random_erasing and rng.random() < self.random_erasing:
             return draw_erased(shape, rng, self.max_pixel)
         return None
