@@ -206,6 +206,7 @@ def spiking_options(
     soft_reset: bool = True,
     initial_per_neuron: bool = False,
     coding: str = 'direct',
+    pool_gate: str = 'winner',
     **of_neuron: float,
 ) -> dict[str, Any]:
     """Returns the model options that replace an ANN's activations by neurons.
@@ -218,6 +219,7 @@ def spiking_options(
       initial_per_neuron: True to make the membrane potential before the first step a parameter of
         each neuron.
       coding: 'direct' or 'poisson', see `snnjax.models.Network`.
+      pool_gate: the max pooling of spikes, a value of `snnjax.models.pooling.GATES`.
       **of_neuron: further options of `snnjax.neurons.amplitude.integrate_and_fire`.
     """
     learnable = ['threshold per channel'] if per_channel else []
@@ -232,6 +234,7 @@ def spiking_options(
         'soft_reset': soft_reset,
         'num_steps': num_steps,
         'coding': coding,
+        'pool_gate': pool_gate,
     }
     # MS-ResNet is the spiking network with the structure of this ANN.
     return options | ({'kind': 'ms'} if getattr(ann.model, 'kind', '') == 'ann' else {})

@@ -95,7 +95,7 @@ class ConvNet(Network):
             x = self._attend(x, num_steps, f'attention{i}')
             x = spike(name=f'spike{i}')(x)
             if self.pooling == 'max' and pool > 1:
-                x = MaxPool(pool, by_count=self._is_rate_coded, name=f'pool{i}')(x)
+                x = MaxPool(pool, gate=self._pool_gate, name=f'pool{i}')(x)
 
         x = Flatten(name='flatten')(x)
         layers = (*self.hidden, self.num_classes * self.voters)

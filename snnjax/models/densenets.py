@@ -88,8 +88,7 @@ class DenseNet(Network):
         pool: Any = POOLINGS[self.pooling]
         if self.pooling == 'max':
             # The inputs of a rollout change, so the highest spike count is not the highest rate.
-            by_count = self._is_rate_coded and not self.rollout
-            pool = functools.partial(MaxPool, by_count=by_count)
+            pool = functools.partial(MaxPool, gate='' if self.rollout else self._pool_gate)
 
         if self.image_pool > 1:
             x = AveragePool(self.image_pool, name='image_pool')(x)

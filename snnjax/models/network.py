@@ -16,6 +16,7 @@ from flax.core import FrozenDict
 from snnjax.models.activations import ACTIVATIONS, activation_option_names
 from snnjax.models.layers import SpikingNeurons, dropout
 from snnjax.models.poisson import PoissonInput
+from snnjax.models.pooling import GATES
 from snnjax.models.rollouts import ImageNode
 from snnjax.neurons import NEURONS, SURROGATES, Neuron
 from snnjax.neurons.registry import REQUIRED, as_neuron
@@ -58,6 +59,8 @@ class Network(nn.Module):
       neuron: a key of `snnjax.neurons.NEURONS`. The neuron takes the options below that it
         supports; all others must keep their defaults.
       neuron_options: a dict of options of the neuron that have no field here, by name.
+      pool_gate: the max pooling of spikes that encode a rate, a value of
+        `snnjax.models.pooling.GATES`. Other networks ignore it.
       learnable: the names of the neuron's options that training changes, separated by commas. Each
         layer of neurons has its own parameter for each option. If the neuron accepts an array,
         'threshold per channel' or 'threshold per neuron' learns one value per channel or neuron.
@@ -94,6 +97,7 @@ class Network(nn.Module):
     activation_options: Mapping[str, Any] = FrozenDict()
     neuron: str = 'lif'
     neuron_options: Mapping[str, Any] = FrozenDict()
+    pool_gate: str = 'winner'
     learnable: str = ''
     decay: float = 0.25
     decay_input: bool = False
@@ -110,7 +114,7 @@ class Network(nn.Module):
     rollout: bool = False
 
     def __post_init__(self) -> None:
-        self._check_names(neuron=NEURONS, surrogate=SURROGATES, coding=CODINGS)
+        self._check_names(neuron=NEURONS, surrogate=SURROGATES, coding=CODINGS, pool_gate=GATES)
         self._check_positive('num_classes', 'in_channels', largest=2**20)
         if self.num_steps is not None:
             self._check_positive('num_steps', largest=2**16)
@@ -340,9 +344,9 @@ class Network(nn.Module):
         return {option.strip(): shape.strip() for option, _, shape in words}
 
     @property
-    def _is_rate_coded(self) -> bool:
-        """Returns True if the neurons' spikes encode a rate (`snnjax.neurons.Neuron`)."""
-        return self.is_spiking and self._neuron.rate_coded
+    def _pool_gate(self) -> str:
+        """Returns the gate of max pooling: '' unless the neurons' spikes encode a rate."""
+        return self.pool_gate if self.is_spiking and self._neuron.rate_coded else ''
 
     @nn.nowrap
     def _options_of_neuron(self) -> dict[str, Any]:

@@ -37,20 +37,26 @@ def mean_of_windows(x: jax.Array, size: int) -> jax.Array:
     return nn.pool(x, 0.0, jax.lax.add, windows, windows, 'VALID') / float(size * size)
 
 
+GATES = ('winner', 'count')
+"""The kinds of max pooling of spikes that encode a rate. With 'winner', only the neuron with the
+most spikes so far in a window passes on its spike; ties go to the first (Rueckauer et al. 2017).
+With 'count', any spike of a window passes if the window has passed on fewer spikes than its most
+active neuron has fired (Hu et al. 2018)."""
+
+
 class MaxPool(nn.Module):
     """Max pooling; the maximum of spikes is a spike if there is any in the window.
 
     Attributes:
       size: the height and width of the window.
       stride: the stride between windows; None for ``size``.
-      by_count: True for spikes that encode a rate. Only the neuron with the most spikes so far in a
-        window passes on its spike; ties go to the first (Rueckauer et al. 2017). The maximum of the
-        spikes themselves would fire more often than any of them.
+      gate: '' for the maximum, or a key of `GATES` for spikes that encode a rate. The maximum of
+        such spikes would fire more often than any of them.
     """
 
     size: int
     stride: int | None = None
-    by_count: bool = False
+    gate: str = ''
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -62,18 +68,30 @@ class MaxPool(nn.Module):
         stride = self.stride or self.size
         margin = self.size // 2 if stride < self.size else 0
         windows: dict[str, Any] = {'size': self.size, 'stride': stride, 'margin': margin}
-        if self.by_count:
-            counts = jnp.cumsum((x != 0).astype(jnp.float32), axis=1)
-            if self.is_mutable_collection('membrane') and not self.is_initializing():
-                before = self.variable('membrane', 'counts', jnp.zeros_like, counts[:, 0])
-                counts += before.value[:, None]
-                before.value = counts[:, -1]
+        if not self.gate:
+            return jax.lax.platform_dependent(
+                x,
+                cpu=functools.partial(_largest_by_comparing, **windows),
+                default=functools.partial(_largest_by_windows, **windows),
+            )
+        continues = self.is_mutable_collection('membrane') and not self.is_initializing()
+        counts = jnp.cumsum((x != 0).astype(jnp.float32), axis=1)
+        if continues:
+            before = self.variable('membrane', 'counts', jnp.zeros_like, counts[:, 0])
+            counts += before.value[:, None]
+            before.value = counts[:, -1]
+        if self.gate == 'winner':
             return _of_most_frequent(x, counts, **windows)
-        return jax.lax.platform_dependent(
-            x,
-            cpu=functools.partial(_largest_by_comparing, **windows),
-            default=functools.partial(_largest_by_windows, **windows),
-        )
+        largest = _largest_by_comparing(x, **windows)
+        most = _largest_by_comparing(counts, **windows)
+        passed = jnp.zeros_like(most[:, 0])
+        if continues:
+            earlier = self.variable('membrane', 'passed', lambda: passed)
+            passed = earlier.value
+        passed, spikes = _below_count(largest, most, passed)
+        if continues:
+            earlier.value = passed
+        return spikes
 
 
 def _largest_by_windows(x: jax.Array, *, size: int, stride: int, margin: int) -> jax.Array:
@@ -113,6 +131,30 @@ def _of_most_frequent(
         spikes = jnp.where(numbers > best, pixels, spikes)
         best = jnp.maximum(best, numbers)
     return spikes
+
+
+def _below_count(
+    largest: jax.Array, most: jax.Array, passed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Passes on spikes while fewer have passed than the most active neuron of a window has fired.
+
+    Args:
+      largest: the largest spike of each window, (B, T, ...).
+      most: the number of spikes so far of the most active neuron of each window, (B, T, ...).
+      passed: the number of spikes that have passed before, (B, ...).
+
+    Returns:
+      The number of spikes that have passed, and the spikes (B, T, ...).
+    """
+
+    def step(passed: jax.Array, window: tuple[jax.Array, jax.Array]) -> Any:
+        spike, count = window
+        spike = jnp.where(count > passed, spike, 0)
+        return passed + (spike != 0), spike
+
+    by_time = jnp.moveaxis(largest, 1, 0), jnp.moveaxis(most, 1, 0)
+    passed, spikes = jax.lax.scan(step, passed, by_time)
+    return passed, jnp.moveaxis(spikes, 0, 1)
 
 
 class AveragePool(nn.Module):

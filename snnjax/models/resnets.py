@@ -152,7 +152,7 @@ class ResNet(Network):
         if stream_of_spikes:
             x = spike(name='spike')(x)
         if self.max_pool:
-            x = MaxPool(3, 2, stream_of_spikes and self._is_rate_coded, name='max_pool')(x)
+            x = MaxPool(3, 2, self._pool_gate if stream_of_spikes else '', name='max_pool')(x)
         expansion = 4 if self.bottleneck else 1
         stages = zip(self.blocks, self.widths, self.strides, strict=True)
         for i, (num_blocks, width, stride) in enumerate(stages, start=1):

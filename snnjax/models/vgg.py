@@ -116,7 +116,7 @@ class VGG(Network):
             if stage < len(self.blocks) or self.pool_last:
                 pool: Any = AveragePool
                 if self.pooling == 'max':
-                    pool = functools.partial(MaxPool, by_count=self._is_rate_coded)
+                    pool = functools.partial(MaxPool, gate=self._pool_gate)
                 x = pool(2, name=f'pool{stage}')(x)
                 pooled = True
         if not pooled:

@@ -95,20 +95,40 @@ def test_pooling_passes_on_the_neuron_that_fires_most():
     turns = np.zeros((1, 20, 2, 2, 1), np.float32)
     turns[:, ::2, 0, 0], turns[:, 1::2, 1, 1] = 1.5, 1.5
     turns[:, ::4, 0, 1] = 1.5
-    gate, largest = (MaxPool(2, by_count=by).apply({}, turns) for by in (True, False))
+    gate, largest = (MaxPool(2, gate=gate).apply({}, turns) for gate in ('winner', ''))
     assert float((largest != 0).mean()) == 1
     counts = (turns != 0).sum(1).max()
     assert int((gate != 0).sum()) <= counts
     assert float((gate != 0).mean()) == 0.5
-    pool = MaxPool(2, by_count=True)
+    pool = MaxPool(2, gate='winner')
     first, state = pool.apply({}, turns[:, :7], mutable=['membrane'])
     second, _ = pool.apply(state, turns[:, 7:], mutable=['membrane'])
     np.testing.assert_array_equal(jnp.concatenate([first, second], 1), gate)
 
 
-def test_a_network_with_pooling_by_count_tends_to_the_ann():
+def test_pooling_by_count_fires_as_often_as_the_most_active_neuron():
+    """Each step of each window, one by one, as an independent statement of the rule."""
+    rng = np.random.default_rng(0)
+    x = 1.5 * (rng.random((2, 24, 4, 6, 3)) < rng.uniform(0, 1, (1, 1, 4, 6, 3)))
+    pool = MaxPool(2, gate='count')
+    spikes = pool.apply({}, jnp.asarray(x, jnp.float32))
+    windows = x.reshape(2, 24, 2, 2, 3, 2, 3).swapaxes(3, 4).reshape(2, 24, 2, 3, 4, 3)
+    passed = np.zeros((2, 2, 3, 3))
+    for t in range(24):
+        most = (windows[:, : t + 1] != 0).sum(1).max(-2)
+        passes = (windows[:, t] != 0).any(-2) & (most > passed)
+        np.testing.assert_array_equal(spikes[:, t], 1.5 * passes)
+        passed += passes
+    np.testing.assert_array_equal(passed, (windows != 0).sum(1).max(-2))
+    first, state = pool.apply({}, jnp.asarray(x[:, :7], jnp.float32), mutable=['membrane'])
+    second, _ = pool.apply(state, jnp.asarray(x[:, 7:], jnp.float32), mutable=['membrane'])
+    np.testing.assert_array_equal(jnp.concatenate([first, second], 1), spikes)
+
+
+@pytest.mark.parametrize('method', ['rueckauer', 's_resnet'])
+def test_a_network_with_max_pooling_tends_to_the_ann(method):
     ann, x = networks.make('vgg16_cifar', **VGG, pooling='max'), jnp.asarray(networks.images())
-    found = convert(ann, 'rueckauer', networks.calibration(), num_steps=8, percentile=100)
+    found = convert(ann, method, networks.calibration(), num_steps=8, percentile=100)
     logits = np.asarray(ann.activations(x)[0])
     error = np.abs(simulate(found.model, found.variables, x, 512).logits - logits).max((1, 2))
     assert error[511] < 0.1 * np.abs(logits).max()
