@@ -1,14 +1,12 @@
-"""Calibration of biases and of initial membrane potentials, layer by layer (Li et al. 2021)."""
+"""Calibration of biases, potentials and weights, layer by layer (Li et al. 2021)."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from snnjax.conversion.calibration import least_squares
@@ -21,14 +19,12 @@ from snnjax.conversion.network import (
     to_spiking,
     trace,
 )
-from snnjax.conversion.simulation import STEPS_PER_PART
-from snnjax.models import Network
+from snnjax.conversion.simulation import mean_outputs
+from snnjax.conversion.weight_calibration import calibrate_weights
 from snnjax.models.activations import Activation
 from snnjax.models.convolution import Conv
-from snnjax.models.layers import TDBN, SpikingNeurons
-from snnjax.models.observation import capture_layers
+from snnjax.models.layers import TDBN
 from snnjax.models.params import by_name, nested
-from snnjax.models.streaming import initial_state
 
 LEVELS = ('none', 'light', 'advanced')
 
@@ -40,13 +36,16 @@ def calibrated(
     num_steps: int,
     level: str = 'light',
     per_channel: bool = False,
+    weight_updates: int = 0,
+    weight_learning_rate: float = 1e-5,
 ) -> Converted:
     """Uses the thresholds with the least squared error, then calibrates layers (Li et al. 2021).
 
     ``theta / (2T)`` is added to the current of each step. The layers are then calibrated in forward
     order on the first batch. 'light' changes biases by the mean difference between ANN and SNN of
     each channel. 'advanced' instead gives each neuron the initial membrane potential that
-    compensates for its own mean difference.
+    compensates for its own mean difference, and can train the weights before
+    (`snnjax.conversion.weight_calibration`).
 
     Args:
       ann: an ANN of ReLUs.
@@ -54,12 +53,22 @@ def calibrated(
       num_steps: the number of time steps T that the network is for.
       level: 'none' for thresholds only, 'light' or 'advanced'.
       per_channel: True for one threshold per channel.
+      weight_updates: the number of updates of each layer's weights in the level 'advanced'. The
+        authors' code uses 5000 for ImageNet and none for CIFAR-10.
+      weight_learning_rate: the learning rate of the first of these updates.
 
     Raises:
-      ConversionError: if the level is unknown, or the ANN does not support it.
+      ConversionError: if an option has an invalid value, or the ANN does not support it.
     """
     if level not in LEVELS:
         raise ConversionError(f'level={level!r} must be one of {", ".join(LEVELS)}')
+    if weight_updates < 0 or (weight_updates and level != 'advanced'):
+        raise ConversionError(
+            f'weight_updates={weight_updates}: weights are trained only with --set level=advanced, '
+            f'in a number of updates that is not below 0'
+        )
+    if not weight_learning_rate > 0:
+        raise ConversionError(f'weight_learning_rate={weight_learning_rate} must be above 0')
     thresholds = least_squares(ann, calibration, num_steps, per_channel=per_channel)
     options: dict[str, Any] = {'num_steps': num_steps, 'drift': 1 / (2 * num_steps)}
     if level == 'none':
@@ -74,13 +83,25 @@ def calibrated(
             difference = _difference(found, batch, num_steps, name, targets)
             params[place] = np.asarray(params[place]) - difference.mean(axis=(0, 1, 2))
         return to_spiking(ann, thresholds, variables=nested(params), **options)
+    variables = None
+    if weight_updates:
+        _check_shortcuts(ann, 'weight_updates')
+        trained = calibrate_weights(
+            ann,
+            thresholds,
+            calibration,
+            updates=weight_updates,
+            learning_rate=weight_learning_rate,
+            **options,
+        )
+        variables = nested(trained)
     initials = {layer.name: np.zeros(layer.shape, np.float32) for layer in ann.layers}
     for layer in ann.layers:
-        found = to_spiking(ann, thresholds, initials=initials, **options)
+        found = to_spiking(ann, thresholds, initials=initials, variables=variables, **options)
         difference = _difference(found, batch, num_steps, layer.name, targets)
         potential = -num_steps * difference.mean(axis=0)
         initials[layer.name] = (potential / thresholds[layer.name]).astype(np.float32)
-    return to_spiking(ann, thresholds, initials=initials, **options)
+    return to_spiking(ann, thresholds, initials=initials, variables=variables, **options)
 
 
 def bias_places(ann: Ann) -> dict[str, str]:
@@ -89,11 +110,7 @@ def bias_places(ann: Ann) -> dict[str, str]:
     Raises:
       ConversionError: if a layer has no bias, or the ANN has shortcuts that no activation ends.
     """
-    if getattr(ann.model, 'kind', '') == 'ann':
-        raise ConversionError(
-            'level=light changes biases, which the shortcuts of this ANN pass on to all later '
-            'layers: use --set level=none, or an ANN such as relu_resnet20'
-        )
+    _check_shortcuts(ann, 'level=light')
     params = by_name({'params': ann.variables['params']})
     places, latest = {}, ''
     for call in trace(ann.model, ann.image_shape, Activation, TDBN, Conv, nn.Dense):
@@ -107,6 +124,14 @@ def bias_places(ann: Ann) -> dict[str, str]:
     return places
 
 
+def _check_shortcuts(ann: Ann, option: str) -> None:
+    if getattr(ann.model, 'kind', '') == 'ann':
+        raise ConversionError(
+            f'{option} changes weights or biases, which the shortcuts of this ANN pass on to all '
+            f'later layers: use --set level=none, or an ANN such as relu_resnet20'
+        )
+
+
 def _difference(
     converted: Converted,
     batch: Batch,
@@ -115,41 +140,6 @@ def _difference(
     targets: Mapping[str, jax.Array],
 ) -> np.ndarray:
     """Returns mean output minus activation of a layer's neurons, for the images in the mask."""
-    means = mean_outputs(converted.model, converted.variables, batch, num_steps)
+    means = mean_outputs(converted.model, converted.variables, batch.images, num_steps)
     difference = np.asarray(means[name]) - np.asarray(targets[name])[:, 0]
     return difference[np.asarray(batch.mask)]
-
-
-def mean_outputs(
-    model: Network, variables: Mapping[str, Any], batch: Batch, num_steps: int
-) -> dict[str, jax.Array]:
-    """Returns the means over time of the outputs of all layers, of shape (B, H, W, C), by name.
-
-    Args:
-      model: a spiking network.
-      variables: the variables of the network.
-      batch: a batch of images.
-      num_steps: the number of time steps T.
-    """
-    total: Any = None
-    state, done = None, 0
-    while done < num_steps:
-        size = min(STEPS_PER_PART, num_steps - done)
-        part = model.unrolled().clone(num_steps=size)
-        state = initial_state(part, variables, batch.images) if state is None else state
-        state, of_part = _sum_outputs(part)(variables, state, batch.images)
-        total = of_part if total is None else jax.tree.map(jnp.add, total, of_part)
-        done += size
-    return {name: value / num_steps for name, value in total.items()}
-
-
-@functools.lru_cache(maxsize=8)
-def _sum_outputs(model: Network) -> Any:
-    @jax.jit
-    def advance(variables: Any, state: Any, images: jax.Array) -> Any:
-        with capture_layers(SpikingNeurons) as calls:
-            _, updates = model.apply({**variables, 'membrane': state}, images, mutable=['membrane'])
-        sums = {'/'.join(call.path): jnp.sum(call.output, axis=1) for call in calls}
-        return updates['membrane'], sums
-
-    return advance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -106,30 +107,34 @@ def balance_locally(
     calibration: Calibration,
     *,
     rate: float = 2.0,
-    passes: int = 1,
+    updates: int = 400,
     per_channel: bool = True,
 ) -> Thresholds:
     """Returns the thresholds of local threshold balancing (Bu et al. 2025).
 
     Thresholds start at 0. Each batch raises all of them by ``rate`` times the mean excess of the
-    neurons' inputs over the threshold, while the thresholds clip the activations.
+    neurons' inputs over the threshold. The new thresholds clip the activations that the next layers
+    read.
 
     Args:
       ann: the ANN.
       calibration: the training images.
       rate: the factor of the mean excess.
-      passes: the number of passes over the images.
+      updates: the number of batches that raise the thresholds. The images are read again as often
+        as necessary.
       per_channel: True for one value per channel.
     """
     _check_images(calibration)
+    if updates < 1:
+        raise ConversionError(f'updates={updates}: thresholds must be raised at least once')
     thresholds = {
         layer.name: jnp.zeros(layer.shape[-1:] if per_channel else (), jnp.float32)
         for layer in ann.layers
     }
     step = _balance(ann.model, rate, per_channel)
-    for _ in range(passes):
-        for batch in calibration.iterate('local threshold balancing'):
-            thresholds = step(ann.variables, thresholds, batch.images, batch.mask)
+    passes = (calibration.iterate('local threshold balancing') for _ in itertools.count())
+    for batch in itertools.islice(itertools.chain.from_iterable(passes), updates):
+        thresholds = step(ann.variables, thresholds, batch.images, batch.mask)
     return {name: np.asarray(value) for name, value in thresholds.items()}
 
 
@@ -151,7 +156,7 @@ def _balance(model: Network, rate: float, per_channel: bool) -> Any:
             above = jnp.maximum(x - threshold, 0) * weights
             mean = jnp.sum(above, axes) / jnp.maximum(jnp.sum(weights, axes), 1)
             risen[name] = threshold + rate * mean
-            return jnp.clip(x, 0, threshold)
+            return jnp.clip(x, 0, risen[name])
 
         with nn.intercept_methods(clip):
             model.apply(variables, images)

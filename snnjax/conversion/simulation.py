@@ -162,3 +162,38 @@ def correct(logits: np.ndarray, labels: Any, mask: Any, steps: Sequence[int]) ->
     """
     hits = (np.argmax(logits, axis=-1) == np.asarray(labels)) & np.asarray(mask)
     return {step: int(hits[step - 1].sum()) for step in steps}
+
+
+def mean_outputs(
+    model: Network, variables: Variables, images: jax.Array, num_steps: int
+) -> dict[str, jax.Array]:
+    """Returns the means over time of the outputs of all layers, of shape (B, H, W, C), by name.
+
+    Args:
+      model: a spiking network.
+      variables: the variables of the network.
+      images: a normalized float array of shape (B, H, W, C).
+      num_steps: the number of time steps T.
+    """
+    total: Any = None
+    state, done = None, 0
+    while done < num_steps:
+        size = min(STEPS_PER_PART, num_steps - done)
+        part = model.unrolled().clone(num_steps=size)
+        state = initial_state(part, variables, images) if state is None else state
+        state, of_part = _sum_outputs(part)(variables, state, images)
+        total = of_part if total is None else jax.tree.map(jnp.add, total, of_part)
+        done += size
+    return {name: value / num_steps for name, value in total.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _sum_outputs(model: Network) -> Any:
+    @jax.jit
+    def advance(variables: Any, state: Any, images: jax.Array) -> Any:
+        with capture_layers(SpikingNeurons) as calls:
+            _, updates = model.apply({**variables, 'membrane': state}, images, mutable=['membrane'])
+        sums = {'/'.join(call.path): jnp.sum(call.output, axis=1) for call in calls}
+        return updates['membrane'], sums
+
+    return advance

@@ -8,11 +8,11 @@ import pytest
 from snnjax import create_model
 from snnjax.conversion import Ann, Calibration, ConversionError, convert, simulate
 from snnjax.conversion.balancing import largest_currents, scaled, unit_thresholds
-from snnjax.conversion.bias_calibration import mean_outputs
 from snnjax.conversion.calibration import balance_locally
 from snnjax.conversion.methods import bounds, few_spike_steps
+from snnjax.conversion.simulation import mean_outputs
 from snnjax.models.activations import QCFS
-from snnjax.models.params import by_name
+from snnjax.models.params import by_name, nested
 from snnjax.neurons.amplitude import integrate_and_fire
 from tests.conversion import networks
 from tests.conversion.networks import RESNET, SENGUPTA, SHAPE, VGG
@@ -107,14 +107,19 @@ def test_rts_adds_half_a_threshold_over_all_steps(ann):
 
 def test_local_balancing_follows_its_rule(ann):
     x = networks.images(8)
-    found = balance_locally(ann, networks.calibration(x, parts=4), per_channel=False)
+    batches = networks.calibration(x, parts=4)
     # The first layer sees what no threshold has clipped.
     currents = ann.activations(jnp.asarray(x))[1]['spike']
-    theta = 0.0
-    for part in np.split(np.asarray(currents, np.float64), 4):
+    theta, parts = 0.0, np.split(np.asarray(currents, np.float64), 4)
+    for part in [*parts, *parts[:2]]:
         theta += 2 * np.maximum(part - theta, 0).mean()
+    found = balance_locally(ann, batches, updates=6, per_channel=False)
     assert found['spike'] == pytest.approx(theta, rel=1e-5)
-    by_channel = convert(ann, 'ltb', networks.calibration(x, parts=8), num_steps=4)
+    # The new thresholds clip, so the last layer gets currents from the first batch on.
+    assert min(balance_locally(ann, batches, updates=1, per_channel=False).values()) > 0
+    with pytest.raises(ConversionError, match='updates=0'):
+        balance_locally(ann, batches, updates=0)
+    by_channel = convert(ann, 'ltb', networks.calibration(x, parts=8), num_steps=4, updates=8)
     assert by_channel.thresholds['spike'].shape == (4,)
     assert by_channel.model.learnable == 'threshold per channel'
 
@@ -125,19 +130,54 @@ def test_calibration_brings_layers_nearer_to_the_ann(ann, level):
     batch = calibration.first()
     _, targets = ann.activations(batch.images)
     found = convert(ann, 'calibration', calibration, num_steps=steps, level=level)
-    means = mean_outputs(found.model, found.variables, batch, steps)
+    means = mean_outputs(found.model, found.variables, batch.images, steps)
     errors = {
         name: np.abs(np.mean(np.asarray(means[name]) - np.asarray(target)[:, 0], (0, 1, 2)))
         for name, target in targets.items()
     }
     base = convert(ann, 'calibration', calibration, num_steps=steps, level='none')
-    before = mean_outputs(base.model, base.variables, batch, steps)
+    before = mean_outputs(base.model, base.variables, batch.images, steps)
     worse = {
         name: np.abs(np.mean(np.asarray(before[name]) - np.asarray(target)[:, 0], (0, 1, 2)))
         for name, target in targets.items()
     }
     total, of_base = (sum(float(v.sum()) for v in each.values()) for each in (errors, worse))
     assert total == of_base if level == 'none' else total < 0.8 * of_base
+
+
+def test_weights_are_trained_between_a_layer_and_the_neurons_that_feed_it(ann):
+    calibration, steps = networks.calibration(networks.images(32)), 8
+    batch, last = calibration.first(), ann.layers[-1].name
+    target = np.asarray(ann.activations(batch.images)[1][last])[:, 0]
+    errors, kernels = [], []
+    for updates in (0, 30):
+        options = {'weight_updates': updates, 'weight_learning_rate': 1e-2}
+        found = convert(
+            ann, 'calibration', calibration, num_steps=steps, level='advanced', **options
+        )
+        # Without potentials, so that only the weights differ.
+        means = mean_outputs(found.model, _from_zero(found), batch.images, steps)
+        errors.append(float(np.square(np.asarray(means[last]) - target).mean()))
+        kernels.append(by_name({'params': found.variables['params']}))
+    assert errors[1] < 0.95 * errors[0]
+    before, after = kernels
+    changed = {
+        name
+        for name in before
+        if not name.endswith('/initial') and np.any(before[name] != after[name])
+    }
+    # All kernels but that of the classifier, which feeds no neurons.
+    assert changed == {
+        name for name in before if name.endswith('kernel') and 'classifier' not in name
+    }
+    with pytest.raises(ConversionError, match='weight_updates=1'):
+        convert(ann, 'calibration', calibration, num_steps=4, weight_updates=1)
+
+
+def _from_zero(converted):
+    params = by_name({'params': converted.variables['params']})
+    zeros = {name: 0 * params[name] for name in params if name.endswith('/initial')}
+    return {**converted.variables, **nested(params | zeros)}
 
 
 def test_spike_norm_thresholds_are_the_largest_currents(plain):
