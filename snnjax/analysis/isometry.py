@@ -28,6 +28,7 @@ import optax
 from snnjax.analysis.trained import ModelOnData, UnsuitableModelError
 from snnjax.models import Network
 from snnjax.models.blocks import Block
+from snnjax.models.compilation import drawing_options
 from snnjax.models.layers import SpikingNeurons
 from snnjax.models.observation import Call, capture_layers
 from snnjax.models.params import by_name
@@ -97,16 +98,28 @@ class GateMoments:
     over_time: bool
 
 
+def draw_probes(key: jax.Array, probes: int, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Returns random probes of -1 and 1, of shape (probes, ...).
+
+    Args:
+      key: the PRNG key.
+      probes: the number of probes.
+      shape: the shape of one probe, which is that of the outputs of a function.
+      dtype: the dtype of the probes.
+    """
+    keys = jax.random.split(key, probes)
+    return jax.vmap(lambda key: jax.random.rademacher(key, shape, dtype))(keys)
+
+
 def jacobian_moments(
-    function: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array, probes: int
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, probes: jax.Array
 ) -> dict[str, jax.Array]:
     """Estimates the moments of the Jacobian of a function, once per random probe.
 
     Args:
       function: the function, from one array to one array.
       x: the input at which to take the Jacobian, a floating array.
-      key: the PRNG key of the probes.
-      probes: the number of probes.
+      probes: the probes of `draw_probes`, of shape (probes, ...).
 
     Returns:
       A dictionary with ``phi``, ``phi_of_square`` and, if the function keeps the shape of ``x``,
@@ -114,8 +127,7 @@ def jacobian_moments(
     """
     y, pull = jax.vjp(function, x)
 
-    def probe(key: jax.Array) -> dict[str, jax.Array]:
-        v = jax.random.rademacher(key, y.shape, y.dtype)
+    def probe(v: jax.Array) -> dict[str, jax.Array]:
         (back,) = pull(v)
         # The pullback v -> J^T v is linear, so its own pullback is the pushforward u -> J u.
         _, push = jax.vjp(lambda v: pull(v)[0], v)
@@ -125,7 +137,7 @@ def jacobian_moments(
             moments['phi_of_residual'] = back - v
         return {name: jnp.sum(jnp.square(z)) / y.size for name, z in moments.items()}
 
-    return jax.lax.map(probe, jax.random.split(key, probes))
+    return jax.lax.map(probe, probes)
 
 
 def measure_blocks(
@@ -151,22 +163,7 @@ def measure_blocks(
       blocks: the names of the blocks to measure; None for all.
     """
     model, images = _in_float32(model, images)
-    modules: list[Any] = []
-
-    @jax.jit
-    def run(variables: Variables, images: jax.Array) -> list[tuple[Variables, jax.Array]]:
-        calls = _training_calls(model, variables, images, Block)
-        modules.extend(call.module for call in calls)
-        return [({k: call.variables[k] for k in variables}, call.input) for call in calls]
-
-    # Blocks of the same configuration and input shape share one compiled program.
-    @functools.partial(jax.jit, static_argnums=0)
-    def moments(module: Any, variables: Variables, x: jax.Array, key: jax.Array) -> Any:
-        def block(x: jax.Array) -> jax.Array:
-            return module.apply(variables, x, mutable=['batch_stats'])[0]
-
-        return jacobian_moments(block, x, key, probes)
-
+    run, modules = _block_inputs(model)
     results = []
     with compiling('passing images'):
         inputs = run(variables, images)
@@ -174,7 +171,8 @@ def measure_blocks(
     for number, (name, module) in enumerate(watched(named, 'measuring blocks', unit='block')):
         if blocks is not None and name not in blocks:
             continue
-        estimates = moments(module, *inputs[number], jax.random.fold_in(key, number))
+        of_block, x = inputs[number]
+        estimates = _block_moments(module, of_block, x, jax.random.fold_in(key, number), probes)
         means = {moment: float(np.mean(values)) for moment, values in estimates.items()}
         results.append(
             BlockMoments(
@@ -188,10 +186,58 @@ def measure_blocks(
     return results
 
 
+@functools.lru_cache(maxsize=8)
+def _block_inputs(model: Network) -> tuple[Any, list[Any]]:
+    """Returns a function that computes the variables and inputs of blocks, and the blocks.
+
+    The list of blocks is filled when the function is traced.
+    """
+    modules: list[Any] = []
+
+    @jax.jit
+    def run(variables: Variables, images: jax.Array) -> list[tuple[Variables, jax.Array]]:
+        calls = _training_calls(model, variables, images, Block)
+        modules[:] = [call.module for call in calls]
+        return [({k: call.variables[k] for k in variables}, call.input) for call in calls]
+
+    return run, modules
+
+
+def _block_moments(
+    module: Any, variables: Variables, x: jax.Array, key: jax.Array, probes: int
+) -> dict[str, jax.Array]:
+    y = jax.eval_shape(functools.partial(_run_block, module), variables, x)
+    drawn = _draw()(key, probes, y.shape, y.dtype)
+    moments: dict[str, jax.Array] = _compiled_moments(module, variables, x, drawn)
+    return moments
+
+
+def _run_block(module: Any, variables: Variables, x: jax.Array) -> jax.Array:
+    output: jax.Array = module.apply(variables, x, mutable=['batch_stats'])[0]
+    return output
+
+
+# Blocks of the same configuration and input shape share one compiled program.
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled_moments(module: Any, variables: Variables, x: jax.Array, probes: jax.Array) -> Any:
+    return jacobian_moments(functools.partial(_run_block, module, variables), x, probes)
+
+
+@functools.cache
+def _draw() -> Any:
+    options = drawing_options(jax.default_backend())
+    return jax.jit(draw_probes, static_argnums=(1, 2, 3), compiler_options=options)
+
+
 def measure_gates(
-    model: Network, variables: Variables, images: jax.Array, key: jax.Array
+    model: Network,
+    variables: Variables,
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    layers: Collection[str] | None = None,
 ) -> list[GateMoments]:
-    """Measures the moments of all layers of neurons; see `GateMoments`.
+    """Measures the moments of layers of neurons; see `GateMoments`.
 
     The Jacobian of a firing decision is that of `snnjax.neurons.lif` for a single time step, with
     the membrane potential as its input current.
@@ -201,6 +247,7 @@ def measure_gates(
       variables: the variables of the network, not stacked.
       images: the normalized images, a floating array of shape (B, H, W, C) or (B, T, H, W, C).
       key: the PRNG key of the probes.
+      layers: the paths of the layers to measure; None for all.
 
     Raises:
       UnsuitableModelError: if the network has no spiking neurons.
@@ -212,9 +259,12 @@ def measure_gates(
 
     @jax.jit
     def run(variables: Variables, images: jax.Array) -> list[dict[str, jax.Array]]:
-        calls = _training_calls(model, variables, images, SpikingNeurons)
-        names.extend('/'.join(call.path) for call in calls)
-        return [_gate_moments(model, call, key) for call in calls]
+        calls = {
+            '/'.join(call.path): call
+            for call in _training_calls(model, variables, images, SpikingNeurons)
+        }
+        names.extend(name for name in calls if layers is None or name in layers)
+        return [_gate_moments(model, calls[name], key) for name in names]
 
     measured = run(variables, images)
     return [
@@ -235,17 +285,24 @@ def _gate_moments(model: Network, call: Call, key: jax.Array) -> dict[str, jax.A
     current = jnp.broadcast_to(call.input, call.output.shape)
     if model.neuron != 'lif':
         neurons = functools.partial(layer.neuron, **options)
-        return {'phi': jnp.mean(jacobian_moments(neurons, current, key, probes=2)['phi'])}
+        return {'phi': _mean_phi(neurons, current, key)}
     of_potential = ('decay', 'threshold', 'reset', 'strict', 'decay_input', 'soft_reset')
     potential = membrane_potential(current, **{name: options[name] for name in of_potential})
     potential = potential.reshape(-1, 1)
     decide = functools.partial(layer.neuron, **options | {'decay_input': False})
-    moments = {'phi': jnp.mean(jacobian_moments(decide, potential, key, probes=2)['phi'])}
+    moments = {'phi': _mean_phi(decide, potential, key)}
     if model.surrogate == 'rectangular':
         distance, half = jnp.abs(potential - options['threshold']), options['width'] / 2
         inside = jnp.mean(distance < half if options['strict'] else distance <= half)
         moments |= {'inside': inside, 'predicted': inside / options['width'] ** 2}
     return moments
+
+
+def _mean_phi(
+    function: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array
+) -> jax.Array:
+    """Returns the mean of ``phi`` over two probes, for a function that keeps the shape."""
+    return jnp.mean(jacobian_moments(function, x, draw_probes(key, 2, x.shape, x.dtype))['phi'])
 
 
 def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:

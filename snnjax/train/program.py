@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from snnjax.data import Dataset
 from snnjax.models import Network, compiler_options
+from snnjax.models.compilation import drawing_options
 from snnjax.train import sharding
 from snnjax.train.losses import LOSSES, Loss
 from snnjax.train.optimizers import make_optimizer, make_schedule
@@ -47,7 +48,8 @@ class Inference:
     def init_variables(self, seed: int) -> dict[str, Any]:
         """Returns the variables that a training with this seed begins with, on the devices."""
         init = functools.partial(init_variables, self.model, self.dataset.image_shape)
-        return jax.jit(init, static_argnums=0, out_shardings=self.variables_sharding)(seed)
+        jit = functools.partial(jax.jit, compiler_options=drawing_options(_platform(self.mesh)))
+        return jit(init, static_argnums=0, out_shardings=self.variables_sharding)(seed)
 
     def abstract_variables(self) -> dict[str, Any]:
         """Returns the variables' shapes, dtypes and shardings, without computing anything."""
@@ -176,7 +178,9 @@ def build_program(
     return Program(
         **vars(inference),
         schedule=schedule,
-        init=jax.jit(init, out_shardings=of_state),
+        init=jax.jit(
+            init, out_shardings=of_state, compiler_options=drawing_options(_platform(mesh))
+        ),
         train_step=jit(
             train_step,
             in_shardings=(of_state, inference.batch_sharding),
@@ -195,5 +199,9 @@ def build_program(
 
 
 def _jit(mesh: Mesh, deterministic: bool) -> Callable[..., Any]:
-    options = compiler_options(mesh.devices.flat[0].platform, deterministic=deterministic)
+    options = compiler_options(_platform(mesh), deterministic=deterministic)
     return functools.partial(jax.jit, compiler_options=options)
+
+
+def _platform(mesh: Mesh) -> str:
+    return cast(str, mesh.devices.flat[0].platform)

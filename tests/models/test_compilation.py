@@ -1,8 +1,10 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from snnjax.models import compiler_options
+from snnjax.models.compilation import drawing_options
 from snnjax.models.convolution import Conv
 
 
@@ -24,3 +26,15 @@ def test_convolutions_on_cpus_are_not_those_of_ynnpack():
 @pytest.mark.parametrize('platform', ['gpu', 'tpu'])
 def test_there_is_nothing_to_choose_elsewhere(platform):
     assert compiler_options(platform) == {}
+
+
+def test_numbers_drawn_at_a_lower_level_of_optimization_are_the_same_bits():
+    def draw(key):
+        return jax.random.normal(key, (64, 3)), jax.random.rademacher(key, (64,), jnp.float32)
+
+    key = jax.random.key(0)
+    usual = jax.jit(draw, compiler_options={'xla_backend_optimization_level': 3})(key)
+    quick = jax.jit(draw, compiler_options=drawing_options('cpu'))(key)
+    for a, b in zip(usual, quick, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert drawing_options('tpu') == {}
