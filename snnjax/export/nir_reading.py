@@ -8,6 +8,7 @@ candidate, one for each possible order of layers within a block, is written and 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import graphlib
@@ -253,6 +254,8 @@ def _short(value: float) -> float:
 def _candidates(given: _Nodes) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the names and options of networks with the same longest path as a graph."""
     path = [given.nodes[name] for name in given.longest_path()]
+    beside = collections.Counter(type(node).__name__ for node in given.nodes.values())
+    beside.subtract(type(node).__name__ for node in path)
     convolutions = [node for node in path if type(node).__name__ == 'Conv2d']
     classifier = [node for node in path if type(node).__name__ == 'Affine']
     if classifier:
@@ -271,10 +274,12 @@ def _candidates(given: _Nodes) -> Iterator[tuple[str, dict[str, Any]]]:
             'in_channels': given.image_shape[-1],
             **_stages(rest),
         }
-        # Apart from the head, only shortcuts have average pooling.
+        # Apart from the head, only shortcuts have average pooling, and nodes off the longest path.
         pools = len(given.of_type('AvgPool2d')) > len(classifier)
         averages = (True, False) if pools else (False,)
-        shortcuts = itertools.product(averages, (True, False), (False, True), (False, True))
+        firsts = (False, True) if beside['Conv2d'] else (False,)
+        neurons = (False, True) if beside['LIF'] else (False,)
+        shortcuts = itertools.product(averages, (True, False), neurons, firsts)
         for (average, project, spiking, first), family in itertools.product(shortcuts, FAMILIES):
             named = {
                 'avgpool_shortcut': average,
