@@ -34,9 +34,10 @@ def images_of(trained: ModelOnData) -> Calibration:
         for batch in batches.iterate(trained.data.workers):
             yield Batch(normalized(batch['image']), batch['label'], batch['mask'])
 
-    return Calibration(
-        iterate, len(trained.examples), lambda each, what: iter(watched(each, what, len(batches)))
-    )
+    def watch(items: Any, what: str, total: int | None) -> Any:
+        return iter(watched(items, what, total or len(batches)))
+
+    return Calibration(iterate, len(trained.examples), watch)
 
 
 def measure_curve(

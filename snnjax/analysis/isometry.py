@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ from snnjax.models.observation import Call, capture_layers
 from snnjax.models.params import by_name
 from snnjax.neurons import membrane_potential
 from snnjax.neurons.precision import at_least_float32
+from snnjax.spelling import did_you_mean
 from snnjax.train.gradients import norms_by_block
 from snnjax.train.progress import compiling, watched
 
@@ -98,17 +99,16 @@ class GateMoments:
     over_time: bool
 
 
-def draw_probes(key: jax.Array, probes: int, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Returns random probes of -1 and 1, of shape (probes, ...).
+def draw_probes(key: jax.Array, probes: int, shape: tuple[int, ...]) -> jax.Array:
+    """Returns random probes of -1 and 1, an int8 array of shape (probes, ...).
 
     Args:
       key: the PRNG key.
       probes: the number of probes.
       shape: the shape of one probe, which is that of the outputs of a function.
-      dtype: the dtype of the probes.
     """
     keys = jax.random.split(key, probes)
-    return jax.vmap(lambda key: jax.random.rademacher(key, shape, dtype))(keys)
+    return jax.vmap(lambda key: jax.random.rademacher(key, shape, jnp.int8))(keys)
 
 
 def jacobian_moments(
@@ -128,6 +128,7 @@ def jacobian_moments(
     y, pull = jax.vjp(function, x)
 
     def probe(v: jax.Array) -> dict[str, jax.Array]:
+        v = v.astype(y.dtype)
         (back,) = pull(v)
         # The pullback v -> J^T v is linear, so its own pullback is the pushforward u -> J u.
         _, push = jax.vjp(lambda v: pull(v)[0], v)
@@ -161,18 +162,23 @@ def measure_blocks(
       key: the PRNG key of the probes.
       probes: the number of probes, at least 2; each costs about two backward passes.
       blocks: the names of the blocks to measure; None for all.
+
+    Raises:
+      UnsuitableModelError: if a name is unknown.
     """
     model, images = _in_float32(model, images)
-    run, modules = _block_inputs(model)
+    _check_names(blocks, model.block_names)
+    compiled = _compile_blocks(model, images.shape)
     results = []
     with compiling('passing images'):
-        inputs = run(variables, images)
-    named = list(zip(model.block_names, modules, strict=True))
-    for number, (name, module) in enumerate(watched(named, 'measuring blocks', unit='block')):
+        inputs = compiled.run(variables, images)
+    for number, name in enumerate(watched(model.block_names, 'measuring blocks', unit='block')):
         if blocks is not None and name not in blocks:
             continue
-        of_block, x = inputs[number]
-        estimates = _block_moments(module, of_block, x, jax.random.fold_in(key, number), probes)
+        module, (of_block, x) = compiled.modules[number], inputs[number]
+        y = jax.eval_shape(functools.partial(_run_block, module), of_block, x)
+        drawn = _draw()(jax.random.fold_in(key, number), probes, y.shape)
+        estimates = compiled.moments(module, of_block, x, drawn)
         means = {moment: float(np.mean(values)) for moment, values in estimates.items()}
         results.append(
             BlockMoments(
@@ -186,12 +192,30 @@ def measure_blocks(
     return results
 
 
-@functools.lru_cache(maxsize=8)
-def _block_inputs(model: Network) -> tuple[Any, list[Any]]:
-    """Returns a function that computes the variables and inputs of blocks, and the blocks.
+def _check_names(given: Collection[str] | None, known: Collection[str]) -> None:
+    for name in given or ():
+        if name not in known:
+            raise UnsuitableModelError(f'unknown name {name!r}; {did_you_mean(name, known)}')
 
-    The list of blocks is filled when the function is traced.
+
+class _Blocks(NamedTuple):
+    """Compiled functions for the blocks of a network.
+
+    Attributes:
+      run: the function ``(variables, images) -> [(variables, input) of each block]``.
+      modules: the blocks, which are known after the first call of ``run``.
+      moments: the function ``(block, variables, input, probes) -> moments``.
     """
+
+    run: Any
+    modules: list[Any]
+    moments: Any
+
+
+@functools.lru_cache(maxsize=8)
+def _compile_blocks(model: Network, image_shape: tuple[int, ...]) -> _Blocks:
+    """Compiles functions for one model and one shape of images, on which its blocks depend."""
+    del image_shape
     modules: list[Any] = []
 
     @jax.jit
@@ -200,16 +224,12 @@ def _block_inputs(model: Network) -> tuple[Any, list[Any]]:
         modules[:] = [call.module for call in calls]
         return [({k: call.variables[k] for k in variables}, call.input) for call in calls]
 
-    return run, modules
+    # Blocks of the same configuration and input shape share one compiled program.
+    @functools.partial(jax.jit, static_argnums=0)
+    def moments(module: Any, variables: Variables, x: jax.Array, probes: jax.Array) -> Any:
+        return jacobian_moments(functools.partial(_run_block, module, variables), x, probes)
 
-
-def _block_moments(
-    module: Any, variables: Variables, x: jax.Array, key: jax.Array, probes: int
-) -> dict[str, jax.Array]:
-    y = jax.eval_shape(functools.partial(_run_block, module), variables, x)
-    drawn = _draw()(key, probes, y.shape, y.dtype)
-    moments: dict[str, jax.Array] = _compiled_moments(module, variables, x, drawn)
-    return moments
+    return _Blocks(run, modules, moments)
 
 
 def _run_block(module: Any, variables: Variables, x: jax.Array) -> jax.Array:
@@ -217,16 +237,10 @@ def _run_block(module: Any, variables: Variables, x: jax.Array) -> jax.Array:
     return output
 
 
-# Blocks of the same configuration and input shape share one compiled program.
-@functools.partial(jax.jit, static_argnums=0)
-def _compiled_moments(module: Any, variables: Variables, x: jax.Array, probes: jax.Array) -> Any:
-    return jacobian_moments(functools.partial(_run_block, module, variables), x, probes)
-
-
 @functools.cache
 def _draw() -> Any:
     options = drawing_options(jax.default_backend())
-    return jax.jit(draw_probes, static_argnums=(1, 2, 3), compiler_options=options)
+    return jax.jit(draw_probes, static_argnums=(1, 2), compiler_options=options)
 
 
 def measure_gates(
@@ -250,7 +264,7 @@ def measure_gates(
       layers: the paths of the layers to measure; None for all.
 
     Raises:
-      UnsuitableModelError: if the network has no spiking neurons.
+      UnsuitableModelError: if the network has no spiking neurons, or a layer is unknown.
     """
     if not model.is_spiking:
         raise UnsuitableModelError('the network has no spiking neurons: give a spiking network')
@@ -263,6 +277,7 @@ def measure_gates(
             '/'.join(call.path): call
             for call in _training_calls(model, variables, images, SpikingNeurons)
         }
+        _check_names(layers, calls)
         names.extend(name for name in calls if layers is None or name in layers)
         return [_gate_moments(model, calls[name], key) for name in names]
 
@@ -302,7 +317,7 @@ def _mean_phi(
     function: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array
 ) -> jax.Array:
     """Returns the mean of ``phi`` over two probes, for a function that keeps the shape."""
-    return jnp.mean(jacobian_moments(function, x, draw_probes(key, 2, x.shape, x.dtype))['phi'])
+    return jnp.mean(jacobian_moments(function, x, draw_probes(key, 2, x.shape))['phi'])
 
 
 def scale_residuals(variables: Variables, gamma: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from snnjax.conversion.network import (
     Calibration,
     ConversionError,
     Converted,
+    check_count,
     to_spiking,
     trace,
 )
@@ -44,7 +45,7 @@ def calibrated(
     ``theta / (2T)`` is added to the current of each step. The layers are then calibrated in forward
     order on the first batch. 'light' changes biases by the mean difference between ANN and SNN of
     each channel. 'advanced' instead gives each neuron the initial membrane potential that
-    compensates for its own mean difference, and can train the weights before
+    compensates for its own mean difference. Before that, it can train the weights on all images
     (`snnjax.conversion.weight_calibration`).
 
     Args:
@@ -55,20 +56,24 @@ def calibrated(
       per_channel: True for one threshold per channel.
       weight_updates: the number of updates of each layer's weights in the level 'advanced'. The
         authors' code uses 5000 for ImageNet and none for CIFAR-10.
-      weight_learning_rate: the learning rate of the first of these updates.
+      weight_learning_rate: the learning rate of the first of these updates. The default is that of
+        the authors' code for ImageNet.
 
     Raises:
       ConversionError: if an option has an invalid value, or the ANN does not support it.
     """
     if level not in LEVELS:
         raise ConversionError(f'level={level!r} must be one of {", ".join(LEVELS)}')
-    if weight_updates < 0 or (weight_updates and level != 'advanced'):
+    check_count('weight_updates', weight_updates, 0)
+    if weight_updates and level != 'advanced':
         raise ConversionError(
-            f'weight_updates={weight_updates}: weights are trained only with --set level=advanced, '
-            f'in a number of updates that is not below 0'
+            f'weight_updates={weight_updates}: weights are trained only with --set level=advanced'
         )
     if not weight_learning_rate > 0:
         raise ConversionError(f'weight_learning_rate={weight_learning_rate} must be above 0')
+    places = bias_places(ann) if level == 'light' else {}
+    if weight_updates:
+        _check_shortcuts(ann, 'weight_updates changes weights', 'weight_updates=0')
     thresholds = least_squares(ann, calibration, num_steps, per_channel=per_channel)
     options: dict[str, Any] = {'num_steps': num_steps, 'drift': 1 / (2 * num_steps)}
     if level == 'none':
@@ -77,7 +82,6 @@ def calibrated(
     _, targets = ann.activations(batch.images)
     if level == 'light':
         params = by_name({'params': ann.variables['params']})
-        places = bias_places(ann)
         for name, place in places.items():
             found = to_spiking(ann, thresholds, variables=nested(params), **options)
             difference = _difference(found, batch, num_steps, name, targets)
@@ -85,14 +89,13 @@ def calibrated(
         return to_spiking(ann, thresholds, variables=nested(params), **options)
     variables = None
     if weight_updates:
-        _check_shortcuts(ann, 'weight_updates')
         trained = calibrate_weights(
             ann,
             thresholds,
             calibration,
+            num_steps=num_steps,
             updates=weight_updates,
             learning_rate=weight_learning_rate,
-            **options,
         )
         variables = nested(trained)
     initials = {layer.name: np.zeros(layer.shape, np.float32) for layer in ann.layers}
@@ -110,7 +113,7 @@ def bias_places(ann: Ann) -> dict[str, str]:
     Raises:
       ConversionError: if a layer has no bias, or the ANN has shortcuts that no activation ends.
     """
-    _check_shortcuts(ann, 'level=light')
+    _check_shortcuts(ann, 'level=light changes biases', 'level=none')
     params = by_name({'params': ann.variables['params']})
     places, latest = {}, ''
     for call in trace(ann.model, ann.image_shape, Activation, TDBN, Conv, nn.Dense):
@@ -124,11 +127,11 @@ def bias_places(ann: Ann) -> dict[str, str]:
     return places
 
 
-def _check_shortcuts(ann: Ann, option: str) -> None:
+def _check_shortcuts(ann: Ann, change: str, instead: str) -> None:
     if getattr(ann.model, 'kind', '') == 'ann':
         raise ConversionError(
-            f'{option} changes weights or biases, which the shortcuts of this ANN pass on to all '
-            f'later layers: use --set level=none, or an ANN such as relu_resnet20'
+            f'{change}, which the shortcuts of this ANN pass on to all later layers: use --set '
+            f'{instead}, or an ANN such as relu_resnet20'
         )
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnjax.conversion.network import Ann, Calibration, ConversionError, Layer
+from snnjax.conversion.network import Ann, Calibration, ConversionError, Layer, check_count
 from snnjax.conversion.statistics import FloorErrors, LargestValues
 from snnjax.models import Network
 from snnjax.models.activations import Activation
@@ -125,15 +125,15 @@ def balance_locally(
       per_channel: True for one value per channel.
     """
     _check_images(calibration)
-    if updates < 1:
-        raise ConversionError(f'updates={updates}: thresholds must be raised at least once')
+    check_count('updates', updates, 1)
     thresholds = {
         layer.name: jnp.zeros(layer.shape[-1:] if per_channel else (), jnp.float32)
         for layer in ann.layers
     }
     step = _balance(ann.model, rate, per_channel)
-    passes = (calibration.iterate('local threshold balancing') for _ in itertools.count())
-    for batch in itertools.islice(itertools.chain.from_iterable(passes), updates):
+    passes = itertools.chain.from_iterable(calibration.batches() for _ in itertools.count())
+    batches = itertools.islice(passes, updates)
+    for batch in calibration.watch(batches, 'local threshold balancing', updates):
         thresholds = step(ann.variables, thresholds, batch.images, batch.mask)
     return {name: np.asarray(value) for name, value in thresholds.items()}
 

@@ -28,6 +28,12 @@ class ConversionError(UserError, ValueError):
     """A network or an option that a conversion method does not support; the message says why."""
 
 
+def check_count(option: str, value: Any, least: int) -> None:
+    """Raises ConversionError if an option is not a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConversionError(f'{option}={value!r} must be a whole number of at least {least}')
+
+
 class Batch(NamedTuple):
     """A batch of images for a conversion.
 
@@ -50,16 +56,17 @@ class Calibration:
     Attributes:
       batches: a function that returns an iterator over all images, in batches of one size.
       count: the number of images, without padding.
-      watch: a function ``(batches, what) -> batches`` that shows progress.
+      watch: a function ``(items, what, total) -> items`` that shows progress; ``total`` is the
+        number of items, or None for the number of batches.
     """
 
     batches: Callable[[], Iterator[Batch]]
     count: int
-    watch: Callable[[Iterator[Batch], str], Iterator[Batch]] = lambda batches, _: batches
+    watch: Callable[[Iterator[Any], str, int | None], Iterator[Any]] = lambda items, *_: items
 
     def iterate(self, what: str) -> Iterator[Batch]:
         """Yields the batches and shows progress under the name ``what``."""
-        yield from self.watch(self.batches(), what)
+        yield from self.watch(self.batches(), what, None)
 
     def first(self) -> Batch:
         """Returns the first batch."""

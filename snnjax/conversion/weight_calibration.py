@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from snnjax.conversion.calibration import Thresholds
-from snnjax.conversion.network import Ann, Calibration, Converted, to_spiking
+from snnjax.conversion.network import Ann, Calibration, Converted, Layer, to_spiking
 from snnjax.conversion.simulation import mean_outputs
 from snnjax.models import Network
 from snnjax.models.activations import Activation
@@ -34,16 +34,15 @@ def calibrate_weights(
     updates: int,
     learning_rate: float = 1e-5,
     seed: int = 0,
-    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Trains the kernels of each layer so that its mean output approximates that of the ANN.
 
     The layers are trained in forward order. The inputs of a layer are the mean outputs of the
-    neurons that feed it, which are simulated with the kernels trained so far. With ``x`` the
-    current of a neuron for these inputs, its mean output is approximated by
-    ``theta / T * floor(clip(T * x / theta + 1/2, 0, T))``. The loss is the squared difference from
-    the activation of the ANN, summed over channels. The derivative of the floor is taken as 1. The
-    optimizer is Adam with a cosine schedule that ends at 0.
+    neurons that feed it, which are simulated with the kernels trained so far and with a current of
+    ``theta / (2T)`` in each step. With ``x`` the current of a neuron for these inputs, its mean
+    output is approximated by ``theta / T * floor(clip(T * x / theta + 1/2, 0, T))``. The loss is
+    the squared difference from the activation of the ANN, summed over channels. The derivative of
+    the floor is taken as 1. The optimizer is Adam with a cosine schedule that ends at 0.
 
     Args:
       ann: an ANN of ReLUs.
@@ -54,7 +53,6 @@ def calibrate_weights(
       updates: the number of updates per layer; 5,000 in the authors' code.
       learning_rate: the learning rate of the first update.
       seed: the seed of the order of the images.
-      **options: the options of the neurons, see `snnjax.conversion.network.spiking_options`.
 
     Returns:
       All parameters by name, ``params/...``.
@@ -63,18 +61,24 @@ def calibrate_weights(
     rng = np.random.default_rng(seed)
     schedule = optax.cosine_decay_schedule(learning_rate, updates)
     for layer in ann.layers:
-        feeding, trained = _reached(ann, calibration, layer.name)
+        feeding, trained = _reached(ann, layer)
         spiking = to_spiking(
-            ann, thresholds, variables=nested(params), num_steps=num_steps, **options
+            ann,
+            thresholds,
+            variables=nested(params),
+            num_steps=num_steps,
+            drift=1 / (2 * num_steps),
         )
         inputs, targets = _examples(ann, spiking, calibration, layer.name, feeding)
-        kernels = {name: jnp.asarray(params[name]) for name in trained}
-        frozen = nested({**by_name(ann.variables), **params})
+        # Copies, since updates overwrite them.
+        kernels = {name: jnp.array(params[name]) for name in trained}
+        frozen = jax.device_put(nested({**by_name(ann.variables), **params}))
         theta = jnp.asarray(spiking.thresholds[layer.name])
         optimizer = optax.adam(schedule)
         state = optimizer.init(kernels)
         update = _update(ann.model, layer.name, num_steps, optimizer)
-        for _ in range(updates):
+        what = f'training the weights of {layer.name}'
+        for _ in calibration.watch(iter(range(updates)), what, updates):
             chosen = rng.permutation(len(targets))[:BATCH_SIZE]
             examples = jax.tree.map(lambda array, chosen=chosen: array[chosen], (inputs, targets))
             kernels, state = update(kernels, state, frozen, theta, *examples)
@@ -82,23 +86,26 @@ def calibrate_weights(
     return params
 
 
-def _reached(ann: Ann, calibration: Calibration, name: str) -> tuple[list[str], list[str]]:
+def _reached(ann: Ann, layer: Layer) -> tuple[list[str], list[str]]:
     """Returns the layers whose outputs a layer reads, and the kernels in between.
 
     They are those for which the gradient of the layer's current, with the outputs of all previous
     layers given, is not 0 everywhere.
     """
-    image = calibration.first().images[:1]
-    _, activations = ann.activations(image)
-    names = [layer.name for layer in ann.layers]
-    before = {each: activations[each] for each in names[: names.index(name)]}
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.uniform(1, 2, (1, *ann.image_shape)), jnp.float32)
+    layers = ann.layers[: ann.layers.index(layer)]
+    before = {
+        each.name: jnp.asarray(rng.uniform(1, 2, (1, 1, *each.shape)), jnp.float32)
+        for each in layers
+    }
     params = by_name({'params': ann.variables['params']})
     kernels = {each: params[each] for each in params if each.endswith('/kernel')}
 
     @jax.jit
     def gradients(kernels: Outputs, before: Outputs) -> Any:
         def total(kernels: Outputs, before: Outputs) -> jax.Array:
-            current = _current(ann.model, _with(ann.variables, kernels), image, before, name)
+            current = _current(ann.model, _with(ann.variables, kernels), image, before, layer.name)
             # A weight for each value, so that no sum of them is 0 by symmetry.
             return jnp.vdot(current, jnp.linspace(1, 2, current.size).reshape(current.shape))
 

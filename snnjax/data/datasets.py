@@ -335,6 +335,7 @@ def _open_photos(
     find: Callable[[str], tuple[Records, np.ndarray]],
 ) -> Dataset:
     options.require_meaning('photos')
+    options.require_sides(options.image_size, options.image_size)
     mean, std = _PHOTO_STATISTICS
     augment = _augmentation(options, mean, flip=options.flip)
     eval_size, eval_resize = options.eval_shape

@@ -40,7 +40,9 @@ FRAMINGS = ('number', 'time')
 FRAME_VALUES = ('counts', 'time_surface', 'voxel_grid')
 _LARGEST = {
     # The side of an image in pixels; one image of this size takes 200 MB.
-    **dict.fromkeys(('image_size', 'eval_size', 'eval_resize', 'cutout'), 8192),
+    **dict.fromkeys(('image_size', 'eval_size', 'eval_resize'), 8192),
+    # The side of a square in pixels.
+    'cutout': 8192,
     # The number of changes applied to an image.
     'rand_augment': 100,
     # Above this value a beta distribution is almost constant.
@@ -203,14 +205,17 @@ class DataOptions:
     def require_sides(self, height: int, width: int) -> None:
         """Raises ValueError if options do not fit images of ``height`` x ``width`` pixels.
 
-        A `crop_padding` must leave a part of the image visible, and `frame_downsample` must divide
-        both sides.
+        A `crop_padding` must leave a part of the image visible, and so must a `cutout`.
+        `frame_downsample` must divide both sides.
         """
         largest = min(height, width) - 1
         self._require(
             'crop_padding',
             f'at most {largest} for images of {height}x{width}',
             self.crop_padding <= largest,
+        )
+        self._require(
+            'cutout', f'at most {largest} for images of {height}x{width}', self.cutout <= largest
         )
         self._require(
             'frame_downsample',

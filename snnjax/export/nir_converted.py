@@ -89,7 +89,7 @@ def converted_graph(
     pools = [call for call in calls if isinstance(call.module, MaxPool)]
     if pools:
         raise ValueError(
-            f'{"/".join(pools[0].path)} passes on the neuron that has fired most, and NIR has no '
+            f'{"/".join(pools[0].path)} pools by the number of spikes so far, and NIR has no '
             f'node for that: convert an ANN with average pooling'
         )
     builder = _Builder(model, variables, calls, dt, dtype)

@@ -87,8 +87,7 @@ class DenseNet(Network):
         spike = self._spike(num_steps)
         pool: Any = POOLINGS[self.pooling]
         if self.pooling == 'max':
-            # The inputs of a rollout change, so the highest spike count is not the highest rate.
-            pool = functools.partial(MaxPool, gate='' if self.rollout else self._pool_gate)
+            pool = functools.partial(MaxPool, gate=self._pool_gate)
 
         if self.image_pool > 1:
             x = AveragePool(self.image_pool, name='image_pool')(x)

@@ -59,8 +59,8 @@ class Network(nn.Module):
       neuron: a key of `snnjax.neurons.NEURONS`. The neuron takes the options below that it
         supports; all others must keep their defaults.
       neuron_options: a dict of options of the neuron that have no field here, by name.
-      pool_gate: the max pooling of spikes that encode a rate, a value of
-        `snnjax.models.pooling.GATES`. Other networks ignore it.
+      pool_gate: the rule of max pooling for neurons whose spikes encode a rate, a value of
+        `snnjax.models.pooling.GATES`. Other networks must keep the default.
       learnable: the names of the neuron's options that training changes, separated by commas. Each
         layer of neurons has its own parameter for each option. If the neuron accepts an array,
         'threshold per channel' or 'threshold per neuron' learns one value per channel or neuron.
@@ -276,6 +276,11 @@ class Network(nn.Module):
                     f'the neuron {self.neuron!r} has no default for {option!r}: give it in '
                     f"neuron_options, for example {{'{option}': 0.5}}"
                 )
+        if self.pool_gate != 'winner' and not self._is_rate_coded:
+            raise ValueError(
+                f'pool_gate={self.pool_gate}: the spikes of this network do not encode a rate; '
+                f'keep the default pool_gate=winner'
+            )
         self._check_learnable()
 
     @nn.nowrap
@@ -345,8 +350,16 @@ class Network(nn.Module):
 
     @property
     def _pool_gate(self) -> str:
-        """Returns the gate of max pooling: '' unless the neurons' spikes encode a rate."""
-        return self.pool_gate if self.is_spiking and self._neuron.rate_coded else ''
+        """Returns the gate of max pooling: '' unless the neurons' spikes encode a constant rate.
+
+        The inputs of a rollout change, so the highest spike count is not the highest rate.
+        """
+        return self.pool_gate if self._is_rate_coded and not self.rollout else ''
+
+    @property
+    def _is_rate_coded(self) -> bool:
+        """Returns True if the neurons' spikes encode a rate (`snnjax.neurons.Neuron`)."""
+        return self.is_spiking and self._neuron.rate_coded
 
     @nn.nowrap
     def _options_of_neuron(self) -> dict[str, Any]:

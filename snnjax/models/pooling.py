@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnjax.neurons.precision import at_least_float32
+from snnjax.spelling import did_you_mean
 
 
 def average_pool(x: jax.Array, size: int) -> jax.Array:
@@ -50,7 +51,7 @@ class MaxPool(nn.Module):
     Attributes:
       size: the height and width of the window.
       stride: the stride between windows; None for ``size``.
-      gate: '' for the maximum, or a key of `GATES` for spikes that encode a rate. The maximum of
+      gate: '' for the maximum, or a value of `GATES` for spikes that encode a rate. The maximum of
         such spikes would fire more often than any of them.
     """
 
@@ -74,24 +75,21 @@ class MaxPool(nn.Module):
                 cpu=functools.partial(_largest_by_comparing, **windows),
                 default=functools.partial(_largest_by_windows, **windows),
             )
-        continues = self.is_mutable_collection('membrane') and not self.is_initializing()
+        if self.gate not in GATES:
+            raise ValueError(f'unknown gate {self.gate!r}; {did_you_mean(self.gate, GATES)}')
         counts = jnp.cumsum((x != 0).astype(jnp.float32), axis=1)
-        if continues:
-            before = self.variable('membrane', 'counts', jnp.zeros_like, counts[:, 0])
-            counts += before.value[:, None]
-            before.value = counts[:, -1]
+        earlier = jnp.zeros_like(counts[:, 0])
+        if self.is_mutable_collection('membrane') and not self.is_initializing():
+            state = self.variable('membrane', 'counts', jnp.zeros_like, earlier)
+            earlier = state.value
+            counts += earlier[:, None]
+            state.value = counts[:, -1]
         if self.gate == 'winner':
             return _of_most_frequent(x, counts, **windows)
-        largest = _largest_by_comparing(x, **windows)
-        most = _largest_by_comparing(counts, **windows)
-        passed = jnp.zeros_like(most[:, 0])
-        if continues:
-            earlier = self.variable('membrane', 'passed', lambda: passed)
-            passed = earlier.value
-        passed, spikes = _below_count(largest, most, passed)
-        if continues:
-            earlier.value = passed
-        return spikes
+        # A window has passed on as many spikes as its most active neuron had fired before.
+        most = _largest_by_comparing(jnp.concatenate([earlier[:, None], counts], 1), **windows)
+        rises = most[:, 1:] > most[:, :-1]
+        return jnp.where(rises, _largest_by_comparing(x, **windows), jnp.zeros((), x.dtype))
 
 
 def _largest_by_windows(x: jax.Array, *, size: int, stride: int, margin: int) -> jax.Array:
@@ -131,30 +129,6 @@ def _of_most_frequent(
         spikes = jnp.where(numbers > best, pixels, spikes)
         best = jnp.maximum(best, numbers)
     return spikes
-
-
-def _below_count(
-    largest: jax.Array, most: jax.Array, passed: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Passes on spikes while fewer have passed than the most active neuron of a window has fired.
-
-    Args:
-      largest: the largest spike of each window, (B, T, ...).
-      most: the number of spikes so far of the most active neuron of each window, (B, T, ...).
-      passed: the number of spikes that have passed before, (B, ...).
-
-    Returns:
-      The number of spikes that have passed, and the spikes (B, T, ...).
-    """
-
-    def step(passed: jax.Array, window: tuple[jax.Array, jax.Array]) -> Any:
-        spike, count = window
-        spike = jnp.where(count > passed, spike, 0)
-        return passed + (spike != 0), spike
-
-    by_time = jnp.moveaxis(largest, 1, 0), jnp.moveaxis(most, 1, 0)
-    passed, spikes = jax.lax.scan(step, passed, by_time)
-    return passed, jnp.moveaxis(spikes, 0, 1)
 
 
 class AveragePool(nn.Module):

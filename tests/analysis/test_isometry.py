@@ -37,7 +37,7 @@ def test_moments_are_traces_of_the_jacobian(x64):
     x = jax.random.normal(jax.random.key(2), (6,))
     jacobian = np.asarray(jax.jacobian(function)(x))
     gram = jacobian @ jacobian.T
-    moments = jacobian_moments(function, x, draw_probes(jax.random.key(3), 4000, x.shape, x.dtype))
+    moments = jacobian_moments(function, x, draw_probes(jax.random.key(3), 4000, x.shape))
     rest = jacobian - np.eye(6)
     for name, matrix in {
         'phi': gram,
@@ -46,6 +46,23 @@ def test_moments_are_traces_of_the_jacobian(x64):
     }.items():
         error = 4 * float(moments[name].std()) / 4000**0.5
         assert float(moments[name].mean()) == pytest.approx(np.trace(matrix) / 6, abs=error)
+
+
+def test_blocks_are_measured_at_every_number_of_time_steps():
+    """A compiled function is not taken for images of another shape."""
+    model, variables = network('ms_resnet14', widths=(8, 8, 16), blocks=(1, 1, 1))
+    model = model.clone(num_steps=None)
+    image = np.random.default_rng(0).normal(size=(2, 1, 8, 8, 3)).astype(np.float32)
+
+    def measure(steps):
+        images = np.repeat(image, steps, 1)
+        return measure_blocks(model, variables, images, jax.random.key(0), 2)
+
+    first, other, again = (measure(steps) for steps in (2, 3, 2))
+    assert first == again
+    assert first != other
+    with pytest.raises(UnsuitableModelError, match="unknown name 'stage1/block9'"):
+        measure_blocks(model, variables, image, jax.random.key(0), 2, blocks=['stage1/block9'])
 
 
 def test_a_diagonal_jacobian_needs_one_probe(x64):

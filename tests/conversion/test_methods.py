@@ -146,6 +146,7 @@ def test_calibration_brings_layers_nearer_to_the_ann(ann, level):
 
 
 def test_weights_are_trained_between_a_layer_and_the_neurons_that_feed_it(ann):
+    ann = Ann(ann.model, jax.tree.map(jnp.asarray, ann.variables), SHAPE)
     calibration, steps = networks.calibration(networks.images(32)), 8
     batch, last = calibration.first(), ann.layers[-1].name
     target = np.asarray(ann.activations(batch.images)[1][last])[:, 0]
@@ -170,8 +171,15 @@ def test_weights_are_trained_between_a_layer_and_the_neurons_that_feed_it(ann):
     assert changed == {
         name for name in before if name.endswith('kernel') and 'classifier' not in name
     }
-    with pytest.raises(ConversionError, match='weight_updates=1'):
-        convert(ann, 'calibration', calibration, num_steps=4, weight_updates=1)
+    # The weights of the ANN are still there.
+    np.testing.assert_array_equal(ann.activations(batch.images)[1][last][:, 0], target)
+    for options, message in (
+        ({'weight_updates': 1}, 'only with --set level=advanced'),
+        ({'weight_updates': 1e3, 'level': 'advanced'}, 'weight_updates=1000.0 must be a whole'),
+        ({'weight_learning_rate': 0}, 'weight_learning_rate=0 must be above 0'),
+    ):
+        with pytest.raises(ConversionError, match=message):
+            convert(ann, 'calibration', calibration, num_steps=4, **options)
 
 
 def _from_zero(converted):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snnjax.models import compiler_options
+from snnjax.models import compiler_options, create_model
 from snnjax.models.compilation import drawing_options
 from snnjax.models.convolution import Conv
 
@@ -38,3 +38,14 @@ def test_numbers_drawn_at_a_lower_level_of_optimization_are_the_same_bits():
     for a, b in zip(usual, quick, strict=True):
         np.testing.assert_array_equal(a, b)
     assert drawing_options('tpu') == {}
+
+
+def test_initial_parameters_at_a_lower_level_of_optimization_are_the_same_bits():
+    model = create_model('ms_resnet8', blocks=(1,), widths=(8,), strides=(1,))
+    usual, quick = (
+        jax.jit(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3))), compiler_options=options)(
+            jax.random.key(0)
+        )
+        for options in ({'xla_backend_optimization_level': 3}, drawing_options('cpu'))
+    )
+    jax.tree.map(np.testing.assert_array_equal, usual, quick)

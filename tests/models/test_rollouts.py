@@ -12,6 +12,8 @@ from snnjax.models import create_model
 from snnjax.models.activations import Activation
 from snnjax.models.convolution import Conv
 from snnjax.models.layers import TDBN, SpikingNeurons
+from snnjax.models.observation import capture_layers
+from snnjax.models.pooling import MaxPool
 from snnjax.models.streaming import advance, start, stream
 
 SMALL = {
@@ -206,3 +208,24 @@ def test_neurons_that_cannot_continue_are_refused():
     variables = jax.eval_shape(model.init, jax.random.key(0), frames)
     with pytest.raises(ValueError, match='defines no initial membrane potential'):
         jax.eval_shape(functools.partial(stream, model), variables, frames)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [('vgg16_cifar', {'pooling': 'max'}), ('densenet', {'pooling': 'max'}), ('relu_resnet18', {})],
+)
+def test_max_pooling_of_a_rollout_passes_any_spike(name, options):
+    """Counts of spikes decide only where the input is constant."""
+    rate_coded = {'activation': '', 'neuron': 'integrate_and_fire', 'soft_reset': True}
+    sequential = create_model(name, **options, **rate_coded)
+    images = jax.ShapeDtypeStruct((1, 32, 32, sequential.in_channels), jnp.float32)
+    for model, gate in (
+        (sequential, 'winner'),
+        (sequential.clone(pool_gate='count'), 'count'),
+        (sequential.clone(rollout=True), ''),
+    ):
+        with capture_layers(MaxPool) as calls:
+            jax.eval_shape(model.unrolled().init, jax.random.key(0), images)
+        assert {call.module.gate for call in calls} == {gate}
+    with pytest.raises(ValueError, match='pool_gate=count: the spikes of this network do not'):
+        create_model('ms_resnet8', pool_gate='count')
