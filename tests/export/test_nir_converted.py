@@ -16,7 +16,7 @@ VGG_MEAN = VGG | {'pooling': 'average'}
 CASES = {
     'soft': ('relu_resnet8', RESNET, 'rueckauer', {}),
     'hard': ('relu_resnet8', RESNET, 'rueckauer', {'soft_reset': False, 'initial': 0.3}),
-    'channels': ('relu_resnet8', RESNET, 'ltb', {'passes': 8}),
+    'channels': ('relu_resnet8', RESNET, 'ltb', {'updates': 8}),
     'compensation': ('relu_resnet8', RESNET, 's_resnet', {'compensation': 1.1}),
     'drift': ('vgg16_cifar', VGG_MEAN, 'rts', {}),
     'neurons': ('vgg16_cifar', VGG_MEAN, 'calibration', {'level': 'advanced'}),
