@@ -75,7 +75,7 @@ def test_an_integrator_and_a_threshold_are_a_soft_reset():
 def test_what_a_graph_cannot_say_is_refused():
     pooled = networks.make('vgg16_cifar', **VGG, pooling='max')
     found = convert(pooled, 'rueckauer', networks.calibration(), num_steps=2)
-    with pytest.raises(ValueError, match='pool1 passes on the neuron that has fired most'):
+    with pytest.raises(ValueError, match='pool1 pools by the number of spikes so far'):
         to_graph(found.model, found.variables, (8, 8))
     currents = networks.make('ann_resnet8', **RESNET)
     found = convert(currents, 's_resnet', networks.calibration(), num_steps=2)
