@@ -113,7 +113,7 @@ def balance_locally(
     """Returns the thresholds of local threshold balancing (Bu et al. 2025).
 
     Thresholds start at 0. Each batch raises all of them by ``rate`` times the mean excess of the
-    neurons' inputs over the threshold. The new thresholds clip the activations that the next layers
+    activations over the threshold. The new thresholds clip the activations that the next layers
     read.
 
     Args:
@@ -149,14 +149,14 @@ def _balance(model: Network, rate: float, per_channel: bool) -> Any:
         def clip(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             if not isinstance(context.module, Activation) or context.method_name != '__call__':
                 return call(*args, **kwargs)
-            (x,), name = args, '/'.join(context.module.path)
+            x, name = call(*args, **kwargs), '/'.join(context.module.path)
             threshold = thresholds[name]
             weights = jnp.broadcast_to(mask[:, None, None, None, None], x.shape)
             axes = tuple(range(x.ndim - 1)) if per_channel else tuple(range(x.ndim))
             above = jnp.maximum(x - threshold, 0) * weights
             mean = jnp.sum(above, axes) / jnp.maximum(jnp.sum(weights, axes), 1)
             risen[name] = threshold + rate * mean
-            return jnp.clip(x, 0, risen[name])
+            return jnp.minimum(x, risen[name])
 
         with nn.intercept_methods(clip):
             model.apply(variables, images)

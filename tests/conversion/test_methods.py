@@ -119,6 +119,13 @@ def test_local_balancing_follows_its_rule(ann):
     assert min(balance_locally(ann, batches, updates=1, per_channel=False).values()) > 0
     with pytest.raises(ConversionError, match='updates=0'):
         balance_locally(ann, batches, updates=0)
+    # Activations with a bound have thresholds up to it.
+    bounded = networks.make('relu_resnet8', **RESNET, activation='clip')
+    largest, of_bounded = (
+        max(balance_locally(each, batches, updates=100, per_channel=False).values())
+        for each in (ann, bounded)
+    )
+    assert 1.5 < of_bounded < 2.1 < largest
     by_channel = convert(ann, 'ltb', networks.calibration(x, parts=8), num_steps=4, updates=8)
     assert by_channel.thresholds['spike'].shape == (4,)
     assert by_channel.model.learnable == 'threshold per channel'
