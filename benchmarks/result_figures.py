@@ -34,18 +34,19 @@ RESULTS = Path(__file__).parents[1] / 'docs/results'
 
 # The curves of each conversion figure: label and name of the CSV file.
 CONVERSIONS = {
-    'resnet8': {
-        method: f'resnet8_{method}'
+    'resnet20': {
+        method: f'resnet20_{method}'
         for method in (
             *('rueckauer', 's_resnet', 'rts', 'calibration_light', 'calibration_advanced'),
-            'ltb',
+            *('ltb', 'few_spikes'),
         )
-    },
+    }
+    | {'ms_resnet20': 'ms_resnet20'},
     'vgg': {
         method: f'vgg_{method}'
         for method in (
             *('rueckauer', 's_resnet', 'rts', 'calibration_light', 'calibration_advanced'),
-            *('ltb', 'qcfs'),
+            *('calibration_weights', 'ltb', 'qcfs'),
         )
     }
     | {'spike_norm (no bias)': 'plain_spike_norm', 'rmp (no bias)': 'plain_rmp'},

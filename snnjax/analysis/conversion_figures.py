@@ -21,7 +21,7 @@ def save_conversion(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Out
 
     Args:
       curves: the rows of `snnjax.analysis.conversion_curve.measure_curve` by method, with the
-        accuracy of the ANN as ``ann_accuracy``.
+        accuracy of the ANN as ``ann_accuracy``. Rows of networks that were not converted lack it.
       path: the path of the PNG.
     """
     figure, (by_steps, by_energy) = new_figure(11, 3.8, columns=2)
@@ -32,7 +32,8 @@ def save_conversion(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Out
         energy = [1e6 * row['joules_by_layer'] for row in rows]
         by_steps.plot(steps, accuracy, label=label_of(name), **styles[name])
         by_energy.plot(energy, accuracy, **styles[name])
-    anns = sorted({100 * row['ann_accuracy'] for rows in curves.values() for row in rows})
+    converted = [row for rows in curves.values() for row in rows if 'ann_accuracy' in row]
+    anns = sorted({100 * row['ann_accuracy'] for row in converted})
     for axes in (by_steps, by_energy):
         for accuracy in anns:
             axes.axhline(accuracy, color=NETWORKS['ann'][0], linestyle=':')
