@@ -7,8 +7,8 @@ python -m snnjax.main --config=configs/relu_cifar10.py:model=vgg16_cifar,activat
 
 The recipe is that of Bu et al. 2022 (QCFS): SGD with a cosine schedule from 0.1, 300 epochs with
 batches of 300 images, an L2 penalty of 5e-4 on all parameters including the activations' bounds,
-crops and flips. The authors also use AutoAugment and Cutout with squares of 16 pixels; add them with
-``--config.data.auto_augment=cifar10 --config.data.cutout=16``. Use
+crops and flips. The authors also use AutoAugment and Cutout with squares of 16 pixels; add them
+with ``--config.data.auto_augment=cifar10 --config.data.cutout=16``. Use
 ``--config.data.name=cifar100``, half the learning rate and squares of 8 pixels for CIFAR-100.
 
 ``model=sengupta_vgg16`` and ``model=sengupta_resnet20``, which have no normalization, get the
