@@ -172,10 +172,11 @@ def measure_blocks(
     results = []
     with compiling('passing images'):
         inputs = compiled.run(variables, images)
-    for number, name in enumerate(watched(model.block_names, 'measuring blocks', unit='block')):
+    named = list(zip(model.block_names, compiled.modules, inputs, strict=True))
+    for number, each in enumerate(watched(named, 'measuring blocks', unit='block')):
+        name, module, (of_block, x) = each
         if blocks is not None and name not in blocks:
             continue
-        module, (of_block, x) = compiled.modules[number], inputs[number]
         y = jax.eval_shape(functools.partial(_run_block, module), of_block, x)
         drawn = _draw()(jax.random.fold_in(key, number), probes, y.shape)
         estimates = compiled.moments(module, of_block, x, drawn)

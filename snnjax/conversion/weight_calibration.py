@@ -72,7 +72,7 @@ def calibrate_weights(
         inputs, targets = _examples(ann, spiking, calibration, layer.name, feeding)
         # Copies, since updates overwrite them.
         kernels = {name: jnp.array(params[name]) for name in trained}
-        frozen = jax.device_put(nested({**by_name(ann.variables), **params}))
+        frozen = jax.device_put(_with(ann.variables, params))
         theta = jnp.asarray(spiking.thresholds[layer.name])
         optimizer = optax.adam(schedule)
         state = optimizer.init(kernels)
